@@ -1,0 +1,1 @@
+"""The mathematics: pure functions on query-major tensors, one file per idea."""

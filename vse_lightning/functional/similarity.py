@@ -1,0 +1,67 @@
+"""Similarity of embeddings, and of a caption with the captions of an image."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+def cosine_similarity(image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+    """Cosine of every image with every text.
+
+    Args:
+        image_embeds: ``(N, D)``, of any length; a zero row has similarity 0 with everything.
+        text_embeds: ``(M, D)``.
+
+    Returns:
+        Scores ``(N, M)`` in [-1, 1].
+
+    Example:
+        >>> import torch
+        >>> cosine_similarity(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0], [0.0, -2.0]]))
+        tensor([[ 0.6000, -0.8000]])
+    """
+    return normalize(image_embeds, dim=-1) @ normalize(text_embeds, dim=-1).T
+
+
+def caption_relevance(
+    caption_features: Tensor, captions_of_image: Tensor, text_features: Tensor, rescale: str = "clip"
+) -> Tensor:
+    """Relevance of images to texts: the best similarity between the text and one of the image's captions.
+
+    The features are multiplied as they are: normalise them first for cosines. Only one ``(N, M)`` product per caption
+    slot is held at a time, never the ``(R, M)`` similarities of all captions.
+
+    Args:
+        caption_features: ``(R, F)``, one row per reference caption.
+        captions_of_image: ``(N, K)`` int64 rows of ``caption_features``; an image with fewer than ``K`` captions
+            repeats one of them.
+        text_features: ``(M, F)``.
+        rescale: ``"clip"``: max(similarity, 0); ``"shift"``: (1 + similarity) / 2 as Listwise_ITR does.
+
+    Returns:
+        Relevance ``(N, M)`` in [0, 1], in the dtype of the features.
+
+    References:
+        Li et al., "Integrating Listwise Ranking into Pairwise-based Image-Text Retrieval", 2023 (the maximum over the
+        image's captions).
+
+    Example:
+        >>> import torch
+        >>> features = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+        >>> caption_relevance(features, torch.tensor([[0, 1], [2, 2]]), features)
+        tensor([[1.0000, 1.0000, 0.8000],
+                [0.0000, 0.8000, 1.0000]])
+    """
+    best = caption_features[captions_of_image[:, 0]] @ text_features.T
+    for slot in captions_of_image.T[1:]:
+        torch.maximum(best, caption_features[slot] @ text_features.T, out=best)
+    return rescale_similarity(best, rescale)
+
+
+def rescale_similarity(similarity: Tensor, rescale: str) -> Tensor:
+    """Map a cosine in [-1, 1] to a relevance in [0, 1], as :func:`caption_relevance` describes."""
+    if rescale == "clip":
+        return similarity.clamp(0, 1)
+    if rescale == "shift":
+        return ((1 + similarity) / 2).clamp(0, 1)
+    raise ValueError(f"rescale must be 'clip' or 'shift', got {rescale!r}")
