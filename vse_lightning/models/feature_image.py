@@ -1,0 +1,97 @@
+"""Encoder of precomputed image features."""
+
+import torch
+from torch import Tensor, nn
+
+from vse_lightning.models.pooling import Pooling
+from vse_lightning.models.projection import projection
+
+
+class FeatureImageEncoder(nn.Module):
+    """Encodes precomputed features: one vector per image, or one per region or grid cell.
+
+    Each vector is projected linearly, then an image's vectors are pooled. The released baselines are
+    ``pooling="max"`` over 36 regions (BCLS and Listwise), and ``pooling="gpo", residual_mlp=True,
+    region_dropout=0.2`` (VSE-infinity).
+
+    Args:
+        input_dim: Width ``F`` of the features.
+        embed_dim: Width of the embedding.
+        pooling: ``"mean"``, ``"max"`` or ``"gpo"`` (see ``Pooling``); without effect on one vector per image.
+        residual_mlp: Whether a two-layer perceptron is added to the linear projection.
+        dropout: Share of the features' values zeroed in training.
+        region_dropout: Chance of each region to be left out in training (VSE-infinity's size augmentation).
+
+    References:
+        Chen et al., "Learning the Best Pooling Strategy for Visual Semantic Embedding" (VSE-infinity), CVPR 2021.
+        Its perceptron has batch normalisation where ours has layer normalisation, so that an image's embedding does
+        not depend on its batch.
+
+    Example:
+        >>> import torch
+        >>> encoder = FeatureImageEncoder(input_dim=8, embed_dim=16, pooling="max")
+        >>> encoder(torch.rand(3, 8)).shape, encoder(torch.rand(3, 36, 8)).shape
+        (torch.Size([3, 16]), torch.Size([3, 16]))
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        embed_dim: int = 1024,
+        pooling: str = "mean",
+        residual_mlp: bool = False,
+        dropout: float = 0.0,
+        region_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= region_dropout < 1:
+            raise ValueError(f"region_dropout must be in [0, 1), got {region_dropout}")
+        self.input_dim = input_dim
+        self.embed_dim = embed_dim
+        self.region_dropout = region_dropout
+        self.dropout = nn.Dropout(dropout)
+        self.linear = projection(input_dim, embed_dim)
+        self.mlp = _two_layers(input_dim, embed_dim) if residual_mlp else None
+        self.pooling = Pooling(pooling)
+
+    def transform(self, train: bool) -> None:
+        """Features need no preparation."""
+        return
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Encode features.
+
+        Args:
+            image: ``(N, F)``, or regions ``(N, R, F)``.
+
+        Returns:
+            ``(N, embed_dim)``, not normalised.
+
+        Raises:
+            ValueError: If the features have another width or number of dimensions.
+        """
+        if image.ndim not in (2, 3) or image.shape[-1] != self.input_dim:
+            raise ValueError(
+                f"input_dim={self.input_dim} asks for features (N, {self.input_dim}) or (N, R, {self.input_dim}), "
+                f"got {tuple(image.shape)}; pictures need an encoder of pictures, such as TimmImageEncoder"
+            )
+        regions = self.dropout(image if image.ndim == 3 else image.unsqueeze(1))
+        vectors: Tensor = self.linear(regions)
+        if self.mlp is not None:
+            vectors = vectors + self.mlp(regions)
+        pooled: Tensor = self.pooling(vectors, self._kept_regions(vectors))
+        return pooled
+
+    def _kept_regions(self, vectors: Tensor) -> Tensor | None:
+        if not self.training or self.region_dropout == 0:
+            return None
+        chances = torch.rand(vectors.shape[:2], device=vectors.device)
+        # Every image keeps at least its luckiest region.
+        return chances >= torch.minimum(chances.amax(1, keepdim=True), chances.new_tensor(self.region_dropout))
+
+
+def _two_layers(input_dim: int, output_dim: int) -> nn.Sequential:
+    hidden_dim = output_dim // 2
+    return nn.Sequential(
+        nn.Linear(input_dim, hidden_dim), nn.LayerNorm(hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, output_dim)
+    )

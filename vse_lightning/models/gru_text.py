@@ -1,0 +1,156 @@
+"""Word vectors and a GRU as the text encoder, as in VSE++."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+
+from vse_lightning.models.pooling import POOLINGS, Pooling
+from vse_lightning.models.recurrent import PaddedGRU
+from vse_lightning.models.restoring import is_restoring
+from vse_lightning.models.vocabulary import FIRST_WORD, PADDING, WordNumberer, count_words
+from vse_lightning.models.word_vectors import read_word_vectors
+
+
+class GRUTextEncoder(nn.Module):
+    """Encodes captions with its own vocabulary, word vectors and a GRU.
+
+    The vocabulary comes from ``fit``, which must see training captions only, and travels in the state dict: a
+    checkpoint restores it. A caption's embedding does not depend on the other captions of its batch.
+
+    Args:
+        word_dim: Width of the word vectors.
+        embed_dim: Width of the GRU and of the embedding.
+        bidirectional: Whether a second GRU reads the captions backwards; the directions are averaged.
+        pooling: ``"last"`` (the last state, as VSE++), or ``"mean"``, ``"max"`` or ``"gpo"`` over the states of all
+            words.
+        dropout: Share of the word vectors' values zeroed in training.
+        max_length: Words after so many are cut off.
+        min_count: Words rarer than this in the training captions are unknown. VSE++ takes 4; 1 leaves the vector of
+            unknown words untrained.
+        vectors: Text file of initial word vectors (GloVe, word2vec or fastText), ``word_dim`` wide. Words it lacks
+            start at random. Needed only when training starts.
+
+    References:
+        Faghri et al., "VSE++: Improving Visual-Semantic Embeddings with Hard Negatives", BMVC 2018.
+
+    Example:
+        >>> encoder = GRUTextEncoder(word_dim=8, embed_dim=16, min_count=1)
+        >>> encoder.fit(["a black dog", "a red ball"])
+        >>> encoder(encoder.transform()(["a dog", "the red ball"])).shape
+        torch.Size([2, 16])
+    """
+
+    def __init__(
+        self,
+        word_dim: int = 300,
+        embed_dim: int = 1024,
+        bidirectional: bool = False,
+        pooling: str = "last",
+        dropout: float = 0.0,
+        max_length: int = 64,
+        min_count: int = 4,
+        vectors: str | None = None,
+    ) -> None:
+        super().__init__()
+        if pooling not in ("last", *POOLINGS):
+            raise ValueError(f"pooling must be one of {('last', *POOLINGS)}, got {pooling!r}")
+        if max_length < 1:
+            raise ValueError(f"max_length must be at least 1, got {max_length}")
+        if vectors is not None and not is_restoring() and not Path(vectors).is_file():
+            raise FileNotFoundError(f"vectors must be a text file of word vectors, found no file {vectors!r}")
+        self.word_dim = word_dim
+        self.embed_dim = embed_dim
+        self.max_length = max_length
+        self.min_count = min_count
+        self.vectors = vectors
+        self.vocabulary: list[str] = []
+        self.word_vectors: nn.Embedding | None = None
+        self.dropout = nn.Dropout(dropout)
+        self.gru = PaddedGRU(word_dim, embed_dim, bidirectional)
+        self.pooling = None if pooling == "last" else Pooling(pooling)
+
+    def fit(self, captions: Sequence[str]) -> None:
+        """Make the vocabulary and its word vectors from the training captions; a second call does nothing.
+
+        Raises:
+            ValueError: If no word occurs ``min_count`` times, or the file of vectors does not fit.
+        """
+        if self.word_vectors is not None:
+            return
+        vocabulary = count_words(captions, self.min_count)
+        if not vocabulary:
+            raise ValueError(
+                f"no word occurs min_count={self.min_count} times in the {len(captions)} training captions"
+            )
+        initial = self._initial_vectors(vocabulary)
+        embedding = self._set_vocabulary(vocabulary)
+        with torch.no_grad():
+            for number, word in enumerate(vocabulary, start=FIRST_WORD):
+                if word in initial:
+                    embedding.weight[number] = initial[word]
+
+    def transform(self) -> WordNumberer:
+        """The callable that turns a list of captions into what ``forward`` takes.
+
+        Raises:
+            RuntimeError: If there is no vocabulary yet.
+        """
+        if self.word_vectors is None:
+            raise RuntimeError(_UNFITTED)
+        return WordNumberer(self.vocabulary, self.max_length)
+
+    def forward(self, text: Tensor) -> Tensor:
+        """Encode captions.
+
+        Args:
+            text: Word numbers int64 ``(M, words)``, padded on the right with 0, as ``transform`` makes them.
+
+        Returns:
+            ``(M, embed_dim)``, not normalised.
+
+        Raises:
+            RuntimeError: If there is no vocabulary yet.
+        """
+        if self.word_vectors is None:
+            raise RuntimeError(_UNFITTED)
+        if not isinstance(text, Tensor):
+            raise TypeError(f"text must be the tensor that transform() makes of captions, got {type(text).__name__}")
+        valid = text != PADDING
+        states, last = self.gru(self.dropout(self.word_vectors(text)), valid.sum(1).clamp(min=1))
+        embeds: Tensor = last if self.pooling is None else self.pooling(states, valid)
+        return embeds
+
+    def get_extra_state(self) -> list[str]:
+        """The vocabulary, for the state dict."""
+        return self.vocabulary
+
+    def set_extra_state(self, state: list[str]) -> None:
+        """Take the vocabulary of a state dict; PyTorch calls this before it loads the word vectors."""
+        if state != self.vocabulary:
+            self._set_vocabulary(state)
+
+    def _set_vocabulary(self, vocabulary: list[str]) -> nn.Embedding:
+        embedding = nn.Embedding(FIRST_WORD + len(vocabulary), self.word_dim)
+        nn.init.uniform_(embedding.weight, -0.1, 0.1)  # as VSE++
+        beside = next(self.gru.parameters())
+        self.word_vectors = embedding.to(beside.device, beside.dtype)
+        self.vocabulary = vocabulary
+        return self.word_vectors
+
+    def _initial_vectors(self, vocabulary: list[str]) -> dict[str, Tensor]:
+        if self.vectors is None:
+            return {}
+        found = read_word_vectors(self.vectors, vocabulary, self.word_dim)
+        if not found:
+            raise ValueError(f"vectors={self.vectors!r} has none of the {len(vocabulary)} words of the captions")
+        rank_zero_info(
+            f"{self.vectors} has vectors for {len(found)} of the {len(vocabulary)} words "
+            f"({len(found) / len(vocabulary):.1%}); the others start at random"
+        )
+        return found
+
+
+_UNFITTED = "GRUTextEncoder has no vocabulary yet: call fit(training_captions), or load a state dict that brings one"

@@ -1,0 +1,132 @@
+"""A timm network as the image encoder."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from vse_lightning.models.picture_transform import PictureTransform
+from vse_lightning.models.projection import projection
+from vse_lightning.models.restoring import is_restoring
+
+
+class TimmImageEncoder(nn.Module):
+    """Encodes pictures with any of timm's networks and a linear projection.
+
+    Args:
+        model: timm's name of the network, with a tag where the pretrained weights matter:
+            ``"resnet50.a1_in1k"``.
+        pretrained: ``True`` downloads the weights that timm names (or finds them in the local cache), a path reads
+            them from that file, ``False`` starts at random.
+        embed_dim: Width of the embedding; ``None`` leaves out the projection and takes the network's own.
+        image_size: Side of the square that pictures are brought to, ``None`` for the network's own; smaller is faster.
+        crop_pct: Share of the side that the central crop of evaluation keeps, ``None`` for the network's own.
+            1.0 keeps the borders, which captions may well mention.
+        crop_scale: Smallest and largest share of the picture's area that a training crop keeps.
+        horizontal_flip: Chance of mirroring a picture in training. 0 by default: captions say "left" and "right".
+        freeze: Whether the network stays as it is (its batch normalisation too) and only the projection learns.
+        gradient_checkpointing: Whether to recompute activations in the backward pass instead of storing them.
+
+    Example:
+        >>> import torch
+        >>> encoder = TimmImageEncoder("test_resnet", pretrained=False, embed_dim=16, image_size=32)
+        >>> encoder(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 16])
+    """
+
+    def __init__(
+        self,
+        model: str = "resnet50",
+        pretrained: bool | str = True,
+        embed_dim: int | None = 1024,
+        image_size: int | None = None,
+        crop_pct: float | None = None,
+        crop_scale: tuple[float, float] = (0.6, 1.0),
+        horizontal_flip: float = 0.0,
+        freeze: bool = False,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0 < crop_scale[0] <= crop_scale[1] <= 1:
+            raise ValueError(f"crop_scale must be two shares with 0 < smallest <= largest <= 1, got {crop_scale}")
+        if not 0 <= horizontal_flip <= 1:
+            raise ValueError(f"horizontal_flip must be a chance in [0, 1], got {horizontal_flip}")
+        if crop_pct is not None and not 0 < crop_pct <= 1:
+            raise ValueError(f"crop_pct must be a share in (0, 1], got {crop_pct}")
+        if image_size is not None and image_size < 1:
+            raise ValueError(f"image_size must be a number of pixels, got {image_size}")
+        self.image_size = image_size
+        self.crop_pct = crop_pct
+        self.crop_scale = crop_scale
+        self.horizontal_flip = horizontal_flip
+        self.freeze = freeze
+        self.backbone = _network(model, False if is_restoring() else pretrained, image_size)
+        width = int(getattr(self.backbone, "head_hidden_size", self.backbone.num_features))
+        self.embed_dim: int = width if embed_dim is None else embed_dim
+        self.projection = nn.Identity() if embed_dim is None else projection(width, embed_dim)
+        if gradient_checkpointing:
+            _checkpoint_gradients(self.backbone, model)
+        if freeze:
+            self.backbone.requires_grad_(False).eval()
+
+    def transform(self, train: bool) -> PictureTransform:
+        """The callable that turns a picture into what ``forward`` takes, augmented if ``train``."""
+        return PictureTransform(
+            self.backbone, train, self.image_size, self.crop_pct, self.crop_scale, self.horizontal_flip
+        )
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode; a frozen network stays in evaluation mode."""
+        super().train(mode)
+        if self.freeze:
+            self.backbone.eval()
+        return self
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Encode pictures.
+
+        Args:
+            image: ``(N, 3, height, width)`` as ``transform`` makes them.
+
+        Returns:
+            ``(N, embed_dim)``, not normalised.
+        """
+        if not isinstance(image, Tensor) or image.ndim != 4:
+            found = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+            raise ValueError(
+                f"image must be pictures (N, 3, height, width), got {found}; features need a FeatureImageEncoder"
+            )
+        embeds: Tensor = self.projection(self.backbone(image))
+        return embeds
+
+
+def _network(model: str, pretrained: bool | str, image_size: int | None) -> Any:
+    import timm
+
+    if not timm.is_model(model):
+        similar = difflib.get_close_matches(model, timm.list_models(), n=3)
+        raise ValueError(f"model must be a network of timm, got {model!r}; similar names: {similar}")
+    settings: dict[str, Any] = {"num_classes": 0}
+    if image_size is not None and timm.get_pretrained_cfg(model).fixed_input_size:
+        settings["img_size"] = image_size
+    if isinstance(pretrained, str):
+        if not Path(pretrained).is_file():
+            raise FileNotFoundError(
+                f"pretrained must be True, False or a file of weights, found no file {pretrained!r}"
+            )
+        settings["pretrained_cfg_overlay"] = {"file": pretrained}
+    try:
+        return timm.create_model(model, pretrained=bool(pretrained), **settings)
+    except OSError as error:
+        raise OSError(
+            f"the pretrained weights of timm's {model!r} are neither in the local cache nor could they be downloaded. "
+            "Go online once, set pretrained to a file of weights, or start at random with pretrained=False"
+        ) from error
+
+
+def _checkpoint_gradients(backbone: Any, model: str) -> None:
+    try:
+        backbone.set_grad_checkpointing(True)
+    except AssertionError as error:
+        raise ValueError(f"gradient_checkpointing must be False: timm's {model!r} does not support it") from error

@@ -1,0 +1,126 @@
+"""A Hugging Face transformer as the text encoder."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from vse_lightning.models.pooling import POOLINGS, Pooling
+from vse_lightning.models.projection import projection
+from vse_lightning.models.restoring import is_restoring
+from vse_lightning.models.subwords import SubwordTokenizer
+from vse_lightning.models.text_backbone import empty_text_backbone, load_text_backbone
+
+
+class TransformerTextEncoder(nn.Module):
+    """Encodes captions with a Hugging Face text model and its tokenizer.
+
+    Tokenizer and config travel in the state dict beside the weights: a checkpoint needs neither the hub nor the folder
+    that the model came from (see ``restoring``).
+
+    Args:
+        model: Name on the Hugging Face hub, path of a folder, or ``"bundled"``: the all-MiniLM-L6-v2 of the extra
+            ``minilm``, which needs no network.
+        pretrained: Whether to load the weights; otherwise they start at random and only config and tokenizer are read.
+        embed_dim: Width of the embedding; ``None`` leaves out the projection and takes the model's own.
+        pooling: ``"mean"``, ``"max"`` or ``"gpo"`` over all tokens (see ``Pooling``), or ``"cls"``: the first token.
+        max_length: Tokens after so many are cut off.
+        freeze: Whether the model stays as it is (without dropout) and only projection and pooling learn.
+        gradient_checkpointing: Whether to recompute activations in the backward pass instead of storing them.
+
+    Attributes:
+        embed_dim: Width of the embedding; 0 as long as it is unknown, which is the case inside ``restoring`` for
+            ``embed_dim=None`` until the state dict is loaded.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        pretrained: bool = True,
+        embed_dim: int | None = None,
+        pooling: str = "mean",
+        max_length: int = 64,
+        freeze: bool = False,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if pooling not in ("cls", *POOLINGS):
+            raise ValueError(f"pooling must be one of {('cls', *POOLINGS)}, got {pooling!r}")
+        if max_length < 1:
+            raise ValueError(f"max_length must be at least 1, got {max_length}")
+        self.embed_dim = embed_dim or 0
+        self.max_length = max_length
+        self.freeze = freeze
+        self.gradient_checkpointing = gradient_checkpointing
+        self.pooling = None if pooling == "cls" else Pooling(pooling)
+        self.backbone: Any = None
+        self.projection: nn.Module = nn.Identity()
+        self.tokenizer: SubwordTokenizer | None = None
+        if not is_restoring():
+            backbone, self.tokenizer = load_text_backbone(model, pretrained, max_length)
+            self._set_backbone(backbone)
+
+    def transform(self) -> SubwordTokenizer:
+        """The callable that turns a list of captions into what ``forward`` takes.
+
+        Raises:
+            RuntimeError: Inside ``restoring``, before the state dict is loaded.
+        """
+        if self.tokenizer is None:
+            raise RuntimeError(_EMPTY)
+        return self.tokenizer
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode; a frozen model stays in evaluation mode."""
+        super().train(mode)
+        if self.freeze and self.backbone is not None:
+            self.backbone.eval()
+        return self
+
+    def forward(self, text: Mapping[str, Tensor]) -> Tensor:
+        """Encode captions.
+
+        Args:
+            text: ``input_ids`` and ``attention_mask``, int64 ``(M, tokens)``, as ``transform`` makes them.
+
+        Returns:
+            ``(M, embed_dim)``, not normalised.
+
+        Raises:
+            RuntimeError: Inside ``restoring``, before the state dict is loaded.
+        """
+        if self.backbone is None:
+            raise RuntimeError(_EMPTY)
+        if not isinstance(text, Mapping):
+            raise TypeError(f"text must be the dict that transform() makes of captions, got {type(text).__name__}")
+        states: Tensor = self.projection(self.backbone(**text).last_hidden_state)
+        if self.pooling is None:
+            return states[:, 0]
+        pooled: Tensor = self.pooling(states, text["attention_mask"].bool())
+        return pooled
+
+    def get_extra_state(self) -> dict[str, Any] | None:
+        """Config and tokenizer as plain values, for the state dict."""
+        if self.backbone is None or self.tokenizer is None:
+            return None
+        return {"config_json": self.backbone.config.to_json_string(use_diff=False), **self.tokenizer.state()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take config and tokenizer of a state dict; PyTorch calls this before it loads the weights."""
+        self.tokenizer = SubwordTokenizer(state["tokenizer_json"], state["padding_id"], self.max_length)
+        if self.backbone is None:
+            self._set_backbone(empty_text_backbone(state["config_json"]))
+
+    def _set_backbone(self, backbone: nn.Module) -> None:
+        self.backbone = backbone
+        width = self.backbone.config.hidden_size
+        if self.embed_dim:
+            self.projection = projection(width, self.embed_dim)
+        self.embed_dim = self.embed_dim or width
+        if self.gradient_checkpointing:
+            self.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+        if self.freeze:
+            self.backbone.requires_grad_(False).eval()
+
+
+_EMPTY = "TransformerTextEncoder was built inside restoring() and has nothing to encode with: load its state dict first"
