@@ -1,0 +1,43 @@
+"""One line per rule: what is wrong with an argument, said the same way everywhere."""
+
+from math import isfinite
+
+
+def require(condition: bool, message: str, *found: object) -> None:
+    """Raise a ``ValueError`` unless the condition holds.
+
+    Args:
+        condition: the rule.
+        message: names the argument and the rule, with a ``{}`` for each thing found.
+        found: what the message shows; shapes are shown as tuples.
+
+    Example:
+        >>> require(0 > 1, "k must be at least 1, got {}", 0)
+        Traceback (most recent call last):
+            ...
+        ValueError: k must be at least 1, got 0
+    """
+    if not condition:
+        shown = [tuple(thing) if isinstance(thing, tuple) else thing for thing in found]
+        raise ValueError(message.format(*shown))
+
+
+def require_positive(name: str, value: float) -> None:
+    """Raise a ``ValueError`` unless the value is a finite number above 0."""
+    require(isfinite(value) and value > 0, "{} must be a finite number above 0, got {}", name, value)
+
+
+def require_not_negative(name: str, value: float) -> None:
+    """Raise a ``ValueError`` unless the value is a finite number of at least 0."""
+    require(isfinite(value) and value >= 0, "{} must be a finite number of at least 0, got {}", name, value)
+
+
+def require_whole(name: str, value: object, least: int = 1) -> None:
+    """Raise a ``ValueError`` unless the value is a whole number of at least ``least``."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    require(whole and value >= least, "{} must be a whole number of at least {}, got {!r}", name, least, value)  # type: ignore[operator]
+
+
+def require_one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise a ``ValueError`` unless the value is one of the words allowed."""
+    require(value in allowed, "{} must be one of {}, got {!r}", name, ", ".join(map(repr, allowed)), value)

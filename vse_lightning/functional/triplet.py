@@ -1,0 +1,99 @@
+"""Hinges between a query's positives and its negatives: all, hardest, soft and selective mining."""
+
+import torch
+from torch import Tensor
+
+MINING = ("all", "hardest", "soft", "selective")
+
+
+def triplet(
+    scores: Tensor,
+    positives: Tensor,
+    margin: float | Tensor = 0.2,
+    mining: str = "hardest",
+    temperature: float = 0.01,
+    epsilon: float = 0.01,
+    average: bool = True,
+) -> tuple[Tensor, Tensor]:
+    r"""Triplet ranking loss: one hinge per (query, positive) pair.
+
+    .. math::
+        \ell_p = \operatorname*{reduce}_{n \in N} [s_n - s_p + m]_+
+
+    - :math:`s_p, s_n` (``scores``): the scores of a positive and of a negative; every non-positive is a negative, so
+      captions of the query's own image never are;
+    - :math:`m` (``margin``): a number, or one per candidate;
+    - :math:`\operatorname{reduce}` (``mining``): ``"hardest"``: the maximum (VSE++); ``"all"``: the mean over the
+      negatives (VSE0), their sum with ``average=False``; ``"soft"``:
+      :math:`[\tau \log \sum_n \exp((s_n - s_p + m) / \tau)]_+` with ``temperature`` :math:`\tau` (our reading of
+      Triplet-SN, whose equation we could not read); ``"selective"``: the mean where the hardest negative scores within
+      ``epsilon`` of the positive, else the hardest (SelHN).
+
+    Shape:
+        - ``scores``: ``(Q, C)`` float, any range; ``positives``: ``(Q, C)`` bool; ``margin``: number or ``(Q, C)``.
+        - Output: total ``(Q,)``, the sum over the query's positives, and count ``(Q,)``, their number; both 0 for a
+          query without positives or without negatives.
+
+    References:
+        - Faghri et al., "VSE++: Improving Visual-Semantic Embeddings with Hard Negatives", BMVC 2018, eq. 5 and 6.
+        - Li et al., "Image-Text Retrieval with Binary and Continuous Label Supervision", 2022 (Triplet-SN).
+        - Li et al., "Selectively Hard Negative Mining for Alleviating Gradient Vanishing in Image-Text Matching", 2023.
+
+    Relations:
+        ``"soft"`` tends to ``"hardest"`` as the temperature tends to 0;
+        :func:`~vse_lightning.functional.semantic_margin` is this function with a margin per candidate.
+
+    Example:
+        >>> import torch
+        >>> scores = torch.tensor([[0.9, 0.8, 0.5]])
+        >>> triplet(scores, torch.tensor([[True, False, False]]), margin=0.25)
+        (tensor([0.1500]), tensor([1]))
+    """
+    negatives = ~positives
+    comparable = positives.any(1) & negatives.any(1)
+    pairs = positives & comparable[:, None]
+    if mining == "all":
+        total = _all_negatives(scores, pairs, negatives, margin, average)
+    elif mining == "hardest":
+        total = _against(_hardest(scores + margin, negatives), scores, pairs)
+    elif mining == "soft":
+        total = _against(_softly_hardest(scores + margin, negatives, temperature), scores, pairs)
+    else:
+        vanishing = (scores - _hardest(scores, negatives).detach()[:, None]).abs() < epsilon
+        total = _all_negatives(scores, pairs & vanishing, negatives, margin, average=True)
+        total = total + _against(_hardest(scores + margin, negatives), scores, pairs & ~vanishing)
+    return total, pairs.sum(1)
+
+
+def _hardest(scores: Tensor, negatives: Tensor) -> Tensor:
+    return scores.masked_fill(~negatives, -torch.inf).amax(1)
+
+
+def _softly_hardest(scores: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    # a row without negatives keeps its scores: a log-sum-exp over nothing has a NaN gradient
+    ignored = ~negatives & negatives.any(1, keepdim=True)
+    return temperature * torch.logsumexp((scores / temperature).masked_fill(ignored, -torch.inf), 1)
+
+
+def _against(rival: Tensor, scores: Tensor, pairs: Tensor) -> Tensor:
+    """Sum over each query's pairs of the hinge between its rival ``(Q,)`` and the positive."""
+    hinges = (rival[:, None] - scores).clamp(min=0)
+    return torch.where(pairs, hinges, 0).sum(1)
+
+
+def _all_negatives(scores: Tensor, pairs: Tensor, negatives: Tensor, margin: float | Tensor, average: bool) -> Tensor:
+    """Sum over each query's (positive, negative) pairs of the hinge, in O(C log C).
+
+    The sum is linear in the scores once it is known how many hinges each candidate is active in.
+    """
+    with torch.no_grad():
+        rivals = (scores + margin).masked_fill(~negatives, -torch.inf).contiguous()
+        matches = scores.masked_fill(~pairs, torch.inf).contiguous()
+        beaten = torch.searchsorted(matches.sort(1).values, rivals)
+        beaten_by = scores.shape[1] - torch.searchsorted(rivals.sort(1).values, matches, right=True)
+        beaten, beaten_by = beaten.to(scores.dtype), torch.where(pairs, beaten_by, 0).to(scores.dtype)
+        # hinges do not change when all scores shift; shifted, those of a single positive lose no digits
+        origin = scores.masked_fill(~pairs, -torch.inf).amax(1, keepdim=True)
+        origin = torch.where(origin.isfinite(), origin, 0)
+    total = ((beaten - beaten_by) * (scores - origin) + beaten * margin).sum(1)
+    return total / negatives.sum(1).clamp(min=1) if average else total

@@ -1,0 +1,72 @@
+"""Ladder loss."""
+
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor
+
+from vse_lightning.checks import require, require_not_negative, require_one_of
+from vse_lightning.functional.ladder import ladder
+from vse_lightning.losses.retrieval_loss import Reduction, RetrievalLoss
+
+
+class LadderLoss(RetrievalLoss):
+    """Hardest-negative triplet, then one rung per relevance threshold; see :func:`functional.ladder`.
+
+    Args:
+        margins: one per rung, the first of the triplet; at least 0.
+        thresholds: one per rung after the first, strictly decreasing. They belong to a label source: 0.63 to the
+            paper's word vectors, about 0.40 to SBERT. ``()`` leaves the triplet alone.
+        weights: one per rung after the first; at least 0.
+        threshold_mode: ``"absolute"``: thresholds are relevances in [0, 1]; ``"percentile"``: percentiles (0-100) of
+            each query's relevance row.
+        cumulative: compare every rung with the positive, with the margins added up (the authors' later variant).
+        reduction: ``"mean"``, or ``"sum"`` as in the released code.
+    """
+
+    term = "ladder"
+    needs_relevance = True
+
+    def __init__(
+        self,
+        margins: tuple[float, ...] = (0.2, 0.01),
+        thresholds: tuple[float, ...] = (0.63,),
+        weights: tuple[float, ...] = (0.25,),
+        threshold_mode: Literal["absolute", "percentile"] = "absolute",
+        cumulative: bool = False,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(reduction)
+        margins, thresholds, weights = tuple(margins), tuple(thresholds), tuple(weights)
+        require(len(margins) > 0, "margins must name at least the margin of the first rung, got {}", margins)
+        for name, values in (("thresholds", thresholds), ("weights", weights)):
+            fits = len(values) == len(margins) - 1
+            require(fits, "{} must have one entry fewer than margins {}, got {}", name, margins, values)
+        for name, values in (("margins", margins), ("weights", weights)):
+            for value in values:
+                require_not_negative(f"every entry of {name}", value)
+        require_one_of("threshold_mode", threshold_mode, ("absolute", "percentile"))
+        falling = all(upper > lower for upper, lower in pairwise(thresholds))
+        require(falling, "thresholds must be strictly decreasing, got {}", thresholds)
+        highest = 1 if threshold_mode == "absolute" else 100
+        in_range = all(0 <= threshold <= highest for threshold in thresholds)
+        require(in_range, "thresholds must lie in [0, {}] in {} mode, got {}", highest, threshold_mode, thresholds)
+        self.margins, self.thresholds, self.weights = margins, thresholds, weights
+        self.threshold_mode, self.cumulative = threshold_mode, cumulative
+
+    def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the ladders of each query's positives, and their number."""
+        return ladder(
+            scores,
+            relevance,
+            positives,
+            self.margins,
+            self.thresholds,
+            self.weights,
+            self.threshold_mode,
+            self.cumulative,
+        )
+
+    def extra_repr(self) -> str:
+        """Options shown by ``print``."""
+        return f"margins={self.margins}, thresholds={self.thresholds}, weights={self.weights}"

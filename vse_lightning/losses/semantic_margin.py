@@ -1,0 +1,47 @@
+"""LSEH: semantically-enhanced hard negatives."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from vse_lightning.checks import require_not_negative, require_one_of
+from vse_lightning.functional.semantic_margin import semantic_margin
+from vse_lightning.functional.triplet import MINING
+from vse_lightning.losses.retrieval_loss import Reduction, RetrievalLoss
+
+
+class LSEHLoss(RetrievalLoss):
+    """Triplet loss with margin ``margin + semantic_weight * relevance``; see :func:`functional.semantic_margin`.
+
+    Args:
+        margin: the margin of an unrelated negative; at least 0.
+        semantic_weight: what relevance 1 adds to it; at least 0.
+        mining: ``"hardest"`` as in the paper, or another way of :class:`TripletLoss`, with its default temperature
+            and epsilon.
+        reduction: ``"mean"``, or ``"sum"`` as in the released code.
+    """
+
+    term = "semantic_margin"
+    needs_relevance = True
+
+    def __init__(
+        self,
+        margin: float = 0.185,
+        semantic_weight: float = 0.025,
+        mining: Literal["all", "hardest", "soft", "selective"] = "hardest",
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(reduction)
+        require_not_negative("margin", margin)
+        require_not_negative("semantic_weight", semantic_weight)
+        require_one_of("mining", mining, MINING)
+        self.margin, self.semantic_weight, self.mining = margin, semantic_weight, mining
+
+    def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the hinges of each query's positives, and their number."""
+        average = self.reduction == "mean"
+        return semantic_margin(scores, relevance, positives, self.margin, self.semantic_weight, self.mining, average)
+
+    def extra_repr(self) -> str:
+        """Options shown by ``print``."""
+        return f"margin={self.margin}, semantic_weight={self.semantic_weight}, mining={self.mining!r}"

@@ -1,0 +1,43 @@
+"""Listwise Smooth-NDCG loss."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from vse_lightning.checks import require_one_of, require_positive
+from vse_lightning.functional.smooth_ndcg import GAINS, smooth_ndcg
+from vse_lightning.losses.retrieval_loss import Reduction, RetrievalLoss
+
+
+class SmoothNDCGLoss(RetrievalLoss):
+    """1 - NDCG with sigmoid ranks over the whole list; see :func:`functional.smooth_ndcg`.
+
+    Not to be used alone: it collapses. Combine it with a triplet or contrastive loss in :class:`WeightedSumLoss`.
+
+    Args:
+        temperature: of the sigmoid that stands for "scores higher"; above 0, in units of the scores.
+        gain: ``"exponential"`` (2^relevance - 1, as in the paper) or ``"linear"``.
+        reduction: ``"mean"`` or ``"sum"``.
+    """
+
+    term = "smooth_ndcg"
+    needs_relevance = True
+
+    def __init__(
+        self,
+        temperature: float = 0.01,
+        gain: Literal["exponential", "linear"] = "exponential",
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(reduction)
+        require_positive("temperature", temperature)
+        require_one_of("gain", gain, GAINS)
+        self.temperature, self.gain = temperature, gain
+
+    def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
+        """1 - smooth NDCG of each query, and 1."""
+        return smooth_ndcg(scores, relevance, self.temperature, self.gain)
+
+    def extra_repr(self) -> str:
+        """Options shown by ``print``."""
+        return f"temperature={self.temperature}, gain={self.gain!r}"

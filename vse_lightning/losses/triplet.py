@@ -1,0 +1,52 @@
+"""Triplet ranking loss with four ways to mine negatives."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from vse_lightning.checks import require_not_negative, require_one_of, require_positive
+from vse_lightning.functional.triplet import MINING, triplet
+from vse_lightning.losses.retrieval_loss import Reduction, RetrievalLoss
+
+
+class TripletLoss(RetrievalLoss):
+    """One hinge per (query, positive) pair: VSE0, VSE++, Triplet-SN and SelHN; see :func:`functional.triplet`.
+
+    Hardest negatives from scratch can sit at the margin for ever: start with
+    :class:`~vse_lightning.callbacks.HardNegativeWarmup` or ``mining="soft"``.
+
+    Args:
+        margin: by how much a positive should outscore a negative; at least 0.
+        mining: which negatives of the query count: ``"all"`` (their average; their sum under ``reduction="sum"``),
+            ``"hardest"``, ``"soft"`` or ``"selective"``.
+        temperature: softness of ``mining="soft"``; above 0.
+        epsilon: of ``mining="selective"``: how near the positive a hardest negative must score for all negatives to
+            be averaged; at least 0.
+        reduction: ``"mean"`` or ``"sum"``.
+    """
+
+    term = "triplet"
+
+    def __init__(
+        self,
+        margin: float = 0.2,
+        mining: Literal["all", "hardest", "soft", "selective"] = "hardest",
+        temperature: float = 0.01,
+        epsilon: float = 0.01,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(reduction)
+        require_not_negative("margin", margin)
+        require_one_of("mining", mining, MINING)
+        require_positive("temperature", temperature)
+        require_not_negative("epsilon", epsilon)
+        self.margin, self.mining, self.temperature, self.epsilon = margin, mining, temperature, epsilon
+
+    def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the hinges of each query's positives, and their number."""
+        average = self.reduction == "mean"
+        return triplet(scores, positives, self.margin, self.mining, self.temperature, self.epsilon, average)
+
+    def extra_repr(self) -> str:
+        """Options shown by ``print``."""
+        return f"margin={self.margin}, mining={self.mining!r}"
