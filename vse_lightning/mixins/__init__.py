@@ -1,0 +1,6 @@
+"""What a host LightningModule inherits: a relevance-aware loss, and retrieval metrics."""
+
+from vse_lightning.mixins.relevance_loss import RelevanceLossMixin
+from vse_lightning.mixins.targets import RetrievalTargets
+
+__all__ = ["RelevanceLossMixin", "RetrievalTargets"]
