@@ -1,0 +1,304 @@
+import pickle
+import warnings
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from torch import nn
+from torch.utils.data.distributed import DistributedSampler
+
+from vse_lightning.data import ImageTextDataModule, KarpathySource, ShapesSource
+
+
+class Retriever(LightningModule):
+    """The least a host does with the batches; remembers what it saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.seen = {"train": [], "val": [], "test": []}
+
+    def training_step(self, batch):
+        self.seen["train"].append(batch)
+        return self.layer(batch["image"].mean().view(1, 1)).sum()
+
+    def validation_step(self, batch):
+        self.seen["val"].append(batch)
+
+    def test_step(self, batch):
+        self.seen["test"].append(batch)
+
+    def predict_step(self, batch):
+        return batch["image_ids"]
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+class Preprocessing(Retriever):
+    """A host whose encoders bring their preprocessing."""
+
+    def image_transform(self, train):
+        return Constant(1.0 if train else 2.0)
+
+    def text_transform(self):
+        return lengths
+
+
+class Constant:
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, picture):
+        return torch.full((2,), self.value)
+
+
+def lengths(texts):
+    return torch.tensor([len(text) for text in texts])
+
+
+@pytest.fixture(scope="module")
+def source():
+    return ShapesSource(40)
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    def make(**options):
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        return Trainer(
+            accelerator="cpu",
+            default_root_dir=tmp_path,
+            enable_model_summary=False,
+            **quiet,
+            **({"max_epochs": 1} | options),
+        )
+
+    return make
+
+
+def ids(batches, key):
+    return torch.cat([batch[key] for batch in batches]).tolist()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+def test_trainer_fits_validates_tests_and_predicts(source, trainer, num_workers):
+    module = Retriever()
+    data = ImageTextDataModule(source, relevance="source", batch_size=32, eval_batch_size=3, num_workers=num_workers)
+    fit = trainer(num_sanity_val_steps=0, max_epochs=2)
+    fit.fit(module, datamodule=data)
+    fit.test(module, datamodule=data)
+    predictions = fit.predict(module, datamodule=data)
+
+    train = module.seen["train"]
+    assert len(train) == 2 * (32 * 5 // 32)
+    first, second = ids(train[:5], "text_ids"), ids(train[5:], "text_ids")
+    assert sorted(first) == sorted(second) == list(range(160))
+    assert first != second != list(range(160))  # shuffled anew in each epoch
+    table = data.relevance_table
+    for batch in train:
+        assert batch["image"].shape == (32, 3, 64, 64)
+        assert batch["text"] == [source.captions[text_id] for text_id in batch["text_ids"]]
+        torch.testing.assert_close(batch["relevance"], table.block(batch["image_ids"], batch["text_ids"]))
+
+    assert ids(module.seen["val"], "image_ids") == [32, 33, 34, 35] * 2
+    assert ids(module.seen["test"], "text_ids") == list(range(180, 200))
+    assert "relevance" not in module.seen["test"][0]
+    assert torch.cat(predictions).tolist() == [36, 37, 38, 39]
+
+
+def test_pictures_of_a_zip_and_features_reach_the_module(flickr8k, trainer):
+    captions = flickr8k / "captions.json"
+    for given in ({"images": flickr8k / "images_128px.zip"}, {"features": next(flickr8k.glob("efficient*.npy"))}):
+        module = Retriever()
+        data = ImageTextDataModule(KarpathySource(captions, **given), num_workers=2)
+        trainer(limit_train_batches=2, limit_val_batches=1).fit(module, datamodule=data)
+        batch = module.seen["train"][0]
+        assert batch["image"].shape == ((128, 3, 128, 128) if "images" in given else (128, 1280))
+        assert batch["image"].dtype == torch.float32
+        assert module.seen["val"][0]["image_ids"].shape == (256,)
+        assert module.seen["val"][0]["text_ids"].shape == (1280,)
+
+
+def test_preprocessing_is_borrowed_from_the_module(source, trainer):
+    module = Preprocessing()
+    trainer().fit(module, datamodule=ImageTextDataModule(source, batch_size=32, num_workers=2))
+    assert module.seen["train"][0]["image"].unique().tolist() == [1.0]
+    assert module.seen["val"][0]["image"].unique().tolist() == [2.0]
+    assert module.seen["val"][0]["text"].tolist() == lengths(source.captions[160:180]).tolist()
+
+
+def test_own_preprocessing_overrides_the_module(source, trainer):
+    def words(texts):
+        return torch.tensor([len(text.split()) for text in texts])
+
+    for transforms, of_train in ((Constant(3.0), 3.0), ({"train": Constant(4.0), "eval": Constant(3.0)}, 4.0)):
+        module = Preprocessing()
+        data = ImageTextDataModule(source, batch_size=32, num_workers=2, transforms=transforms, text=words)
+        trainer().fit(module, datamodule=data)
+        assert module.seen["train"][0]["image"].unique().tolist() == [of_train]
+        assert module.seen["val"][0]["image"].unique().tolist() == [3.0]
+        assert module.seen["val"][0]["text"].tolist() == words(source.captions[160:180]).tolist()
+
+
+def test_loaders_without_a_trainer(source):
+    data = ImageTextDataModule(source, batch_size=32, num_workers=0)
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert isinstance(batch["text"][0], str)
+    assert batch.keys() == {"image", "text", "image_ids", "text_ids", "text_image_ids"}
+    assert data.train_captions == source.captions[:160]
+
+
+def test_labels_are_fitted_on_training_captions_once(source, word_relevance, tmp_path):
+    data = ImageTextDataModule(source, relevance=word_relevance, cache_dir=tmp_path)
+    for stage in ("fit", "validate", "test", "predict", "fit"):
+        data.setup(stage)
+    assert word_relevance.fits == [(source.captions[:160], source.text_image_ids[:160].tolist())]
+    assert word_relevance.cache_dir == tmp_path
+    assert word_relevance.tables == [
+        (source.captions[:160], list(range(160))),
+        (source.captions[160:], list(range(160, 200))),
+    ]
+    assert list(data.eval_relevance_tables) == ["relevance"]
+    assert data.eval_captions == source.captions[160:]
+
+
+def test_test_only_run_fits_but_labels_no_training_captions(source, word_relevance):
+    data = ImageTextDataModule(source, relevance=word_relevance)
+    data.setup("test")
+    assert data.relevance_table is None
+    assert len(word_relevance.fits) == 1
+    assert [len(text_ids) for _, text_ids in word_relevance.tables] == [40]
+
+
+def test_predict_needs_no_labels(source, word_relevance):
+    data = ImageTextDataModule(source, relevance=word_relevance)
+    data.setup("predict")
+    assert word_relevance.tables == []
+    assert data.train_captions == source.captions[:160]
+
+
+def test_evaluation_labels_may_differ_from_those_trained_on(source, word_relevance):
+    data = ImageTextDataModule(source, eval_relevance={"scene": "source", "words": word_relevance})
+    data.setup("fit")
+    assert data.relevance_table is None
+    assert {name: table.label for name, table in data.eval_relevance_tables.items()} == {
+        "scene": "scene attributes",
+        "words": "shared words",
+    }
+    data = ImageTextDataModule(source, relevance=word_relevance, eval_relevance={})
+    data.setup("fit")
+    assert data.relevance_table is not None
+    assert data.eval_relevance_tables == {}
+
+
+@pytest.mark.parametrize(("batch_size", "processes"), [(513, 1), (32, 2)])
+def test_large_batches_and_several_processes_ask_the_table_instead(source, batch_size, processes):
+    data = ImageTextDataModule(source, relevance="source", batch_size=batch_size, num_workers=0)
+    data.trainer = FakeTrainer(processes)
+    data.setup("fit")
+    assert "relevance" not in next(iter(data.train_dataloader()))
+    assert data.relevance_table is not None
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(60, [60, 60]), (160, [160]), (161, [160])])
+def test_last_short_batch_is_left_out_unless_it_is_the_only_one(source, batch_size, sizes):
+    data = ImageTextDataModule(source, batch_size=batch_size, num_workers=0)
+    data.setup("fit")
+    assert [len(batch["text"]) for batch in data.train_dataloader()] == sizes
+
+
+def test_padding_of_a_distributed_sampler_repeats_ids(source, trainer):
+    data = ImageTextDataModule(source, eval_batch_size=3, num_workers=0)
+    data.setup("test")
+    seen = []
+    for rank in range(3):
+        loader = data.test_dataloader()
+        sampler = DistributedSampler(loader.dataset, num_replicas=3, rank=rank, shuffle=False)
+        again = torch.utils.data.DataLoader(
+            loader.dataset, loader.batch_size, sampler=sampler, collate_fn=loader.collate_fn
+        )
+        seen += [image_id for batch in again for image_id in batch["image_ids"].tolist()]
+    assert len(seen) == 6
+    assert set(seen) == {36, 37, 38, 39}
+
+
+def test_loader_can_be_sent_to_another_process(source):
+    data = ImageTextDataModule(source, relevance="source", batch_size=32, num_workers=0, transforms=Constant(1.0))
+    data.setup("fit")
+    loader = data.train_dataloader()
+    dataset, collate = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn)))  # noqa: S301
+    batch = collate([dataset[index] for index in range(20)])
+    torch.testing.assert_close(batch["relevance"], data.relevance_table.block(batch["image_ids"], batch["text_ids"]))
+
+
+def test_spawned_worker(source):
+    data = ImageTextDataModule(source, relevance="source", batch_size=32, num_workers=1)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    loader.multiprocessing_context = "spawn"
+    assert next(iter(loader))["relevance"].shape == (32, 32)
+
+
+def test_fit_without_a_validation_split_says_so(karpathy, edit_captions, trainer):
+    path = edit_captions(lambda images: [image.update(split="train") for image in images if image["split"] == "val"])
+    source = KarpathySource(path, features=karpathy / "features.npy")
+    data = ImageTextDataModule(source, batch_size=4, num_workers=2)
+    with pytest.raises(
+        ValueError, match=r"no split 'val' to validate on, only \['test', 'train'\].* limit_val_batches=0"
+    ):
+        trainer().fit(Retriever(), datamodule=data)
+    trainer(limit_val_batches=0).fit(Retriever(), datamodule=data)
+
+
+def test_unknown_split_to_predict(source):
+    data = ImageTextDataModule(source, predict_split="tset")
+    with pytest.raises(ValueError, match=r"split must be one of .* got 'tset'"):
+        data.predict_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
+        ({"eval_batch_size": -1}, "eval_batch_size must be"),
+        ({"num_workers": -1}, "num_workers must be a whole number of at least 0"),
+        ({"relevance": "sources"}, "relevance must be a RelevanceSource or 'source', got 'sources'"),
+        ({"eval_relevance": {"a": 3}}, r"eval_relevance\['a'\] must be a RelevanceSource"),
+        ({"transforms": {"train": lengths}}, r"transforms must have the keys 'train' and 'eval', got \['train'\]"),
+    ],
+)
+def test_wrong_input(source, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        ImageTextDataModule(source, **wrong)
+
+
+def test_no_batch_transfer_hook_is_overridden():
+    for hook in ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"):
+        assert getattr(ImageTextDataModule, hook) is getattr(ImageTextDataModule.__mro__[1], hook)
+
+
+def test_source_without_labels_of_its_own(karpathy):
+    source = KarpathySource(karpathy / "captions.json", features=karpathy / "features.npy")
+    data = ImageTextDataModule(source, relevance="source")
+    with pytest.raises(ValueError, match="KarpathySource knows no graded relevance of its own"):
+        data.setup("fit")
+
+
+class FakeTrainer:
+    """What the data module asks of a trainer, with as many processes as one likes."""
+
+    lightning_module = None
+    state = type("State", (), {"fn": None})
+    strategy = type("Strategy", (), {"root_device": torch.device("cpu")})
+
+    def __init__(self, processes):
+        self.world_size = self.num_devices = processes
+
+
+def test_warnings_are_only_those_of_lightning(source, trainer):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="(?!.*LeafSpec)")  # Lightning's own, with a recent torch
+        trainer().fit(Retriever(), datamodule=ImageTextDataModule(source, batch_size=32, relevance="source"))

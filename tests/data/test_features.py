@@ -1,0 +1,81 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from vse_lightning.data import features
+from vse_lightning.data.features import FeatureFile
+
+
+def saved(path, array):
+    np.save(path / "features.npy", array)
+    return path / "features.npy"
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(4, 3), (4, 2, 3)])
+def test_rows_come_as_float32(tmp_path, dtype, shape):
+    array = np.random.default_rng(0).random(shape).astype(dtype)
+    file = FeatureFile(saved(tmp_path, array), rows=4)
+    assert len(file) == 4
+    assert file[2].dtype == torch.float32
+    np.testing.assert_allclose(file[2].numpy(), array[2].astype(np.float32))
+
+
+def test_rows_are_copies(tmp_path):
+    file = FeatureFile(saved(tmp_path, np.ones((2, 3), np.float32)))
+    file[0].zero_()
+    assert file[0].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_pickles_its_path_not_its_content(tmp_path):
+    file = FeatureFile(saved(tmp_path, np.ones((1000, 100), np.float32)))
+    pickled = pickle.dumps(file)
+    assert len(pickled) < 1000
+    assert pickle.loads(pickled)[999].sum() == 100  # noqa: S301
+
+
+def test_wrong_number_of_rows(tmp_path):
+    with pytest.raises(ValueError, match=r"one row for each of the 5 images, got 4 in '.*features\.npy'"):
+        FeatureFile(saved(tmp_path, np.ones((4, 3))), rows=5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_not_finite(tmp_path, bad, monkeypatch):
+    monkeypatch.setattr(features, "CHUNK_BYTES", 40)  # several chunks
+    array = np.ones((7, 3), np.float32)
+    array[5, 1] = bad
+    with pytest.raises(ValueError, match="features must be finite, got NaN or infinity in row 5"):
+        FeatureFile(saved(tmp_path, array))
+
+
+def test_not_finite_in_a_file_too_large_to_search(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "SCANNED_BYTES", 10)
+    array = np.ones((4, 3), np.float32)
+    array[1, 0] = np.nan
+    file = pickle.loads(pickle.dumps(FeatureFile(saved(tmp_path, array))))  # noqa: S301
+    assert file[0].sum() == 3
+    with pytest.raises(ValueError, match="in row 1"):
+        file[1]
+
+
+@pytest.mark.parametrize("array", [np.ones(4), np.ones((4, 3), np.int64), np.ones((1, 2, 3, 4)), np.array("text")])
+def test_wrong_kind_of_array(tmp_path, array):
+    with pytest.raises(ValueError, match=r"features must be a \.npy file of floats, .* got .* of shape"):
+        FeatureFile(saved(tmp_path, array))
+
+
+def test_not_an_array(tmp_path):
+    (tmp_path / "features.npy").write_text("not an array")
+    with pytest.raises(ValueError, match=r"features must be a \.npy file of floats"):
+        FeatureFile(tmp_path / "features.npy")
+    np.savez(tmp_path / "features.npz", a=np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"got NpzFile"):
+        FeatureFile(tmp_path / "features.npz")
+
+
+def test_missing_file(tmp_path):
+    saved(tmp_path, np.ones((2, 2)))
+    with pytest.raises(FileNotFoundError, match=r"features: nothing at .* did you mean"):
+        FeatureFile(tmp_path / "feature.npy")

@@ -1,0 +1,116 @@
+import json
+import pickle
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+import torch
+
+from vse_lightning.data import KarpathySource
+
+
+def test_reads_captions_and_splits(karpathy):
+    source = KarpathySource(karpathy / "captions.json", images=karpathy / "pictures")
+    assert source.num_images == 8
+    assert source.splits["train"].tolist() == [0, 1, 2, 3]  # restval joins train
+    assert source.split("val").tolist() == [4, 5]
+    assert source.captions[:3] == ["A red picture , number 0 .", "A green picture , number 1 .", "green again 0"]
+    assert source.text_image_ids.tolist() == [0, 1, 1, 2, 2, 2, 3, 4, 4, 5, 5, 5, 6, 7, 7]
+    assert source.image_name(3) == "3.png"
+
+
+def test_reads_pictures_from_a_folder_or_a_zip(karpathy, tmp_path):
+    with ZipFile(tmp_path / "pictures.zip", "w") as archive:
+        for path in (karpathy / "pictures").rglob("*.png"):
+            archive.write(path, path.name)
+    for images in (karpathy / "pictures", tmp_path / "pictures.zip"):
+        source = pickle.loads(pickle.dumps(KarpathySource(karpathy / "captions.json", images=images)))  # noqa: S301
+        assert source.load_image(1).getpixel((0, 0)) == (0, 250, 0)
+        assert source.load_image(7).size == (5, 5)
+
+
+def test_reads_features(karpathy):
+    source = KarpathySource(str(karpathy / "captions.json"), features=str(karpathy / "features.npy"))
+    assert source.load_image(2).tolist() == [6.0, 7.0, 8.0]
+    assert source.load_image(2).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("given", "names"), [("neither", []), ("both", ["images", "features"])])
+def test_pictures_or_features(karpathy, given, names):
+    with pytest.raises(ValueError, match=f"give either images .* or features .* got {given}"):
+        KarpathySource(karpathy / "captions.json", **dict.fromkeys(names, karpathy))
+
+
+def test_missing_captions_file(karpathy):
+    with pytest.raises(FileNotFoundError, match=r"captions: nothing at .* did you mean"):
+        KarpathySource(karpathy / "caption.json", features=karpathy / "features.npy")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("no json", r"captions must be a JSON split file, got .*captions\.json"),
+        ("[]", "has a list 'images' with at least one entry"),
+        ('{"images": []}', "has a list 'images' with at least one entry"),
+        ('{"images": [3]}', r"images\[0\] of .* must be an object, got int"),
+        ('{"images": [{"filename": "a", "split": "train"}]}', r"lacks \['sentences'\], got \['filename', 'split'\]"),
+        ('{"images": [{"filename": 1, "split": "train", "sentences": []}]}', "must have strings as filename and split"),
+        ('{"images": [{"filename": "a", "split": "train", "sentences": ["a dog"]}]}', "with 'raw' or 'tokens' each"),
+    ],
+)
+def test_wrong_split_file(karpathy, content, message):
+    (karpathy / "captions.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        KarpathySource(karpathy / "captions.json", features=karpathy / "features.npy")
+
+
+def test_image_without_captions(karpathy, edit_captions):
+    path = edit_captions(lambda images: images[4].update(sentences=[]))
+    with pytest.raises(ValueError, match=r"at least one caption; without one: 4\.png"):
+        KarpathySource(path, features=karpathy / "features.npy")
+
+
+def test_blank_caption(karpathy, edit_captions):
+    path = edit_captions(lambda images: images[4]["sentences"].append({"raw": "  "}))
+    with pytest.raises(ValueError, match=r"captions must not be empty, got '  ' for 4\.png"):
+        KarpathySource(path, features=karpathy / "features.npy")
+
+
+def test_wrong_number_of_feature_rows(karpathy, edit_captions):
+    path = edit_captions(lambda images: images.pop())
+    with pytest.raises(ValueError, match="one row for each of the 7 images, got 8"):
+        KarpathySource(path, features=karpathy / "features.npy")
+
+
+def test_nan_in_features(karpathy):
+    features = np.load(karpathy / "features.npy")
+    features[6, 0] = np.nan
+    np.save(karpathy / "features.npy", features)
+    with pytest.raises(ValueError, match="NaN or infinity in row 6"):
+        KarpathySource(karpathy / "captions.json", features=karpathy / "features.npy")
+
+
+def test_missing_picture(karpathy):
+    (karpathy / "pictures" / "a" / "3.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"images: 1 of 8 pictures are not in .*: a/3\.png"):
+        KarpathySource(karpathy / "captions.json", images=karpathy / "pictures")
+
+
+def test_flickr8k_pictures(flickr8k):
+    source = KarpathySource(flickr8k / "captions.json", images=flickr8k / "images_128px.zip")
+    assert {name: len(ids) for name, ids in source.splits.items()} == {
+        "train": 6000, "val": 1000, "test": 1000, "extra": 91
+    }  # fmt: skip
+    assert len(source.captions) == 40455
+    assert sum(caption.lower() == "a" for caption in source.captions) == 2
+    assert source.load_image(8090).size == (128, 128)
+
+
+def test_flickr8k_features(flickr8k):
+    path = flickr8k / "efficientnet-lite2_features.f16.npy"
+    source = KarpathySource(flickr8k / "captions.json", features=path)
+    np.testing.assert_array_equal(source.load_image(4711).numpy(), np.load(path, mmap_mode="r")[4711])
+    sentences = json.loads((flickr8k / "captions.json").read_text())["images"][4711]["sentences"]
+    text_ids = source.text_ids(torch.tensor([4711]))
+    assert text_ids.tolist() == [sentence["sentid"] for sentence in sentences]
+    assert [source.captions[j] for j in text_ids] == [sentence["raw"] for sentence in sentences]

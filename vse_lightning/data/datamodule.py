@@ -1,0 +1,207 @@
+"""The LightningDataModule: a source and its labels, made into loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning import LightningDataModule
+from lightning.fabric.utilities.data import suggested_max_num_workers
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from vse_lightning.checks import require_whole
+from vse_lightning.data.collate import Collate
+from vse_lightning.data.dataset import ImageTextDataset, Item
+from vse_lightning.data.source import ImageTextSource
+from vse_lightning.relevance import RelevanceSource, RelevanceTable
+
+Labels = RelevanceSource | Literal["source"]
+Transform = Callable[[Any], Tensor]
+
+LARGEST_BATCH_LABELLED_IN_WORKERS = 512  # beyond, the block grows faster than the rest of the batch
+
+
+class ImageTextDataModule(LightningDataModule):
+    """Training pairs, evaluation images and graded labels from one source.
+
+    A training item is one (image, caption) pair; an evaluation item is one image with all its captions, so that each
+    picture is read and encoded once. A batch is a dict: ``image``, ``text``, ``image_ids (N,)``, ``text_ids (M,)``,
+    ``text_image_ids (M,)`` and in training ``relevance (N, M)``, made in the workers; above 512 pairs and with several
+    processes the loss asks ``relevance_table`` on the device instead. Training batches are shuffled and full: the last,
+    shorter one is left out unless it is the only one, because these losses depend on the batch size.
+
+    How pictures and captions become tensors is asked of the LightningModule, by ``image_transform(train)`` and
+    ``text_transform()`` where it has them. Otherwise pictures become float tensors in [0, 1] and captions stay strings.
+
+    Args:
+        source: where images, captions and splits (``train``, ``val``, ``test``) come from.
+        relevance: graded labels to train on; ``"source"`` for those that the source itself knows (ShapesSource), None
+            for none.
+        eval_relevance: name -> labels to evaluate under. The first is logged under the plain names, others get
+            ``_{name}``. Default: the labels trained on; an empty dict for none.
+        batch_size: pairs in a training batch (of each process).
+        eval_batch_size: images in an evaluation batch.
+        num_workers: loader processes; default as many as Lightning suggests for the CPUs, at most 8.
+        text: tokenises and pads a list of strings, in place of the module's.
+        transforms: makes a tensor of a picture, in place of the module's: one callable, or a dict with ``train`` and
+            ``eval``.
+        cache_dir: where label sources keep what they computed; default: each source's own.
+        predict_split: the split whose images and captions ``predict`` embeds.
+
+    Attributes:
+        train_captions: captions of the split ``train`` in source order: vocabularies and label sources are fitted on
+            these only.
+        eval_captions: captions of the splits ``val`` and ``test``, which the evaluation labels serve.
+        relevance_table: labels of the training captions, from ``setup("fit")`` on; None without ``relevance``.
+        eval_relevance_tables: name -> labels of the evaluation captions, in the order of ``eval_relevance``.
+    """
+
+    def __init__(
+        self,
+        source: ImageTextSource,
+        relevance: Labels | None = None,
+        eval_relevance: dict[str, Labels] | None = None,
+        batch_size: int = 128,
+        eval_batch_size: int = 256,
+        num_workers: int | None = None,
+        text: Callable[[list[str]], Any] | None = None,
+        transforms: Transform | dict[str, Transform] | None = None,
+        cache_dir: str | Path | None = None,
+        predict_split: str = "test",
+    ) -> None:
+        super().__init__()
+        require_whole("batch_size", batch_size)
+        require_whole("eval_batch_size", eval_batch_size)
+        if num_workers is not None:
+            require_whole("num_workers", num_workers, least=0)
+        if isinstance(transforms, Mapping) and transforms.keys() != {"train", "eval"}:
+            raise ValueError(f"transforms must have the keys 'train' and 'eval', got {sorted(transforms)}")
+        if eval_relevance is None:
+            eval_relevance = {} if relevance is None else {"relevance": relevance}
+        _check_labels({"relevance": relevance} if relevance is not None else {})
+        _check_labels({f"eval_relevance[{name!r}]": labels for name, labels in eval_relevance.items()})
+        self.source = source
+        self.relevance = relevance
+        self.eval_relevance = eval_relevance
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.text = text
+        self.transforms = transforms
+        self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
+        self.predict_split = predict_split
+        self.train_captions: list[str] = []
+        self.eval_captions: list[str] = []
+        self.relevance_table: RelevanceTable | None = None
+        self.eval_relevance_tables: dict[str, RelevanceTable] = {}
+        self._fitted: list[RelevanceSource] = []
+
+    def setup(self, stage: str) -> None:
+        """Fit the label sources on the training captions and build their tables, each once."""
+        train, evaluation = self._text_ids("train"), self._text_ids("val", "test")
+        self.train_captions, self.eval_captions = self._captions(train), self._captions(evaluation)
+        if stage == "fit" and self.relevance is not None and self.relevance_table is None:
+            self.relevance_table = self._table(self.relevance, train)
+        if stage != "predict" and self.eval_captions and not self.eval_relevance_tables:
+            self.eval_relevance_tables = {
+                name: self._table(labels, evaluation) for name, labels in self.eval_relevance.items()
+            }
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """Shuffled (image, caption) pairs of the split ``train``."""
+        dataset = ImageTextDataset.pairs(self.source, "train", self._transform(train=True))
+        processes = 1 if self.trainer is None else self.trainer.world_size
+        labelled_in_workers = processes == 1 and self.batch_size <= LARGEST_BATCH_LABELLED_IN_WORKERS
+        return self._loader(
+            dataset,
+            self.batch_size,
+            relevance=self.relevance_table if labelled_in_workers else None,
+            shuffle=True,
+            drop_last=len(dataset) // processes >= self.batch_size,
+        )
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """Images of the split ``val`` with their captions."""
+        if "val" not in self.source.splits:
+            raise ValueError(
+                f"the source has no split 'val' to validate on, only {sorted(self.source.splits)}: to train without "
+                "validation set limit_val_batches=0 in the trainer"
+            )
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Item]:
+        """Images of the split ``test`` with their captions."""
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Item]:
+        """Images of ``predict_split`` with their captions."""
+        return self._evaluation_loader(self.predict_split)
+
+    def _evaluation_loader(self, split: str) -> DataLoader[Item]:
+        dataset = ImageTextDataset.images(self.source, split, self._transform(train=False))
+        return self._loader(dataset, self.eval_batch_size)
+
+    def _loader(
+        self,
+        dataset: ImageTextDataset,
+        batch_size: int,
+        relevance: RelevanceTable | None = None,
+        *,
+        shuffle: bool = False,
+        drop_last: bool = False,
+    ) -> DataLoader[Item]:
+        processes_here = 1 if self.trainer is None else self.trainer.num_devices
+        workers = min(8, suggested_max_num_workers(processes_here)) if self.num_workers is None else self.num_workers
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,  # by name: Lightning makes the loader again with another one when it predicts
+            collate_fn=Collate(self._text(), relevance),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            shuffle=shuffle,
+            drop_last=drop_last,
+        )
+
+    def _transform(self, *, train: bool) -> Transform | None:
+        if isinstance(self.transforms, Mapping):
+            return self.transforms["train" if train else "eval"]
+        if self.transforms is not None:
+            return self.transforms
+        borrowed = self._of_module("image_transform")
+        return None if borrowed is None else borrowed(train)
+
+    def _text(self) -> Callable[[list[str]], Any] | None:
+        if self.text is not None:
+            return self.text
+        borrowed = self._of_module("text_transform")
+        return None if borrowed is None else borrowed()
+
+    def _of_module(self, method: str) -> Callable[..., Any] | None:
+        return None if self.trainer is None else getattr(self.trainer.lightning_module, method, None)
+
+    def _text_ids(self, *splits: str) -> Tensor:
+        image_ids = [self.source.splits[name] for name in splits if name in self.source.splits]
+        return self.source.text_ids(torch.cat([torch.arange(0), *image_ids]))
+
+    def _captions(self, text_ids: Tensor) -> list[str]:
+        return [self.source.captions[text_id] for text_id in text_ids.tolist()]
+
+    def _table(self, labels: Labels, text_ids: Tensor) -> RelevanceTable:
+        if isinstance(labels, str):
+            return self.source.relevance_table()
+        if self.cache_dir is not None:
+            labels.cache_dir = self.cache_dir
+        if self.train_captions and not any(labels is fitted for fitted in self._fitted):
+            labels.fit(self.train_captions, self.source.text_image_ids[self._text_ids("train")])
+            self._fitted.append(labels)
+        return labels.table(self._captions(text_ids), self.source.text_image_ids[text_ids], text_ids)
+
+
+def _check_labels(given: Mapping[str, object]) -> None:
+    for argument, labels in given.items():
+        if labels != "source" and not isinstance(labels, RelevanceSource):
+            raise ValueError(f"{argument} must be a RelevanceSource or 'source', got {labels!r}")

@@ -1,0 +1,90 @@
+"""Precomputed image features in an ``.npy`` file, read row by row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vse_lightning.data.paths import existing_path
+
+SCANNED_BYTES = 2 * 1024**3
+CHUNK_BYTES = 64 * 1024**2
+
+
+class FeatureFile:
+    """A memory-mapped ``.npy`` file of image features: ``(rows, F)`` pooled or ``(rows, R, F)`` regions.
+
+    It is never loaded whole, and every process opens it for itself. Files up to 2 GiB are searched for NaN and infinity
+    at once; in a larger one each row is checked when it is read.
+
+    Args:
+        path: the file: float16, float32 or float64.
+        rows: how many rows it must have, or None for any number.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no ``.npy`` file of floats with two or three dimensions, has another number of rows, or holds
+            NaN or infinity.
+    """
+
+    def __init__(self, path: str | Path, rows: int | None = None) -> None:
+        self.path = existing_path("features", path)
+        self._rows = self._map()
+        if rows is not None and len(self._rows) != rows:
+            raise ValueError(f"features must have one row for each of the {rows} images, got {len(self._rows)} {self}")
+        self._is_scanned = self._rows.nbytes <= SCANNED_BYTES
+        if self._is_scanned:
+            self._scan()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: int) -> Tensor:
+        """One row as a float32 tensor ``(F,)`` or ``(R, F)``."""
+        features = torch.from_numpy(self._rows[row].astype(np.float32))
+        if not self._is_scanned and not bool(features.isfinite().all()):
+            raise ValueError(f"features must be finite, got NaN or infinity in row {row} {self}")
+        return features
+
+    def starts(self) -> list[bytes]:
+        """The first ``F`` numbers of each row (the first region's), to see which rows repeat one another."""
+        first = self._rows if self._rows.ndim == 2 else self._rows[:, 0]
+        return [row.tobytes() for row in first]
+
+    def _map(self) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
+        try:
+            rows = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise ValueError(f"features must be a .npy file of floats, got {str(self.path)!r}: {error}") from error
+        shape, dtype = getattr(rows, "shape", ()), getattr(rows, "dtype", None)
+        if len(shape) not in (2, 3) or dtype is None or dtype.kind != "f":
+            raise ValueError(
+                "features must be a .npy file of floats, (images, features) or (images, regions, features), got "
+                f"{dtype or type(rows).__name__} of shape {shape} {self}"
+            )
+        return rows  # type: ignore[no-any-return]  # NumPy declares load as Any
+
+    def _scan(self) -> None:
+        step = max(1, CHUNK_BYTES // max(1, self._rows[:1].nbytes))
+        for start in range(0, len(self), step):
+            chunk = self._rows[start : start + step]
+            bad = np.flatnonzero(~np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1))
+            if bad.size:
+                raise ValueError(f"features must be finite, got NaN or infinity in row {start + bad[0]} {self}")
+
+    def __str__(self) -> str:
+        return f"in {str(self.path)!r}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "_is_scanned": self._is_scanned,
+        }  # a pickled memory map would carry its whole content
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._rows = self._map()

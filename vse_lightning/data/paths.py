@@ -1,0 +1,23 @@
+"""Paths that a user wrote: found, or an error that says what is there instead."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+
+def existing_path(argument: str, path: str | Path) -> Path:
+    """Return ``path`` as an absolute path of a file or folder that exists; ``~`` is the home folder.
+
+    Raises:
+        FileNotFoundError: nothing is there; the message names the argument and, where there is one, a similar name.
+    """
+    found = Path(path).expanduser().absolute()
+    if found.exists():
+        return found
+    parent = found.parent
+    while not parent.exists():
+        found, parent = parent, parent.parent
+    if not parent.is_dir():
+        raise FileNotFoundError(f"{argument}: nothing at {str(path)!r}: {parent} is a file, not a folder")
+    similar = get_close_matches(found.name, [entry.name for entry in parent.iterdir()], n=1)
+    hint = f"; did you mean {str(parent / similar[0])!r}?" if similar else ""
+    raise FileNotFoundError(f"{argument}: nothing at {str(path)!r}: {parent} has no {found.name!r}{hint}")

@@ -1,0 +1,55 @@
+"""Known relevance of scenes to captions."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+import torch
+from torch import Tensor
+
+from vse_lightning.relevance import RelevanceTable
+
+
+class SceneTable(RelevanceTable):
+    r"""Relevance of a scene to a caption: the share of attributes that the scene and the caption's own scene share.
+
+    .. math:: r(a, b) = \frac{|A_a \cap A_b|}{|A_a \cup A_b|}
+
+    * :math:`A_s`: the attributes of scene :math:`s`, as :func:`~vse_lightning.data.shapes.scene.scene_attributes`
+      lists them: background, number of things, and of each thing size, colour, shape, row, column, colour and shape.
+
+    What the caption leaves out does not matter: all captions of a scene have the same relevance, 1 to their own scene
+    and less than 1 to every other; ``captions_per_image`` changes nothing.
+
+    Args:
+        attributes: the attributes of each scene; row = ``image_id``.
+        text_image_ids: ``(number of captions,)`` int64; row = ``text_id``.
+    """
+
+    label = "scene attributes"
+
+    def __init__(self, attributes: Sequence[AbstractSet[str]], text_image_ids: Tensor) -> None:
+        columns = {attribute: column for column, attribute in enumerate(sorted(set().union(*attributes)))}
+        self._has = torch.zeros(len(attributes), len(columns))
+        for row, attributes_of_scene in enumerate(attributes):
+            self._has[row, [columns[attribute] for attribute in attributes_of_scene]] = 1.0
+        self._text_image_ids = text_image_ids
+
+    def block(self, image_ids: Tensor, text_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+        """Relevance ``(N, M)`` float32 in [0, 1] of images ``(N,)`` to captions ``(M,)``, on the images' device.
+
+        Raises:
+            ValueError: an id that the source does not have.
+        """
+        images = self._has[_known("image_ids", image_ids, len(self._has))]
+        scenes_of_texts = self._text_image_ids[_known("text_ids", text_ids, len(self._text_image_ids))]
+        texts = self._has[scenes_of_texts]
+        shared = images @ texts.T
+        return (shared / (images.sum(1, keepdim=True) + texts.sum(1) - shared)).to(image_ids.device)
+
+
+def _known(argument: str, ids: Tensor, count: int) -> Tensor:
+    ids = ids.cpu()
+    unknown = ids[(ids < 0) | (ids >= count)]
+    if unknown.numel():
+        raise ValueError(f"{argument} must be 0 to {count - 1}, got {unknown[:5].tolist()}")
+    return ids

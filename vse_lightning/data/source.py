@@ -1,0 +1,136 @@
+"""Where images and captions come from, seen by everything that reads them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from vse_lightning.relevance import RelevanceTable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class ImageTextSource(ABC):
+    """Images, the captions that describe them, and the split that each image belongs to.
+
+    An ``image_id`` is the row number of an image over the whole source, all splits, in source order; a ``text_id`` the
+    row number of a caption. A source of your own calls this constructor and implements :meth:`load_image`; it travels
+    to the workers, so keep open files out of its state.
+
+    Args:
+        captions: all captions; the row number is the ``text_id``.
+        text_image_ids: ``(number of captions,)`` int64, the image that each caption describes.
+        splits: split name -> int64 image ids. An image is in one split at most; one that is in none is never read.
+        num_images: how many images there are; ids run from 0 to ``num_images - 1``.
+        image_names: what messages call each image, such as its file name; default ``"image 17"``.
+
+    Attributes:
+        captions_per_image: ``(num_images,)`` int64, how many captions each image has.
+
+    Raises:
+        ValueError: an image without captions, an empty caption, no split or an empty one, an image in two splits, or an
+            id that no image has.
+    """
+
+    def __init__(
+        self,
+        captions: Sequence[str],
+        text_image_ids: Tensor,
+        splits: Mapping[str, Tensor],
+        num_images: int,
+        image_names: Sequence[str] | None = None,
+    ) -> None:
+        self.captions = list(captions)
+        self.text_image_ids = text_image_ids
+        self.splits = dict(splits)
+        self.num_images = num_images
+        self._image_names = image_names
+        self._check_captions()
+        self._check_splits()
+        self._captions_by_image = text_image_ids.argsort(stable=True)
+        self._first_caption = self.captions_per_image.cumsum(0) - self.captions_per_image
+
+    @abstractmethod
+    def load_image(self, image_id: int) -> Image | Tensor:
+        """Read one image: an RGB picture, or a float32 tensor of features."""
+
+    def relevance_table(self) -> RelevanceTable:
+        """Graded labels that the source itself knows, for ``relevance="source"`` of the data module.
+
+        Raises:
+            ValueError: this source knows none, which is the rule: labels are then derived from the captions.
+        """
+        raise ValueError(
+            f"{type(self).__name__} knows no graded relevance of its own: instead of 'source', give a RelevanceSource "
+            "that derives it from the captions, such as SBERTRelevance"
+        )
+
+    def split(self, name: str) -> Tensor:
+        """Image ids of a split, ``(number of images in it,)`` int64, in source order.
+
+        Raises:
+            ValueError: there is no such split; the message names those that there are.
+        """
+        if name not in self.splits:
+            raise ValueError(f"split must be one of {sorted(self.splits)}, got {name!r}")
+        return self.splits[name]
+
+    def text_ids(self, image_ids: Tensor) -> Tensor:
+        """Ids of all captions of the given images, image by image, those of one image in source order."""
+        counts = self.captions_per_image[image_ids]
+        starts = self._first_caption[image_ids] - (counts.cumsum(0) - counts)
+        return self._captions_by_image[starts.repeat_interleave(counts) + torch.arange(int(counts.sum()))]
+
+    def image_name(self, image_id: int) -> str:
+        """What messages call this image."""
+        return f"image {image_id}" if self._image_names is None else self._image_names[image_id]
+
+    def _check_captions(self) -> None:
+        if self.text_image_ids.shape != (len(self.captions),) or self.text_image_ids.dtype != torch.int64:
+            raise ValueError(
+                f"text_image_ids must be int64 with one entry for each of the {len(self.captions)} captions, got "
+                f"{self.text_image_ids.dtype} of shape {tuple(self.text_image_ids.shape)}"
+            )
+        self._check_ids("text_image_ids", self.text_image_ids)
+        for text_id, caption in enumerate(self.captions):
+            if not caption.strip():
+                name = self.image_name(int(self.text_image_ids[text_id]))
+                raise ValueError(f"captions must not be empty, got {caption!r} for {name} (caption {text_id})")
+        self.captions_per_image = torch.bincount(self.text_image_ids, minlength=self.num_images)
+        bare = (self.captions_per_image == 0).nonzero().flatten().tolist()
+        if bare:
+            raise ValueError(f"every image needs at least one caption; without one: {self._naming(bare)}")
+
+    def _check_splits(self) -> None:
+        if not self.splits:
+            raise ValueError("splits must name at least one split, got none")
+        names, owner = list(self.splits), torch.full((self.num_images,), -1)
+        for number, (name, image_ids) in enumerate(self.splits.items()):
+            if image_ids.numel() == 0:
+                raise ValueError(f"split {name!r} has no images")
+            self._check_ids(f"split {name!r}", image_ids)
+            taken = image_ids[owner[image_ids] >= 0]
+            if taken.numel():
+                first = int(taken[0])
+                raise ValueError(
+                    f"an image must be in one split only, got {self.image_name(first)} in "
+                    f"{names[int(owner[first])]!r} and {name!r}"
+                )
+            owner[image_ids] = number
+
+    def _check_ids(self, what: str, image_ids: Tensor) -> None:
+        outside = image_ids[(image_ids < 0) | (image_ids >= self.num_images)]
+        if outside.numel():
+            raise ValueError(
+                f"{what}: image ids must be 0 to {self.num_images - 1} (the source has {self.num_images} images), got "
+                f"{int(outside[0])}"
+            )
+
+    def _naming(self, image_ids: list[int], limit: int = 5) -> str:
+        named = ", ".join(self.image_name(image_id) for image_id in image_ids[:limit])
+        return named if len(image_ids) <= limit else f"{named} and {len(image_ids) - limit} more"
