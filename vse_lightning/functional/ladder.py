@@ -1,5 +1,6 @@
 """Ladder loss: a chain of inequalities between neighbourhoods of falling relevance."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -70,14 +71,16 @@ def ladder(
 
 def _row_thresholds(relevance: Tensor, thresholds: Sequence[float], mode: str) -> Tensor:
     """Thresholds of each query ``(Q, L)``; torch.quantile refuses more than 16 million entries."""
-    levels = _vector(thresholds, relevance)
     if mode == "absolute":
-        return levels.expand(len(relevance), -1)
+        return _vector(thresholds, relevance).expand(len(relevance), -1)
     ordered = relevance.sort(1).values
-    position = levels / 100 * (relevance.shape[1] - 1)
-    lower = position.floor().long()
-    upper = position.ceil().long()
-    return torch.lerp(ordered[:, lower], ordered[:, upper], position - lower)
+    last = relevance.shape[1] - 1
+    levels = []
+    for percentile in thresholds:
+        position = percentile * last / 100  # in this order: a percentile that is an entry must not land beside it
+        entry = math.floor(position)
+        levels.append(torch.lerp(ordered[:, entry], ordered[:, math.ceil(position)], position - entry))
+    return torch.stack(levels, 1)
 
 
 def _vector(values: Sequence[float], like: Tensor) -> Tensor:

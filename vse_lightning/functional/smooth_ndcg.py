@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 GAINS = ("exponential", "linear")
 
@@ -84,14 +83,27 @@ class _SmoothDCG(torch.autograd.Function):
             slot = None if gradient is None else gradient[block]
             value[block] = _dcg_block(scaled[block], shares[block], tile, slot)
         if gradient is not None:
-            ctx.save_for_backward(gradient.div_(temperature))
+            ctx.save_for_backward(scores, gradient.div_(temperature))
         return value
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return upstream[:, None] * gradient, None, None
+        return _OnceOnly.apply(upstream, *ctx.saved_tensors), None, None
+
+
+class _OnceOnly(torch.autograd.Function):
+    """Chain rule for a gradient that is a constant to autograd though it depends on the scores."""
+
+    @staticmethod
+    def forward(ctx: Any, upstream: Tensor, scores: Tensor, gradient: Tensor) -> Tensor:
+        return upstream[:, None] * gradient
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> None:
+        raise RuntimeError(
+            "smooth_ndcg has no second derivative: its gradient is computed in the forward pass; "
+            "leave it out of gradient penalties and other uses of create_graph=True"
+        )
 
 
 def _dcg_block(scaled: Tensor, shares: Tensor, tile: int, gradient: Tensor | None) -> Tensor:

@@ -39,6 +39,11 @@ class WeightedSumLoss(RetrievalLoss):
         require(same, "weights must have the names of losses {}, got {}", sorted(losses), sorted(weights))
         for name, weight in weights.items():
             require_not_negative(f"weights[{name!r}]", weight)
+        for name, loss in losses.items():
+            known = isinstance(loss, RetrievalLoss)
+            require(known, "losses[{!r}] must be a RetrievalLoss, got {}", name, type(loss).__name__)
+        terms = sorted(term for name, loss in losses.items() for term in _named(name, loss.reductions()))
+        require(len(terms) == len(set(terms)), "losses must have terms of different names, got {}", terms)
         self.losses = nn.ModuleDict(losses)
         self.weights = dict(weights)
         self.needs_relevance = any(loss.needs_relevance for loss in losses.values())
