@@ -1,0 +1,28 @@
+"""Graded relevance of images to texts, derived from captions.
+
+A *source* compares captions in its own way and makes a *table*, which serves the relevance of any images to any texts:
+:class:`SBERTRelevance` by meaning, :class:`CIDErRelevance` by shared wording, :class:`LSARelevance` by topic without a
+neural network, :class:`PrecomputedRelevance` by vectors that you bring, :class:`CaptionEnsemble` by several of these.
+
+Relevance derived from captions is a pseudo-label: it knows what was written, not what is in the picture. Where people
+judged the relevance, use their judgements. Values under different sources cannot be compared with each other.
+"""
+
+from vse_lightning.relevance.cider import CIDErRelevance
+from vse_lightning.relevance.ensemble import CaptionEnsemble
+from vse_lightning.relevance.lsa import LSARelevance
+from vse_lightning.relevance.precomputed import PrecomputedRelevance
+from vse_lightning.relevance.sbert import SBERTRelevance
+from vse_lightning.relevance.source import RelevanceSource
+from vse_lightning.relevance.table import FeatureTable, RelevanceTable
+
+__all__ = [
+    "CIDErRelevance",
+    "CaptionEnsemble",
+    "FeatureTable",
+    "LSARelevance",
+    "PrecomputedRelevance",
+    "RelevanceSource",
+    "RelevanceTable",
+    "SBERTRelevance",
+]

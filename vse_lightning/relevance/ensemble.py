@@ -1,0 +1,93 @@
+"""Relevance by several sources at once."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from vse_lightning.relevance.source import RelevanceSource
+from vse_lightning.relevance.table import RelevanceTable
+
+
+class CaptionEnsemble(RelevanceSource):
+    """Weighted mean of several sources, such as meaning and wording.
+
+    Args:
+        sources: the sources.
+        weights: a positive weight for each; they are divided by their sum.
+
+    Raises:
+        ValueError: if there is no source, or the weights are not as many, positive and finite.
+    """
+
+    def __init__(self, sources: list[RelevanceSource], weights: list[float]) -> None:
+        if not sources or len(sources) != len(weights):
+            raise ValueError(
+                f"sources and weights must be as many, at least one, got {len(sources)} sources and weights {weights}"
+            )
+        if not all(weight > 0 and math.isfinite(weight) for weight in weights):
+            raise ValueError(f"weights must be positive and finite, got {weights}")
+        self.sources = sources
+        self.weights = [weight / sum(weights) for weight in weights]
+        self.name = " + ".join(
+            f"{weight:.2g} {source.name}" for source, weight in zip(sources, self.weights, strict=True)
+        )
+
+    @property
+    def cache_dir(self) -> str | Path | None:
+        """The cache folder of the sources; setting it sets theirs."""
+        return self.sources[0].cache_dir
+
+    @cache_dir.setter
+    def cache_dir(self, folder: str | Path | None) -> None:
+        for source in self.sources:
+            source.cache_dir = folder
+
+    def fit(self, captions: Sequence[str], image_ids: Tensor) -> Self:
+        """Fit every source; see :meth:`RelevanceSource.fit`."""
+        for source in self.sources:
+            source.fit(captions, image_ids)
+        return self
+
+    def table(self, captions: Sequence[str], image_ids: Tensor, text_ids: Tensor | None = None) -> "EnsembleTable":
+        """The table of every source, combined; see :meth:`RelevanceSource.table`."""
+        tables = [source.table(captions, image_ids, text_ids) for source in self.sources]
+        return EnsembleTable(tables, self.weights, self.name)
+
+    def precompute(self, captions: Sequence[str], force: bool = False) -> list[Path]:
+        """Fill the cache of every source; see :meth:`RelevanceSource.precompute`."""
+        return [path for source in self.sources for path in source.precompute(captions, force)]
+
+
+class EnsembleTable(RelevanceTable):
+    """Weighted mean of tables over the same captions.
+
+    Args:
+        tables: the tables.
+        weights: one for each, with sum 1.
+        label: the name of the source.
+    """
+
+    def __init__(self, tables: Sequence[RelevanceTable], weights: Sequence[float], label: str) -> None:
+        self.label = label
+        self._tables = tables
+        self._weights = weights
+
+    def block(self, image_ids: Tensor, text_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+        """Relevance ``(N, M)`` of images to texts; see :meth:`RelevanceTable.block`."""
+        mean = torch.zeros(len(image_ids), len(text_ids), device=image_ids.device)
+        own = torch.ones_like(mean, dtype=torch.bool)
+        for table, weight in zip(self._tables, self._weights, strict=True):
+            relevance = table.block(image_ids, text_ids, captions_per_image)
+            mean.add_(relevance, alpha=weight)
+            own &= relevance == 1
+        return mean.clamp_(max=1).masked_fill_(own, 1)  # weights are rounded: their sum is 1 only nearly
+
+    def to(self, device: torch.device | str) -> Self:
+        """A table whose members stay on ``device``."""
+        moved = self.__copy__()
+        moved._tables = [table.to(device) for table in self._tables]
+        return moved

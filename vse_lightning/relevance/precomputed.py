@@ -1,0 +1,91 @@
+"""Relevance by features that the user brings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vse_lightning.relevance.source import RelevanceSource, check_captions
+from vse_lightning.relevance.table import FeatureTable, check_rescale, map_features
+
+ROWS_PER_CHECK = 65_536
+
+
+class PrecomputedRelevance(RelevanceSource):
+    """Relevance by vectors of your own: any text encoder's, or any picture encoder's.
+
+    The file is mapped into memory, never loaded whole. The vectors need not be of length 1: cosines are used.
+
+    Args:
+        path: an ``.npy`` file of shape (rows, dimensions), floating point.
+        side: ``text``: one row per caption of the whole data set, in its order (``text_id`` is the row); the relevance
+            is the best cosine between the text and the captions of the image. ``image``: one row per image
+            (``image_id`` is the row); the relevance is the cosine between the image and the image that the text
+            describes, as ITM_CLS offers.
+        rescale: ``clip`` for max(cosine, 0), ``shift`` for (1 + cosine) / 2 as in Listwise_ITR.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is no such array, or ``side`` or ``rescale`` is unknown.
+    """
+
+    def __init__(self, path: str, side: str = "text", rescale: str = "clip") -> None:
+        if side not in ("text", "image"):
+            raise ValueError(f"side must be 'text' or 'image', got {side!r}")
+        self.path = path
+        self.side = side
+        self.rescale = check_rescale(rescale)
+        self.name = f"precomputed {Path(path).name}"
+        self._map()
+
+    def table(self, captions: Sequence[str], image_ids: Tensor, text_ids: Tensor | None = None) -> FeatureTable:
+        """The table for these captions; see :meth:`RelevanceSource.table`.
+
+        Raises:
+            ValueError: if the file has too few rows, or NaN or infinite values in the rows of these captions. Without
+                ``text_ids`` the captions are the whole data set, and the number of rows must be theirs.
+        """
+        check_captions(captions, image_ids, text_ids)
+        ids = torch.arange(len(captions)) if text_ids is None else text_ids
+        rows = ids if self.side == "text" else image_ids
+        path, features = self._map()
+        needed = 1 + int(rows.max())
+        if len(features) < needed or (text_ids is None and len(features) != needed):
+            raise ValueError(
+                f"path must have one row per {'caption' if self.side == 'text' else 'image'} of the data set, got "
+                f"{len(features)} rows in {path} for {needed}"
+            )
+        _check_finite(features, torch.unique(rows), path)
+        table = FeatureTable if self.side == "text" else PictureTable
+        return table(path, image_ids, ids, rows, label=self.name, rescale=self.rescale)
+
+    def _map(self) -> tuple[Path, Tensor]:
+        path = Path(self.path).expanduser().absolute()
+        if not path.is_file():
+            raise FileNotFoundError(f"path must be an .npy file, got {self.path!r}, which is not there")
+        try:
+            features = map_features(path)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"path must be an .npy file of floating-point numbers, got {path} ({error})") from error
+        if features.ndim != 2 or not features.is_floating_point():
+            raise ValueError(
+                f"path must hold a floating-point array (rows, dimensions), got {features.dtype} "
+                f"{tuple(features.shape)} in {path}"
+            )
+        return path, features
+
+
+class PictureTable(FeatureTable):
+    """A table whose captions have the features of their image: one of them says all."""
+
+    def block(self, image_ids: Tensor, text_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+        """Relevance ``(N, M)`` of images to the images that the texts describe, whatever ``captions_per_image``."""
+        return super().block(image_ids, text_ids, captions_per_image=1)
+
+
+def _check_finite(features: Tensor, rows: Tensor, path: Path) -> None:
+    for part in torch.split(rows, ROWS_PER_CHECK):
+        bad = part[~features[part].isfinite().all(dim=1)]
+        if len(bad):
+            raise ValueError(f"path must hold finite numbers, got NaN or infinity in row {int(bad[0])} of {path}")

