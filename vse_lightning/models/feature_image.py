@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from vse_lightning.checks import require, require_whole
 from vse_lightning.models.pooling import Pooling
 from vse_lightning.models.projection import projection
 
@@ -44,8 +45,9 @@ class FeatureImageEncoder(nn.Module):
         region_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if not 0 <= region_dropout < 1:
-            raise ValueError(f"region_dropout must be in [0, 1), got {region_dropout}")
+        require_whole("input_dim", input_dim)
+        require_whole("embed_dim", embed_dim)
+        require(0 <= region_dropout < 1, "region_dropout must be in [0, 1), got {}", region_dropout)
         self.input_dim = input_dim
         self.embed_dim = embed_dim
         self.region_dropout = region_dropout

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from vse_lightning.checks import require_one_of, require_whole
 from vse_lightning.models.pooling import POOLINGS, Pooling
 from vse_lightning.models.recurrent import PaddedGRU
 from vse_lightning.models.restoring import is_restoring
@@ -55,10 +56,9 @@ class GRUTextEncoder(nn.Module):
         vectors: str | None = None,
     ) -> None:
         super().__init__()
-        if pooling not in ("last", *POOLINGS):
-            raise ValueError(f"pooling must be one of {('last', *POOLINGS)}, got {pooling!r}")
-        if max_length < 1:
-            raise ValueError(f"max_length must be at least 1, got {max_length}")
+        for name, size in {"word_dim": word_dim, "embed_dim": embed_dim, "max_length": max_length}.items():
+            require_whole(name, size)
+        require_one_of("pooling", pooling, ("last", *POOLINGS))
         if vectors is not None and not is_restoring() and not Path(vectors).is_file():
             raise FileNotFoundError(f"vectors must be a text file of word vectors, found no file {vectors!r}")
         self.word_dim = word_dim

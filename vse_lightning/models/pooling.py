@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from vse_lightning.checks import require_one_of
 from vse_lightning.models.recurrent import PaddedGRU
 
 POOLINGS = ("mean", "max", "gpo")
@@ -38,8 +39,7 @@ class Pooling(nn.Module):
 
     def __init__(self, kind: str) -> None:
         super().__init__()
-        if kind not in POOLINGS:
-            raise ValueError(f"kind must be one of {POOLINGS}, got {kind!r}")
+        require_one_of("pooling", kind, POOLINGS)
         self.kind = kind
         self.rank_weights = RankWeights() if kind == "gpo" else None
 
@@ -92,9 +92,10 @@ class RankWeights(nn.Module):
         encodings = sinusoidal_encodings(num_ranks, self.encoding_dim).to(self.score.weight)
         states, _ = self.gru(encodings.expand(len(sizes), -1, -1), sizes.clamp(min=1))
         beyond = torch.arange(num_ranks, device=sizes.device) >= sizes.unsqueeze(1)
-        scores: Tensor = self.score(states).squeeze(-1).float() / self.temperature
+        scores: Tensor = self.score(states).squeeze(-1)
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) / self.temperature
         # Not minus infinity: the softmax of an empty set would be NaN, and so would its gradient.
-        return scores.masked_fill(beyond, torch.finfo(torch.float32).min).softmax(1).masked_fill(beyond, 0)
+        return scores.masked_fill(beyond, torch.finfo(scores.dtype).min).softmax(1).masked_fill(beyond, 0)
 
 
 def sinusoidal_encodings(length: int, dim: int) -> Tensor:

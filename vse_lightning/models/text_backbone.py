@@ -41,6 +41,14 @@ def empty_text_backbone(config_json: str) -> nn.Module:
     return _prepare(AutoModel.from_config(CONFIG_MAPPING[config["model_type"]].from_dict(config)))
 
 
+def checkpoint_gradients(backbone: Any) -> None:
+    """Recompute the model's activations in the backward pass instead of storing them."""
+    # transformers 5 renamed the method and warns about the old name; 4 has only the old one.
+    new_name = "activation_checkpointing_enable"
+    enable = getattr(backbone, new_name if hasattr(backbone, new_name) else "gradient_checkpointing_enable")
+    enable({"use_reentrant": False})
+
+
 def _prepare(backbone: Any) -> nn.Module:
     # The pooler's output is not read: its parameters would get no gradient, which distributed training refuses.
     if getattr(backbone, "pooler", None) is not None:
@@ -58,6 +66,9 @@ def _check(model: str, config: Any, tokenizer: Any, max_length: int) -> None:
         )
     if not tokenizer.is_fast:
         raise ValueError(f"model={model!r} must have a fast tokenizer, got {type(tokenizer).__name__}")
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        # Without its files, transformers 5 makes a tokenizer that knows no word, and says nothing.
+        raise ValueError(f"model={model!r} must come with its tokenizer, found none beside the config")
     limit = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", max_length))
     if max_length > limit:
         raise ValueError(f"max_length must be at most {limit} for model={model!r}, got {max_length}")

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
+from vse_lightning.checks import require, require_whole
 from vse_lightning.models.picture_transform import PictureTransform
 from vse_lightning.models.projection import projection
 from vse_lightning.models.restoring import is_restoring
@@ -48,14 +49,13 @@ class TimmImageEncoder(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        if not 0 < crop_scale[0] <= crop_scale[1] <= 1:
-            raise ValueError(f"crop_scale must be two shares with 0 < smallest <= largest <= 1, got {crop_scale}")
-        if not 0 <= horizontal_flip <= 1:
-            raise ValueError(f"horizontal_flip must be a chance in [0, 1], got {horizontal_flip}")
-        if crop_pct is not None and not 0 < crop_pct <= 1:
-            raise ValueError(f"crop_pct must be a share in (0, 1], got {crop_pct}")
-        if image_size is not None and image_size < 1:
-            raise ValueError(f"image_size must be a number of pixels, got {image_size}")
+        for name, size in {"embed_dim": embed_dim, "image_size": image_size}.items():
+            if size is not None:
+                require_whole(name, size)
+        require(crop_pct is None or 0 < crop_pct <= 1, "crop_pct must be in (0, 1], got {}", crop_pct)
+        smallest, largest = crop_scale
+        require(0 < smallest <= largest <= 1, "crop_scale must rise within (0, 1], got {}", crop_scale)
+        require(0 <= horizontal_flip <= 1, "horizontal_flip must be in [0, 1], got {}", horizontal_flip)
         self.image_size = image_size
         self.crop_pct = crop_pct
         self.crop_scale = crop_scale

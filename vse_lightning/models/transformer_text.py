@@ -5,11 +5,12 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
+from vse_lightning.checks import require_one_of, require_whole
 from vse_lightning.models.pooling import POOLINGS, Pooling
 from vse_lightning.models.projection import projection
 from vse_lightning.models.restoring import is_restoring
 from vse_lightning.models.subwords import SubwordTokenizer
-from vse_lightning.models.text_backbone import empty_text_backbone, load_text_backbone
+from vse_lightning.models.text_backbone import checkpoint_gradients, empty_text_backbone, load_text_backbone
 
 
 class TransformerTextEncoder(nn.Module):
@@ -29,8 +30,8 @@ class TransformerTextEncoder(nn.Module):
         gradient_checkpointing: Whether to recompute activations in the backward pass instead of storing them.
 
     Attributes:
-        embed_dim: Width of the embedding; 0 as long as it is unknown, which is the case inside ``restoring`` for
-            ``embed_dim=None`` until the state dict is loaded.
+        embed_dim: Width of the embedding. Built inside ``restoring`` with ``embed_dim=None``, it is ``None`` until the
+            state dict is loaded.
     """
 
     def __init__(
@@ -44,11 +45,11 @@ class TransformerTextEncoder(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        if pooling not in ("cls", *POOLINGS):
-            raise ValueError(f"pooling must be one of {('cls', *POOLINGS)}, got {pooling!r}")
-        if max_length < 1:
-            raise ValueError(f"max_length must be at least 1, got {max_length}")
-        self.embed_dim = embed_dim or 0
+        require_one_of("pooling", pooling, ("cls", *POOLINGS))
+        require_whole("max_length", max_length)
+        if embed_dim is not None:
+            require_whole("embed_dim", embed_dim)
+        self.embed_dim = embed_dim
         self.max_length = max_length
         self.freeze = freeze
         self.gradient_checkpointing = gradient_checkpointing
@@ -114,11 +115,12 @@ class TransformerTextEncoder(nn.Module):
     def _set_backbone(self, backbone: nn.Module) -> None:
         self.backbone = backbone
         width = self.backbone.config.hidden_size
-        if self.embed_dim:
+        if self.embed_dim is None:
+            self.embed_dim = width
+        else:
             self.projection = projection(width, self.embed_dim)
-        self.embed_dim = self.embed_dim or width
         if self.gradient_checkpointing:
-            self.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+            checkpoint_gradients(self.backbone)
         if self.freeze:
             self.backbone.requires_grad_(False).eval()
 

@@ -1,0 +1,168 @@
+import logging
+
+import pytest
+import torch
+
+from vse_lightning.functional.similarity import cosine_similarity
+from vse_lightning.models.gru_text import GRUTextEncoder
+
+POOLINGS = ["last", "mean", "max", "gpo"]
+
+
+def make(captions, **arguments):
+    torch.manual_seed(0)
+    encoder = GRUTextEncoder(**{"word_dim": 6, "embed_dim": 10, "min_count": 1, **arguments})
+    encoder.fit(captions)
+    return encoder
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_an_embedding_does_not_depend_on_its_batch(pooling, bidirectional, captions):
+    encoder = make(captions, pooling=pooling, bidirectional=bidirectional)
+    number = encoder.transform()
+    together = encoder(number(captions))
+    assert together.shape == (len(captions), encoder.embed_dim)
+    for caption, embedding in zip(captions, together, strict=True):
+        torch.testing.assert_close(encoder(number([caption]))[0], embedding)
+
+
+def test_the_order_of_words_matters(captions):
+    encoder = make(captions)
+    first, second = encoder(encoder.transform()(["the red ball", "ball red the"]))
+    assert not torch.allclose(first, second, atol=1e-3)
+
+
+def test_before_fit_it_says_what_is_missing():
+    encoder = GRUTextEncoder()
+    with pytest.raises(RuntimeError, match=r"call fit\(training_captions\)"):
+        encoder(torch.ones(1, 2, dtype=torch.long))
+    with pytest.raises(RuntimeError, match="no vocabulary yet"):
+        encoder.transform()
+
+
+def test_a_second_fit_does_nothing(captions):
+    encoder = make(captions)
+    weight = encoder.word_vectors.weight
+    encoder.fit(["quite other words"])
+    assert encoder.word_vectors.weight is weight
+    assert "quite" not in encoder.vocabulary
+
+
+def test_rare_words_are_unknown(captions):
+    encoder = make(["a dog", "a cat", "a dog"], min_count=2)
+    assert encoder.vocabulary == ["a", "dog"]
+    cat, whale = encoder(encoder.transform()(["a cat", "a whale"]))
+    torch.testing.assert_close(cat, whale)
+
+
+def test_the_vocabulary_travels_in_the_state_dict(captions, tmp_path):
+    encoder = make(captions, bidirectional=True, pooling="gpo")
+    torch.save(encoder.state_dict(), tmp_path / "state.pt")
+    restored = GRUTextEncoder(word_dim=6, embed_dim=10, bidirectional=True, pooling="gpo")
+    restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert restored.vocabulary == encoder.vocabulary
+    torch.testing.assert_close(
+        restored(restored.transform()(captions)), encoder(encoder.transform()(captions)), rtol=0, atol=0
+    )
+
+
+def test_loading_its_own_state_keeps_the_parameters_that_an_optimizer_holds(captions):
+    encoder = make(captions)
+    weight = encoder.word_vectors.weight
+    state = {
+        name: value.clone() if isinstance(value, torch.Tensor) else value
+        for name, value in encoder.state_dict().items()
+    }
+    torch.nn.init.zeros_(weight)
+    encoder.load_state_dict(state)
+    assert encoder.word_vectors.weight is weight
+    assert torch.equal(weight, state["word_vectors.weight"])
+
+
+def test_another_vocabulary_replaces_the_fitted_one(captions):
+    encoder, other = make(captions), make(["entirely different words in here"]).double()
+    encoder.double().load_state_dict(other.state_dict())
+    assert encoder.vocabulary == other.vocabulary
+    assert encoder.word_vectors.weight.dtype == torch.float64
+
+
+def test_a_state_without_vocabulary_loads_before_fit(captions):
+    state = GRUTextEncoder(word_dim=6, embed_dim=10, min_count=1).state_dict()
+    encoder = GRUTextEncoder(word_dim=6, embed_dim=10, min_count=1)
+    encoder.load_state_dict(state)
+    encoder.fit(captions)
+
+
+def test_starts_from_word_vectors_and_reports_their_share(captions, tmp_path, caplog):
+    path = tmp_path / "vectors.txt"
+    path.write_text("dog 1 2 3 4 5 6\nball 6 5 4 3 2 1\nunused 0 0 0 0 0 0\n")
+    with caplog.at_level(logging.INFO):
+        encoder = make(["a dog", "a ball", "a black dog"], vectors=str(path))
+    assert "vectors for 2 of the 4 words (50.0%)" in caplog.text
+    row = encoder.transform()(["dog"]).item()
+    assert encoder.word_vectors.weight[row].tolist() == [1, 2, 3, 4, 5, 6]
+    assert encoder.word_vectors.weight[encoder.transform()(["black"]).item()].abs().max() <= 0.1
+
+
+def test_dropout_acts_in_training_only(captions):
+    encoder = make(captions, dropout=0.5)
+    text = encoder.transform()(captions)
+    assert not torch.equal(encoder(text), encoder(text))
+    encoder.eval()
+    assert torch.equal(encoder(text), encoder(text))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_learns(pooling, captions):
+    encoder = make(captions, pooling=pooling)
+    text, targets = encoder.transform()(captions), torch.randn(len(captions), 10)
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=0.02)
+    losses = []
+    for _ in range(20):
+        scores = cosine_similarity(encoder(text), targets) * 10
+        loss = torch.nn.functional.cross_entropy(scores, torch.arange(len(captions)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_runs_under_autocast(captions):
+    encoder = make(captions, bidirectional=True, pooling="gpo")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        embeds = encoder(encoder.transform()(captions))
+    embeds.float().square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"pooling": "first"}, ValueError, "pooling must be one of 'last', 'mean', 'max', 'gpo', got 'first'"),
+        ({"max_length": 0}, ValueError, "max_length must be a whole number of at least 1, got 0"),
+        ({"vectors": "/nowhere/glove.txt"}, FileNotFoundError, "found no file '/nowhere/glove.txt'"),
+        ({"min_count": 99}, ValueError, "no word occurs min_count=99 times in the 5 training captions"),
+    ],
+)
+def test_refuses(arguments, error, message, captions):
+    with pytest.raises(error, match=message):
+        make(captions, **arguments)
+
+
+def test_refuses_vectors_that_do_not_fit_and_stays_unfitted(captions, tmp_path):
+    path = tmp_path / "vectors.txt"
+    path.write_text("dog 1 2 3\n")
+    encoder = GRUTextEncoder(word_dim=6, min_count=1, vectors=str(path))
+    with pytest.raises(ValueError, match="word_dim=6 asks for vectors of 6 numbers"):
+        encoder.fit(captions)
+    assert encoder.vocabulary == []
+    path.write_text("unheard 1 2 3 4 5 6\n")
+    with pytest.raises(ValueError, match=r"has none of the .* words of the captions"):
+        encoder.fit(captions)
+
+
+def test_refuses_strings(captions):
+    with pytest.raises(TypeError, match=r"tensor that transform\(\) makes of captions, got list"):
+        make(captions)(captions)

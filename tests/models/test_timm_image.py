@@ -1,0 +1,104 @@
+import pytest
+import timm
+import torch
+
+from vse_lightning.models.restoring import restoring
+from vse_lightning.models.timm_image import TimmImageEncoder
+
+PICTURES = torch.rand(4, 3, 64, 64)
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "test_efficientnet", "mobilenetv3_small_050"])
+def test_embeds_with_and_without_projection(model):
+    encoder = TimmImageEncoder(model, pretrained=False, embed_dim=8).eval()
+    assert encoder.embed_dim == 8
+    assert encoder(PICTURES).shape == (4, 8)
+    bare = TimmImageEncoder(model, pretrained=False, embed_dim=None).eval()
+    assert bare(PICTURES).shape == (4, bare.embed_dim)
+
+
+def test_a_network_of_fixed_size_is_built_for_the_size_asked_for():
+    encoder = TimmImageEncoder("test_vit", pretrained=False, embed_dim=8, image_size=64)
+    assert encoder(PICTURES).shape == (4, 8)
+
+
+def test_reads_weights_from_a_file(tmp_path):
+    source = timm.create_model("test_resnet", pretrained=False)
+    path = tmp_path / "weights.pth"
+    torch.save(source.state_dict(), path)
+    encoder = TimmImageEncoder("test_resnet", pretrained=str(path), embed_dim=None).eval()
+    torch.testing.assert_close(encoder(PICTURES), source.eval().forward_head(source.forward_features(PICTURES), True))
+
+
+def test_freeze_keeps_weights_and_statistics():
+    encoder = TimmImageEncoder("test_resnet", pretrained=False, embed_dim=8, freeze=True).train()
+    before = {name: value.clone() for name, value in encoder.backbone.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=1.0)
+    encoder(PICTURES).square().sum().backward()
+    optimizer.step()
+    assert all(torch.equal(value, before[name]) for name, value in encoder.backbone.state_dict().items())
+    assert encoder.projection.weight.grad.abs().sum() > 0
+    assert encoder.projection.training
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    torch.manual_seed(0)
+    plain = TimmImageEncoder("test_vit", pretrained=False, embed_dim=8, image_size=64)
+    checkpointed = TimmImageEncoder(
+        "test_vit", pretrained=False, embed_dim=8, image_size=64, gradient_checkpointing=True
+    )
+    checkpointed.load_state_dict(plain.state_dict())
+    for encoder in (plain, checkpointed):
+        encoder(PICTURES).square().sum().backward()
+    for ours, theirs in zip(checkpointed.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_restoring_reads_no_weights(tmp_path):
+    with restoring():
+        TimmImageEncoder("test_resnet", pretrained=str(tmp_path / "gone.pth"))
+
+
+def test_learns():
+    torch.manual_seed(0)
+    encoder = TimmImageEncoder("test_resnet", pretrained=False, embed_dim=8)
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=0.01)
+    losses = []
+    for _ in range(10):
+        loss = torch.nn.functional.cross_entropy(encoder(PICTURES), torch.arange(4))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            {"model": "resnet81"},
+            ValueError,
+            "model must be a network of timm, got 'resnet81'; similar names: .*resnet18",
+        ),
+        ({"pretrained": "/nowhere/w.pth"}, FileNotFoundError, "found no file '/nowhere/w.pth'"),
+        ({"pretrained": True}, OSError, "(?s)'test_resnet' are neither in the local cache.*pretrained=False"),
+        ({"crop_scale": (0.8, 0.5)}, ValueError, r"crop_scale must rise within \(0, 1\], got \(0.8, 0.5\)"),
+        ({"horizontal_flip": 2.0}, ValueError, r"horizontal_flip must be in \[0, 1\], got 2.0"),
+        ({"crop_pct": 0.0}, ValueError, r"crop_pct must be in \(0, 1\], got 0.0"),
+        ({"image_size": 0}, ValueError, "image_size must be a whole number of at least 1, got 0"),
+        (
+            {"model": "vgg11", "gradient_checkpointing": True},
+            ValueError,
+            "gradient_checkpointing must be False: .*vgg11",
+        ),
+    ],
+)
+def test_refuses(arguments, error, message):
+    with pytest.raises(error, match=message):
+        TimmImageEncoder(**{"model": "test_resnet", "pretrained": False, **arguments})
+
+
+def test_refuses_features():
+    with pytest.raises(ValueError, match=r"must be pictures \(N, 3, height, width\), got \(4, 1280\)"):
+        TimmImageEncoder("test_resnet", pretrained=False)(torch.zeros(4, 1280))
