@@ -1,0 +1,121 @@
+"""The command ``vse-lightning``: fit, validate, test and predict from YAML, through LightningCLI."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from vse_lightning.checks import require
+from vse_lightning.models.restoring import restoring
+from vse_lightning.report import print_results
+
+DESCRIPTION = "Relevance-aware image-text retrieval: train, test and compare losses from YAML files."
+CONFIG_FOLDERS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
+"""Where ``--config NAME.yaml`` is found: in the installed package, or in the checkout that it runs from."""
+
+
+class RetrievalCLI(LightningCLI):
+    """LightningCLI for retrieval modules and data modules; prints the metrics as a table.
+
+    ``fit`` ends with a test of the best checkpoint where the data has a test split.
+    """
+
+    def __init__(self, args: ArgsType = None) -> None:
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"prog": "vse-lightning", "description": DESCRIPTION},
+            args=args,
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, with ``--config NAME.yaml`` found among the shipped configs too."""
+        if args is None or isinstance(args, list):
+            args = find_configs(sys.argv[1:] if args is None else args)
+        with warnings.catch_warnings():
+            # main(args) is called from tests and scripts, whose own sys.argv is none of our business
+            warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+            super().parse_arguments(parser, args)
+
+    def instantiate_classes(self) -> None:
+        """Make model and data; a model whose weights come from a checkpoint fetches no others."""
+        checkpoint = self.config.get(str(self.subcommand), {}).get("ckpt_path")
+        with restoring() if checkpoint else nullcontext():
+            super().instantiate_classes()
+
+    def after_fit(self) -> None:
+        """Test the best checkpoint, or the last weights where none was written, and say where everything is."""
+        if "test" not in getattr(getattr(self.datamodule, "source", None), "splits", {}):
+            return
+        callback = self.trainer.checkpoint_callback
+        best = getattr(callback, "best_model_path", "") or None
+        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True)
+        self._report("test", best)
+
+    def test(self, **kwargs: Any) -> None:
+        """Run ``trainer.test`` and print its table."""
+        self.trainer.test(self.model, **{**kwargs, "datamodule": self.datamodule, "verbose": False})
+        self._report("test", kwargs.get("ckpt_path"))
+
+    def validate(self, **kwargs: Any) -> None:
+        """Run ``trainer.validate`` and print its table."""
+        self.trainer.validate(self.model, **{**kwargs, "datamodule": self.datamodule, "verbose": False})
+        self._report("val", kwargs.get("ckpt_path"))
+
+    def _report(self, stage: str, checkpoint: str | None) -> None:
+        if self.trainer.is_global_zero:
+            labels = getattr(self.model, "retrieval_labels", {})
+            print_results(self.trainer.callback_metrics, stage, labels)
+            for name, path in (("checkpoint", checkpoint), ("log", self.trainer.log_dir)):
+                if path:
+                    print(f"{name:>10}: {path}")
+
+
+def find_configs(args: Sequence[str]) -> list[str]:
+    """Replace ``--config NAME`` by the path of the shipped config of that name, unless the file exists here.
+
+    Raises:
+        ValueError: where there is no such file anywhere, with the names that there are.
+    """
+    found = list(args)
+    for place, argument in enumerate(args):
+        name, equals, value = argument.partition("=")
+        if name not in ("--config", "-c"):
+            continue
+        if equals:
+            found[place] = f"{name}={_config_path(value)}"
+        elif place + 1 < len(args):
+            found[place + 1] = _config_path(args[place + 1])
+    return found
+
+
+def _config_path(name: str) -> str:
+    if Path(name).is_file():
+        return name
+    folders = [folder for folder in CONFIG_FOLDERS if folder.is_dir()]
+    for folder in folders:
+        candidate = folder / name.removeprefix("configs/")
+        if candidate.is_file() and candidate.resolve().is_relative_to(folder.resolve()):
+            return str(candidate)
+    shipped = sorted({str(path.relative_to(folder)) for folder in folders for path in folder.rglob("*.yaml")})
+    require(False, "--config: no file {!r} here, and none of that name is shipped: {}", name, ", ".join(shipped))
+    return name
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command; ``args`` default to those of the shell."""
+    try:
+        RetrievalCLI(args)
+    except (ValueError, FileNotFoundError) as error:
+        if args is not None:
+            raise
+        sys.exit(f"vse-lightning: {error}")

@@ -1,0 +1,9 @@
+"""Reference encoders and models, built on the mixins."""
+
+from vse_lightning.models.dual_encoder import DualEncoder
+from vse_lightning.models.feature_image import FeatureImageEncoder
+from vse_lightning.models.gru_text import GRUTextEncoder
+from vse_lightning.models.timm_image import TimmImageEncoder
+from vse_lightning.models.transformer_text import TransformerTextEncoder
+
+__all__ = ["DualEncoder", "FeatureImageEncoder", "GRUTextEncoder", "TimmImageEncoder", "TransformerTextEncoder"]
