@@ -50,10 +50,16 @@ class FeatureFile:
             raise ValueError(f"features must be finite, got NaN or infinity in row {row} {self}")
         return features
 
-    def starts(self) -> list[bytes]:
-        """The first ``F`` numbers of each row (the first region's), to see which rows repeat one another."""
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """``(F,)`` or ``(R, F)``."""
+        return tuple(self._rows.shape[1:])
+
+    def runs(self) -> Tensor:
+        """Number the runs of equal rows: ``(rows,)`` int64, 0 for the first; of regions only the first is compared."""
         first = self._rows if self._rows.ndim == 2 else self._rows[:, 0]
-        return [row.tobytes() for row in first]
+        differs = [bool((first[row] != first[row - 1]).any()) for row in range(1, len(first))]
+        return torch.tensor([False, *differs]).cumsum(0)
 
     def _map(self) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
         try:
@@ -61,7 +67,7 @@ class FeatureFile:
         except (ValueError, EOFError, OSError) as error:
             raise ValueError(f"features must be a .npy file of floats, got {str(self.path)!r}: {error}") from error
         shape, dtype = getattr(rows, "shape", ()), getattr(rows, "dtype", None)
-        if len(shape) not in (2, 3) or dtype is None or dtype.kind != "f":
+        if len(shape) not in (2, 3) or 0 in shape or dtype is None or dtype.kind != "f":
             raise ValueError(
                 "features must be a .npy file of floats, (images, features) or (images, regions, features), got "
                 f"{dtype or type(rows).__name__} of shape {shape} {self}"

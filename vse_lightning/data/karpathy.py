@@ -14,6 +14,7 @@ from vse_lightning.data.features import FeatureFile
 from vse_lightning.data.paths import existing_path
 from vse_lightning.data.pictures import PictureStore, open_pictures
 from vse_lightning.data.source import ImageTextSource
+from vse_lightning.data.splits import group_by_split
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -57,7 +58,7 @@ class KarpathySource(ImageTextSource):
         super().__init__(
             [_text(sentence) for of_image in sentences for sentence in of_image],
             text_image_ids=torch.arange(len(entries)).repeat_interleave(torch.tensor([len(s) for s in sentences])),
-            splits=_splits([entry["split"] for entry in entries]),
+            splits=group_by_split([entry["split"] for entry in entries]),
             num_images=len(entries),
             image_names=[entry["filename"] for entry in entries],
         )
@@ -107,10 +108,3 @@ def _text(sentence: Mapping[str, Any]) -> str:
 def _names(entry: Mapping[str, Any]) -> list[str]:
     filename, filepath = entry["filename"], entry.get("filepath")
     return [f"{filepath}/{filename}", filename] if filepath else [filename]
-
-
-def _splits(split_of_image: Sequence[str]) -> dict[str, Tensor]:
-    splits: dict[str, list[int]] = {}
-    for image_id, name in enumerate(split_of_image):
-        splits.setdefault("train" if name == "restval" else name, []).append(image_id)
-    return {name: torch.tensor(image_ids) for name, image_ids in splits.items()}

@@ -101,14 +101,18 @@ def open_pictures(images: str | Path, candidates: Sequence[Sequence[str]]) -> Pi
 
 
 def decode_rgb(file: IO[bytes]) -> Image:
-    """Decode a picture as RGB, turned as its EXIF orientation says; transparency is dropped."""
+    """Decode a picture as RGB, turned as its EXIF orientation says."""
     from PIL import Image, ImageOps
 
     with Image.open(file) as opened:
-        picture = ImageOps.exif_transpose(opened)
-        if "transparency" in picture.info and picture.mode == "P":
-            picture = picture.convert("RGBA")  # PIL warns when a palette with transparency goes straight to RGB
-        return picture.convert("RGB")
+        return as_rgb(ImageOps.exif_transpose(opened))
+
+
+def as_rgb(picture: Image) -> Image:
+    """Convert a picture to RGB; transparency is dropped."""
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")  # PIL warns when a palette with transparency goes straight to RGB
+    return picture.convert("RGB")
 
 
 def _first_present(candidates: Sequence[Sequence[str]], present: set[str], where: Path) -> list[str]:
