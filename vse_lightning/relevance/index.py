@@ -89,7 +89,7 @@ class CaptionIndex:
 def _ids(name: str, ids: Tensor) -> Tensor:
     if ids.ndim != 1 or ids.is_floating_point():
         raise ValueError(f"{name} must be one row of integers, got shape {tuple(ids.shape)} of {ids.dtype}")
-    return ids.long()
+    return ids.long().contiguous()
 
 
 def _positions(name: str, ids: Tensor, known: Tensor) -> Tensor:

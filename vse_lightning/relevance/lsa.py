@@ -47,7 +47,7 @@ class LSARelevance(RelevanceSource):
         """Learn the vocabulary, IDF and SVD; see :meth:`RelevanceSource.fit`.
 
         Raises:
-            ValueError: if there are fewer captions or words than components.
+            ValueError: if there are fewer captions or words than components, or no words.
         """
         import numpy as np
         from sklearn.decomposition import TruncatedSVD
@@ -55,7 +55,10 @@ class LSARelevance(RelevanceSource):
 
         check_captions(captions, image_ids)
         vectorizer = TfidfVectorizer(stop_words="english", dtype=np.float32)
-        counts = vectorizer.fit_transform(captions)
+        try:
+            counts = vectorizer.fit_transform(captions)
+        except ValueError as error:
+            raise ValueError("captions must hold words that are no English stop words, got none") from error
         if self.n_components > min(counts.shape):
             raise ValueError(
                 f"n_components must be at most the number of training captions and of their words, got "

