@@ -54,9 +54,14 @@ def test_gradient_checkpointing_changes_no_gradient():
         torch.testing.assert_close(ours.grad, theirs.grad)
 
 
-def test_restoring_reads_no_weights(tmp_path):
+@pytest.mark.parametrize("pretrained", [True, "/nowhere/weights.pth"])
+def test_restoring_reads_no_weights_and_keeps_the_transforms(pretrained):
+    saved = TimmImageEncoder("test_resnet", pretrained=False, embed_dim=8).eval()
     with restoring():
-        TimmImageEncoder("test_resnet", pretrained=str(tmp_path / "gone.pth"))
+        restored = TimmImageEncoder("test_resnet", pretrained=pretrained, embed_dim=8).eval()
+    restored.load_state_dict(saved.state_dict())
+    torch.testing.assert_close(restored(PICTURES), saved(PICTURES), rtol=0, atol=0)
+    assert str(restored.transform(train=False).transform) == str(saved.transform(train=False).transform)
 
 
 def test_learns():
@@ -88,9 +93,9 @@ def test_learns():
         ({"crop_pct": 0.0}, ValueError, r"crop_pct must be in \(0, 1\], got 0.0"),
         ({"image_size": 0}, ValueError, "image_size must be a whole number of at least 1, got 0"),
         (
-            {"model": "vgg11", "gradient_checkpointing": True},
+            {"model": "dla46_c", "gradient_checkpointing": True},
             ValueError,
-            "gradient_checkpointing must be False: .*vgg11",
+            "gradient_checkpointing must be False: .*dla46_c",
         ),
     ],
 )

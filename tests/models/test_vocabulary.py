@@ -17,6 +17,6 @@ def test_rare_words_are_left_out_and_the_order_does_not_depend_on_the_captions_o
 
 
 def test_numberer_pads_on_the_right_cuts_and_knows_the_unknown():
-    numberer = pickle.loads(pickle.dumps(WordNumberer(["a", "b"], max_length=2)))  # noqa: S301
+    numberer = pickle.loads(pickle.dumps(WordNumberer(["a", "b"], max_length=2)))
     assert torch.equal(numberer(["A b a", "c", ""]), torch.tensor([[2, 3], [1, 0], [1, 0]]))
     assert numberer(["a"]).dtype == torch.int64

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from vse_lightning.checks import require, require_whole
-from vse_lightning.models.pooling import Pooling
+from vse_lightning.models.pooling import Pooling, PoolingKind
 from vse_lightning.models.projection import projection
 
 
@@ -16,12 +16,12 @@ class FeatureImageEncoder(nn.Module):
     region_dropout=0.2`` (VSE-infinity).
 
     Args:
-        input_dim: Width ``F`` of the features.
-        embed_dim: Width of the embedding.
+        input_dim: width ``F`` of the features.
+        embed_dim: width of the embedding.
         pooling: ``"mean"``, ``"max"`` or ``"gpo"`` (see ``Pooling``); without effect on one vector per image.
-        residual_mlp: Whether a two-layer perceptron is added to the linear projection.
-        dropout: Share of the features' values zeroed in training.
-        region_dropout: Chance of each region to be left out in training (VSE-infinity's size augmentation).
+        residual_mlp: whether a two-layer perceptron is added to the linear projection.
+        dropout: share of the features' values zeroed in training.
+        region_dropout: chance of each region to be left out in training (VSE-infinity's size augmentation).
 
     References:
         Chen et al., "Learning the Best Pooling Strategy for Visual Semantic Embedding" (VSE-infinity), CVPR 2021.
@@ -39,7 +39,7 @@ class FeatureImageEncoder(nn.Module):
         self,
         input_dim: int,
         embed_dim: int = 1024,
-        pooling: str = "mean",
+        pooling: PoolingKind = "mean",
         residual_mlp: bool = False,
         dropout: float = 0.0,
         region_dropout: float = 0.0,
@@ -70,7 +70,7 @@ class FeatureImageEncoder(nn.Module):
             ``(N, embed_dim)``, not normalised.
 
         Raises:
-            ValueError: If the features have another width or number of dimensions.
+            ValueError: if the features have another width or number of dimensions.
         """
         if image.ndim not in (2, 3) or image.shape[-1] != self.input_dim:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
@@ -22,16 +23,16 @@ class GRUTextEncoder(nn.Module):
     checkpoint restores it. A caption's embedding does not depend on the other captions of its batch.
 
     Args:
-        word_dim: Width of the word vectors.
-        embed_dim: Width of the GRU and of the embedding.
-        bidirectional: Whether a second GRU reads the captions backwards; the directions are averaged.
+        word_dim: width of the word vectors.
+        embed_dim: width of the GRU and of the embedding.
+        bidirectional: whether a second GRU reads the captions backwards; the directions are averaged.
         pooling: ``"last"`` (the last state, as VSE++), or ``"mean"``, ``"max"`` or ``"gpo"`` over the states of all
             words.
-        dropout: Share of the word vectors' values zeroed in training.
-        max_length: Words after so many are cut off.
-        min_count: Words rarer than this in the training captions are unknown. VSE++ takes 4; 1 leaves the vector of
+        dropout: share of the word vectors' values zeroed in training.
+        max_length: words after so many are cut off.
+        min_count: words rarer than this in the training captions are unknown. VSE++ takes 4; 1 leaves the vector of
             unknown words untrained.
-        vectors: Text file of initial word vectors (GloVe, word2vec or fastText), ``word_dim`` wide. Words it lacks
+        vectors: text file of initial word vectors (GloVe, word2vec or fastText), ``word_dim`` wide. Words it lacks
             start at random. Needed only when training starts.
 
     References:
@@ -49,7 +50,7 @@ class GRUTextEncoder(nn.Module):
         word_dim: int = 300,
         embed_dim: int = 1024,
         bidirectional: bool = False,
-        pooling: str = "last",
+        pooling: Literal["last", "mean", "max", "gpo"] = "last",
         dropout: float = 0.0,
         max_length: int = 64,
         min_count: int = 4,
@@ -59,13 +60,13 @@ class GRUTextEncoder(nn.Module):
         for name, size in {"word_dim": word_dim, "embed_dim": embed_dim, "max_length": max_length}.items():
             require_whole(name, size)
         require_one_of("pooling", pooling, ("last", *POOLINGS))
-        if vectors is not None and not is_restoring() and not Path(vectors).is_file():
-            raise FileNotFoundError(f"vectors must be a text file of word vectors, found no file {vectors!r}")
         self.word_dim = word_dim
         self.embed_dim = embed_dim
         self.max_length = max_length
         self.min_count = min_count
-        self.vectors = vectors
+        self.vectors = None if is_restoring() else vectors
+        if self.vectors is not None and not Path(self.vectors).is_file():
+            raise FileNotFoundError(f"vectors must be a text file of word vectors, found no file {vectors!r}")
         self.vocabulary: list[str] = []
         self.word_vectors: nn.Embedding | None = None
         self.dropout = nn.Dropout(dropout)
@@ -76,7 +77,7 @@ class GRUTextEncoder(nn.Module):
         """Make the vocabulary and its word vectors from the training captions; a second call does nothing.
 
         Raises:
-            ValueError: If no word occurs ``min_count`` times, or the file of vectors does not fit.
+            ValueError: if no word occurs ``min_count`` times, or the file of vectors does not fit.
         """
         if self.word_vectors is not None:
             return
@@ -96,7 +97,7 @@ class GRUTextEncoder(nn.Module):
         """The callable that turns a list of captions into what ``forward`` takes.
 
         Raises:
-            RuntimeError: If there is no vocabulary yet.
+            RuntimeError: if there is no vocabulary yet.
         """
         if self.word_vectors is None:
             raise RuntimeError(_UNFITTED)
@@ -106,13 +107,13 @@ class GRUTextEncoder(nn.Module):
         """Encode captions.
 
         Args:
-            text: Word numbers int64 ``(M, words)``, padded on the right with 0, as ``transform`` makes them.
+            text: word numbers int64 ``(M, words)``, padded on the right with 0, as ``transform`` makes them.
 
         Returns:
             ``(M, embed_dim)``, not normalised.
 
         Raises:
-            RuntimeError: If there is no vocabulary yet.
+            RuntimeError: if there is no vocabulary yet.
         """
         if self.word_vectors is None:
             raise RuntimeError(_UNFITTED)

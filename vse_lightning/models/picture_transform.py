@@ -13,13 +13,13 @@ class PictureTransform:
     and brightness: timm's other augmentations would make "a red shirt" or "at dusk" wrong.
 
     Args:
-        backbone: The timm network; only its data settings are read.
-        train: Whether to augment.
-        image_size: Side of the square tensor, ``None`` for the network's own.
-        crop_pct: Share of the resized picture's side that the central crop of evaluation keeps, ``None`` for the
+        backbone: the timm network; only its data settings are read.
+        train: whether to augment.
+        image_size: side of the square tensor, ``None`` for the network's own.
+        crop_pct: share of the resized picture's side that the central crop of evaluation keeps, ``None`` for the
             network's own.
-        crop_scale: Smallest and largest share of the picture's area that a training crop keeps.
-        horizontal_flip: Chance of mirroring in training.
+        crop_scale: smallest and largest share of the picture's area that a training crop keeps.
+        horizontal_flip: chance of mirroring in training.
     """
 
     def __init__(

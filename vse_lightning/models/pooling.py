@@ -1,6 +1,7 @@
 """From a set or sequence of vectors to one vector: mean, max and the generalized pooling operator."""
 
 import math
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 from vse_lightning.checks import require_one_of
 from vse_lightning.models.recurrent import PaddedGRU
 
-POOLINGS = ("mean", "max", "gpo")
+PoolingKind = Literal["mean", "max", "gpo"]
+POOLINGS: tuple[str, ...] = get_args(PoolingKind)
 
 
 class Pooling(nn.Module):
@@ -37,7 +39,7 @@ class Pooling(nn.Module):
         (tensor([[2.5000]]), tensor([[4.]]))
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: PoolingKind) -> None:
         super().__init__()
         require_one_of("pooling", kind, POOLINGS)
         self.kind = kind
@@ -71,9 +73,9 @@ class RankWeights(nn.Module):
     """Weights of the ranks of a set of given size, from sinusoidal encodings of the ranks through a BiGRU.
 
     Args:
-        encoding_dim: Width of the rank encodings, even.
-        hidden_dim: Width of the GRU.
-        temperature: Temperature of the softmax over the ranks.
+        encoding_dim: width of the rank encodings, even.
+        hidden_dim: width of the GRU.
+        temperature: temperature of the softmax over the ranks.
     """
 
     def __init__(self, encoding_dim: int = 32, hidden_dim: int = 32, temperature: float = 0.1) -> None:

@@ -12,9 +12,9 @@ class PaddedGRU(nn.Module):
     averaged (SCAN), so the states have ``hidden_dim`` dimensions either way.
 
     Args:
-        input_dim: Width of the inputs.
-        hidden_dim: Width of the states.
-        bidirectional: Whether a second GRU reads each sequence backwards.
+        input_dim: width of the inputs.
+        hidden_dim: width of the states.
+        bidirectional: whether a second GRU reads each sequence backwards.
 
     References:
         Lee et al., "Stacked Cross Attention for Image-Text Matching" (SCAN), ECCV 2018, section 3.2 (the average of

@@ -14,9 +14,9 @@ class SubwordTokenizer:
     because batches start threads, of which ``tokenizers`` warns when a data loader forks later.
 
     Args:
-        tokenizer_json: The fast tokenizer, as ``tokenizers.Tokenizer.to_str`` writes it.
-        padding_id: The token number that fills up shorter captions.
-        max_length: Tokens after so many are cut off, special tokens included.
+        tokenizer_json: the fast tokenizer, as ``tokenizers.Tokenizer.to_str`` writes it.
+        padding_id: the token number that fills up shorter captions.
+        max_length: tokens after so many are cut off, special tokens included.
     """
 
     def __init__(self, tokenizer_json: str, padding_id: int, max_length: int) -> None:

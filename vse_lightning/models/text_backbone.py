@@ -12,8 +12,8 @@ def load_text_backbone(model: str, pretrained: bool, max_length: int) -> tuple[n
     """The model and tokenizer behind a hub name, a folder or ``"bundled"``.
 
     Raises:
-        OSError: If they cannot be found.
-        ValueError: If the model does not encode text alone, or ``max_length`` is more than it can take.
+        OSError: if they cannot be found.
+        ValueError: if the model does not encode text alone, or ``max_length`` is more than it can take.
     """
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 

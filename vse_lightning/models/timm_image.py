@@ -20,14 +20,14 @@ class TimmImageEncoder(nn.Module):
             ``"resnet50.a1_in1k"``.
         pretrained: ``True`` downloads the weights that timm names (or finds them in the local cache), a path reads
             them from that file, ``False`` starts at random.
-        embed_dim: Width of the embedding; ``None`` leaves out the projection and takes the network's own.
-        image_size: Side of the square that pictures are brought to, ``None`` for the network's own; smaller is faster.
-        crop_pct: Share of the side that the central crop of evaluation keeps, ``None`` for the network's own.
+        embed_dim: width of the embedding; ``None`` leaves out the projection and takes the network's own.
+        image_size: side of the square that pictures are brought to, ``None`` for the network's own; smaller is faster.
+        crop_pct: share of the side that the central crop of evaluation keeps, ``None`` for the network's own.
             1.0 keeps the borders, which captions may well mention.
-        crop_scale: Smallest and largest share of the picture's area that a training crop keeps.
-        horizontal_flip: Chance of mirroring a picture in training. 0 by default: captions say "left" and "right".
-        freeze: Whether the network stays as it is (its batch normalisation too) and only the projection learns.
-        gradient_checkpointing: Whether to recompute activations in the backward pass instead of storing them.
+        crop_scale: smallest and largest share of the picture's area that a training crop keeps.
+        horizontal_flip: chance of mirroring a picture in training. 0 by default: captions say "left" and "right".
+        freeze: whether the network stays as it is (its batch normalisation too) and only the projection learns.
+        gradient_checkpointing: whether to recompute activations in the backward pass instead of storing them.
 
     Example:
         >>> import torch

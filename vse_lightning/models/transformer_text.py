@@ -1,7 +1,7 @@
 """A Hugging Face transformer as the text encoder."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
@@ -20,18 +20,15 @@ class TransformerTextEncoder(nn.Module):
     that the model came from (see ``restoring``).
 
     Args:
-        model: Name on the Hugging Face hub, path of a folder, or ``"bundled"``: the all-MiniLM-L6-v2 of the extra
+        model: name on the Hugging Face hub, path of a folder, or ``"bundled"``: the all-MiniLM-L6-v2 of the extra
             ``minilm``, which needs no network.
-        pretrained: Whether to load the weights; otherwise they start at random and only config and tokenizer are read.
-        embed_dim: Width of the embedding; ``None`` leaves out the projection and takes the model's own.
+        pretrained: whether to load the weights; otherwise they start at random and only config and tokenizer are read.
+        embed_dim: width of the embedding; ``None`` leaves out the projection and takes the model's own. Inside
+            ``restoring`` the attribute stays ``None`` then, until the state dict is loaded.
         pooling: ``"mean"``, ``"max"`` or ``"gpo"`` over all tokens (see ``Pooling``), or ``"cls"``: the first token.
-        max_length: Tokens after so many are cut off.
-        freeze: Whether the model stays as it is (without dropout) and only projection and pooling learn.
-        gradient_checkpointing: Whether to recompute activations in the backward pass instead of storing them.
-
-    Attributes:
-        embed_dim: Width of the embedding. Built inside ``restoring`` with ``embed_dim=None``, it is ``None`` until the
-            state dict is loaded.
+        max_length: tokens after so many are cut off.
+        freeze: whether the model stays as it is (without dropout) and only projection and pooling learn.
+        gradient_checkpointing: whether to recompute activations in the backward pass instead of storing them.
     """
 
     def __init__(
@@ -39,7 +36,7 @@ class TransformerTextEncoder(nn.Module):
         model: str,
         pretrained: bool = True,
         embed_dim: int | None = None,
-        pooling: str = "mean",
+        pooling: Literal["cls", "mean", "max", "gpo"] = "mean",
         max_length: int = 64,
         freeze: bool = False,
         gradient_checkpointing: bool = False,
@@ -65,7 +62,7 @@ class TransformerTextEncoder(nn.Module):
         """The callable that turns a list of captions into what ``forward`` takes.
 
         Raises:
-            RuntimeError: Inside ``restoring``, before the state dict is loaded.
+            RuntimeError: inside ``restoring``, before the state dict is loaded.
         """
         if self.tokenizer is None:
             raise RuntimeError(_EMPTY)
@@ -88,7 +85,7 @@ class TransformerTextEncoder(nn.Module):
             ``(M, embed_dim)``, not normalised.
 
         Raises:
-            RuntimeError: Inside ``restoring``, before the state dict is loaded.
+            RuntimeError: inside ``restoring``, before the state dict is loaded.
         """
         if self.backbone is None:
             raise RuntimeError(_EMPTY)

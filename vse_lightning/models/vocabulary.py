@@ -43,8 +43,8 @@ class WordNumberer:
     A caption without a word becomes one unknown word. Small and picklable, so that data workers can hold it.
 
     Args:
-        vocabulary: The known words.
-        max_length: Words after so many are cut off.
+        vocabulary: the known words.
+        max_length: words after so many are cut off.
 
     Example:
         >>> number = WordNumberer(["a", "dog"], max_length=3)

@@ -17,7 +17,7 @@ def read_word_vectors(path: str | Path, words: Sequence[str], dim: int) -> dict[
         The word's vector ``(dim,)`` float32 for each word found.
 
     Raises:
-        ValueError: If the vectors in the file are not ``dim`` wide or not numbers.
+        ValueError: if the vectors in the file are not ``dim`` wide or not numbers.
     """
     wanted = set(words)
     vectors: dict[str, Tensor] = {}
