@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data.distributed import DistributedSampler
 
 from vse_lightning.data import ImageTextDataModule, KarpathySource, ShapesSource
+from vse_lightning.data.samplers import SimilarBatchSampler
 
 
 class Retriever(LightningModule):
@@ -33,6 +34,17 @@ class Retriever(LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
+
+
+class Recorder(Retriever):
+    """Leaves what each process saw in a folder."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_fit_end(self):
+        torch.save(self.seen, self.folder / f"{self.global_rank}.pt")
 
 
 class Preprocessing(Retriever):
@@ -229,17 +241,65 @@ def test_loader_can_be_sent_to_another_process(source):
     data = ImageTextDataModule(source, relevance="source", batch_size=32, num_workers=0, transforms=Constant(1.0))
     data.setup("fit")
     loader = data.train_dataloader()
-    dataset, collate = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn)))  # noqa: S301
+    dataset, collate = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn)))
     batch = collate([dataset[index] for index in range(20)])
     torch.testing.assert_close(batch["relevance"], data.relevance_table.block(batch["image_ids"], batch["text_ids"]))
 
 
-def test_spawned_worker(source):
-    data = ImageTextDataModule(source, relevance="source", batch_size=32, num_workers=1)
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("batches", ["random", "distinct", "similar"])
+def test_two_processes_share_the_data(source, trainer, tmp_path, batches):
+    module = Recorder(tmp_path)
+    data = ImageTextDataModule(
+        source, relevance="source", batch_size=16, eval_batch_size=3, num_workers=0, batches=batches
+    )
+    trainer(strategy="ddp_fork", devices=2, num_sanity_val_steps=0).fit(module, datamodule=data)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert len(first["train"]) == len(second["train"]) == 5  # 160 pairs
+    assert sorted(ids(first["train"] + second["train"], "text_ids")) == list(range(160))
+    assert "relevance" not in first["train"][0]
+    assert set(ids(first["val"] + second["val"], "image_ids")) == {32, 33, 34, 35}
+    if batches == "distinct":
+        assert all(len(batch["image_ids"].unique()) == 16 for batch in first["train"] + second["train"])
+
+
+@pytest.mark.parametrize("batches", ["distinct", "similar"])
+def test_batches_are_chosen_under_a_trainer(source, trainer, batches):
+    module = Retriever()
+    data = ImageTextDataModule(source, relevance="source", batch_size=16, num_workers=2, batches=batches)
+    trainer(max_epochs=2).fit(module, datamodule=data)
+    train = module.seen["train"]
+    assert sorted(ids(train[:10], "text_ids")) == sorted(ids(train[10:], "text_ids")) == list(range(160))
+    assert ids(train[:10], "text_ids") != ids(train[10:], "text_ids")
+    if batches == "distinct":
+        assert all(len(batch["image_ids"].unique()) == 16 for batch in train)
+
+
+def test_similar_batches_are_made_from_the_labels(source):
+    data = ImageTextDataModule(source, relevance="source", batch_size=16, batches="similar")
+    with pytest.raises(ValueError, match=r"needs the labels: call setup\('fit'\)"):
+        data.train_dataloader()
     data.setup("fit")
-    loader = data.train_dataloader()
-    loader.multiprocessing_context = "spawn"
-    assert next(iter(loader))["relevance"].shape == (32, 32)
+    sampler = data.train_dataloader().batch_sampler
+    assert isinstance(sampler, SimilarBatchSampler)
+    assert sampler.relevance is data.relevance_table
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_corrupt_pictures_are_skipped_and_counted(karpathy, trainer, num_workers):
+    for path in ("a/1.png", "b/4.png"):
+        (karpathy / "pictures" / path).write_bytes(b"not a picture")
+    source = KarpathySource(karpathy / "captions.json", images=karpathy / "pictures")
+    options = {"batch_size": 7, "eval_batch_size": 2, "num_workers": num_workers, "on_corrupt": "skip"}
+    data = ImageTextDataModule(source, **options)
+    module = Retriever()
+    with pytest.warns(UserWarning, match=r"2 pictures could not be read and were skipped: 1\.png, 4\.png"):
+        trainer(num_sanity_val_steps=0).fit(module, datamodule=data)
+    assert data.skipped_images == [1, 4]
+    assert set(ids(module.seen["train"], "image_ids")) == {0, 2, 3}
+    assert ids(module.seen["val"], "image_ids") == [5, 5]
+    with pytest.raises(RuntimeError, match=r"\.png \(image_id \d\) cannot be read"):
+        trainer().fit(Retriever(), datamodule=ImageTextDataModule(source, **{**options, "on_corrupt": "raise"}))
 
 
 def test_fit_without_a_validation_split_says_so(karpathy, edit_captions, trainer):
@@ -267,6 +327,9 @@ def test_unknown_split_to_predict(source):
         ({"num_workers": -1}, "num_workers must be a whole number of at least 0"),
         ({"relevance": "sources"}, "relevance must be a RelevanceSource or 'source', got 'sources'"),
         ({"eval_relevance": {"a": 3}}, r"eval_relevance\['a'\] must be a RelevanceSource"),
+        ({"batches": "alike"}, "batches must be one of 'random', 'distinct', 'similar', got 'alike'"),
+        ({"batches": "similar"}, "batches='similar' needs relevance, got None"),
+        ({"on_corrupt": "ignore"}, "on_corrupt must be one of 'raise', 'skip', got 'ignore'"),
         ({"transforms": {"train": lengths}}, r"transforms must have the keys 'train' and 'eval', got \['train'\]"),
     ],
 )

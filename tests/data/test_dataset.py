@@ -3,7 +3,7 @@ import torch
 from PIL import Image
 
 from vse_lightning.data import KarpathySource, ShapesSource
-from vse_lightning.data.dataset import ImageTextDataset, default_transform
+from vse_lightning.data.dataset import ImageTextDataset, UnreadableImageError, default_transform
 
 
 @pytest.fixture
@@ -50,5 +50,33 @@ def test_transform_sees_the_picture():
 def test_unreadable_picture_is_named(karpathy):
     source = KarpathySource(karpathy / "captions.json", images=karpathy / "pictures")
     (karpathy / "pictures" / "b" / "4.png").write_bytes(b"not a picture")
-    with pytest.raises(RuntimeError, match=r"4\.png \(image_id 4\) cannot be read: cannot identify image"):
+    with pytest.raises(UnreadableImageError, match=r"4\.png \(image_id 4\) cannot be read: cannot identify image"):
         ImageTextDataset.images(source, "val")[0]
+
+
+def test_skipped_images_are_replaced_by_the_next_item(karpathy):
+    source = KarpathySource(karpathy / "captions.json", images=karpathy / "pictures")
+    for row in (1, 3):
+        (karpathy / "pictures" / "a" / f"{row}.png").write_bytes(b"not a picture")
+    skipped = torch.zeros(8, dtype=torch.bool)
+    pairs = ImageTextDataset.pairs(source, "train", skipped=skipped)
+    assert [pairs[index].image_id for index in range(7)] == [0, 2, 2, 2, 2, 2, 0]
+    assert skipped.nonzero().flatten().tolist() == [1, 3]
+
+
+def test_nothing_to_read(karpathy):
+    source = KarpathySource(karpathy / "captions.json", images=karpathy / "pictures")
+    for row in (4, 5):
+        next((karpathy / "pictures").glob(f"*/{row}.png")).write_bytes(b"")
+    images = ImageTextDataset.images(source, "val", skipped=torch.zeros(8, dtype=torch.bool))
+    with pytest.raises(UnreadableImageError, match="none of 2 images can be read"):
+        images[0]
+
+
+def test_errors_of_a_transform_are_not_skipped():
+    def broken(picture):
+        raise ValueError("broken transform")
+
+    dataset = ImageTextDataset.images(ShapesSource(10), "val", broken, torch.zeros(10, dtype=torch.bool))
+    with pytest.raises(ValueError, match="broken transform"):
+        dataset[0]

@@ -33,7 +33,7 @@ def test_pickles_its_path_not_its_content(tmp_path):
     file = FeatureFile(saved(tmp_path, np.ones((1000, 100), np.float32)))
     pickled = pickle.dumps(file)
     assert len(pickled) < 1000
-    assert pickle.loads(pickled)[999].sum() == 100  # noqa: S301
+    assert pickle.loads(pickled)[999].sum() == 100
 
 
 def test_wrong_number_of_rows(tmp_path):
@@ -54,7 +54,7 @@ def test_not_finite_in_a_file_too_large_to_search(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "SCANNED_BYTES", 10)
     array = np.ones((4, 3), np.float32)
     array[1, 0] = np.nan
-    file = pickle.loads(pickle.dumps(FeatureFile(saved(tmp_path, array))))  # noqa: S301
+    file = pickle.loads(pickle.dumps(FeatureFile(saved(tmp_path, array))))
     assert file[0].sum() == 3
     with pytest.raises(ValueError, match="in row 1"):
         file[1]

@@ -52,7 +52,7 @@ def check(source):
 
 def test_folder_of_save_to_disk(parts, tmp_path):
     DatasetDict(parts).save_to_disk(tmp_path / "saved")
-    check(pickle.loads(pickle.dumps(HuggingFaceSource(tmp_path / "saved"))))  # noqa: S301
+    check(pickle.loads(pickle.dumps(HuggingFaceSource(tmp_path / "saved"))))
 
 
 def test_one_saved_dataset_is_the_training_split(parts, tmp_path):

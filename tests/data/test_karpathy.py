@@ -24,7 +24,7 @@ def test_reads_pictures_from_a_folder_or_a_zip(karpathy, tmp_path):
         for path in (karpathy / "pictures").rglob("*.png"):
             archive.write(path, path.name)
     for images in (karpathy / "pictures", tmp_path / "pictures.zip"):
-        source = pickle.loads(pickle.dumps(KarpathySource(karpathy / "captions.json", images=images)))  # noqa: S301
+        source = pickle.loads(pickle.dumps(KarpathySource(karpathy / "captions.json", images=images)))
         assert source.load_image(1).getpixel((0, 0)) == (0, 250, 0)
         assert source.load_image(7).size == (5, 5)
 

@@ -70,7 +70,7 @@ def test_zip_is_opened_by_each_forked_process(zipped):
 
 def test_pickle_holds_no_open_file(zipped):
     store = open_pictures(zipped, [["0.png"], ["1.png"], ["2.png"]])
-    assert colours_of(pickle.loads(pickle.dumps(store))) == COLOURS  # noqa: S301
+    assert colours_of(pickle.loads(pickle.dumps(store))) == COLOURS
 
 
 def test_missing_pictures_are_counted_and_named(folder):

@@ -101,7 +101,7 @@ def test_captions_end_at_line_feeds_only(write):
 def test_features_stay_on_disk(write):
     source = PrecompSource(write("train", 4000, rows(2000, 100)))
     assert len(pickle.dumps(source._features)) < 500
-    assert pickle.loads(pickle.dumps(source)).load_image(1999)[0] == 1999  # noqa: S301
+    assert pickle.loads(pickle.dumps(source)).load_image(1999)[0] == 1999
 
 
 def test_loads_batches(write):

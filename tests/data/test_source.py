@@ -75,5 +75,5 @@ def test_own_relevance_is_the_exception():
 
 
 def test_survives_pickling():
-    source = pickle.loads(pickle.dumps(make()))  # noqa: S301
+    source = pickle.loads(pickle.dumps(make()))
     assert source.text_ids(torch.tensor([1])).tolist() == [0, 2]

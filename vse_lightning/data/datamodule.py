@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
+from warnings import warn
 
 import torch
 from lightning import LightningDataModule
 from lightning.fabric.utilities.data import suggested_max_num_workers
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 
-from vse_lightning.checks import require_whole
+from vse_lightning.checks import require, require_one_of, require_whole
 from vse_lightning.data.collate import Collate
 from vse_lightning.data.dataset import ImageTextDataset, Item
+from vse_lightning.data.samplers import DistinctBatchSampler, SimilarBatchSampler
 from vse_lightning.data.source import ImageTextSource
 from vse_lightning.relevance import RelevanceSource, RelevanceTable
 
@@ -50,6 +52,10 @@ class ImageTextDataModule(LightningDataModule):
             ``eval``.
         cache_dir: where label sources keep what they computed; default: each source's own.
         predict_split: the split whose images and captions ``predict`` embeds.
+        batches: which pairs meet in a training batch: ``"random"``, ``"distinct"`` (no image twice) or ``"similar"``
+            (groups of captions alike under ``relevance``, for graded losses); every pair comes once in an epoch.
+        on_corrupt: what to do with a picture that cannot be read: ``"raise"`` an error that names it, or ``"skip"`` it:
+            the next item takes its place, and a warning at the end counts and names what was skipped.
 
     Attributes:
         train_captions: captions of the split ``train`` in source order: vocabularies and label sources are fitted on
@@ -71,12 +77,17 @@ class ImageTextDataModule(LightningDataModule):
         transforms: Transform | dict[str, Transform] | None = None,
         cache_dir: str | Path | None = None,
         predict_split: str = "test",
+        batches: Literal["random", "distinct", "similar"] = "random",
+        on_corrupt: Literal["raise", "skip"] = "raise",
     ) -> None:
         super().__init__()
         require_whole("batch_size", batch_size)
         require_whole("eval_batch_size", eval_batch_size)
         if num_workers is not None:
             require_whole("num_workers", num_workers, least=0)
+        require_one_of("batches", batches, ("random", "distinct", "similar"))
+        require_one_of("on_corrupt", on_corrupt, ("raise", "skip"))
+        require(batches != "similar" or relevance is not None, "batches='similar' needs relevance, got None")
         if isinstance(transforms, Mapping) and transforms.keys() != {"train", "eval"}:
             raise ValueError(f"transforms must have the keys 'train' and 'eval', got {sorted(transforms)}")
         if eval_relevance is None:
@@ -93,6 +104,11 @@ class ImageTextDataModule(LightningDataModule):
         self.transforms = transforms
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self.predict_split = predict_split
+        self.batches = batches
+        self._skipped: Tensor | None = None
+        if on_corrupt == "skip":  # shared memory: the workers mark what they cannot read
+            self._skipped = torch.zeros(source.num_images, dtype=torch.bool)
+            self._skipped.share_memory_()  # type: ignore[no-untyped-call]
         self.train_captions: list[str] = []
         self.eval_captions: list[str] = []
         self.relevance_table: RelevanceTable | None = None
@@ -112,16 +128,21 @@ class ImageTextDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Shuffled (image, caption) pairs of the split ``train``."""
-        dataset = ImageTextDataset.pairs(self.source, "train", self._transform(train=True))
+        dataset = ImageTextDataset.pairs(self.source, "train", self._transform(train=True), self._skipped)
         processes = 1 if self.trainer is None else self.trainer.world_size
         labelled_in_workers = processes == 1 and self.batch_size <= LARGEST_BATCH_LABELLED_IN_WORKERS
-        return self._loader(
-            dataset,
-            self.batch_size,
-            relevance=self.relevance_table if labelled_in_workers else None,
-            shuffle=True,
-            drop_last=len(dataset) // processes >= self.batch_size,
-        )
+        relevance = self.relevance_table if labelled_in_workers else None
+        drop_last = len(dataset) // processes >= self.batch_size
+        if self.batches == "random":
+            return self._loader(dataset, relevance, batch_size=self.batch_size, shuffle=True, drop_last=drop_last)
+        sampler = RandomSampler(dataset)
+        if self.batches == "distinct":
+            distinct = DistinctBatchSampler(sampler, self.batch_size, drop_last, dataset)
+            return self._loader(dataset, relevance, batch_sampler=distinct)
+        if self.relevance_table is None:
+            raise ValueError("batches='similar' needs the labels: call setup('fit') before train_dataloader")
+        similar = SimilarBatchSampler(sampler, self.batch_size, drop_last, dataset, self.relevance_table)
+        return self._loader(dataset, relevance, batch_sampler=similar)
 
     def val_dataloader(self) -> DataLoader[Item]:
         """Images of the split ``val`` with their captions."""
@@ -140,30 +161,32 @@ class ImageTextDataModule(LightningDataModule):
         """Images of ``predict_split`` with their captions."""
         return self._evaluation_loader(self.predict_split)
 
-    def _evaluation_loader(self, split: str) -> DataLoader[Item]:
-        dataset = ImageTextDataset.images(self.source, split, self._transform(train=False))
-        return self._loader(dataset, self.eval_batch_size)
+    def teardown(self, stage: str) -> None:
+        """Say what was skipped."""
+        if self.skipped_images:
+            named = ", ".join(self.source.image_name(image_id) for image_id in self.skipped_images[:5])
+            warn(f"{len(self.skipped_images)} pictures could not be read and were skipped: {named}", stacklevel=2)
 
-    def _loader(
-        self,
-        dataset: ImageTextDataset,
-        batch_size: int,
-        relevance: RelevanceTable | None = None,
-        *,
-        shuffle: bool = False,
-        drop_last: bool = False,
-    ) -> DataLoader[Item]:
+    @property
+    def skipped_images(self) -> list[int]:
+        """Ids of the images that could not be read so far, with ``on_corrupt="skip"``."""
+        return [] if self._skipped is None else self._skipped.nonzero().flatten().tolist()
+
+    def _evaluation_loader(self, split: str) -> DataLoader[Item]:
+        dataset = ImageTextDataset.images(self.source, split, self._transform(train=False), self._skipped)
+        return self._loader(dataset, None, batch_size=self.eval_batch_size)
+
+    def _loader(self, dataset: ImageTextDataset, relevance: RelevanceTable | None, **batching: Any) -> DataLoader[Item]:
         processes_here = 1 if self.trainer is None else self.trainer.num_devices
         workers = min(8, suggested_max_num_workers(processes_here)) if self.num_workers is None else self.num_workers
+        # By name: Lightning makes loaders again with another sampler or batch size.
         return DataLoader(
             dataset,
-            batch_size=batch_size,  # by name: Lightning makes the loader again with another one when it predicts
             collate_fn=Collate(self._text(), relevance),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-            shuffle=shuffle,
-            drop_last=drop_last,
+            **batching,
         )
 
     def _transform(self, *, train: bool) -> Transform | None:
