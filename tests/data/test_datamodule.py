@@ -4,11 +4,21 @@ import warnings
 import pytest
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.cli import LightningCLI
 from torch import nn
 from torch.utils.data.distributed import DistributedSampler
 
 from vse_lightning.data import ImageTextDataModule, KarpathySource, ShapesSource
+from vse_lightning.data.dataset import default_transform
 from vse_lightning.data.samplers import SimilarBatchSampler
+from vse_lightning.relevance import LSARelevance
+
+pytestmark = [
+    # Lightning 2.6 with torch 2.15
+    pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated:FutureWarning"),
+    # No workers are quicker than some here, and some machines have more to offer.
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
+]
 
 
 class Retriever(LightningModule):
@@ -94,7 +104,6 @@ def ids(batches, key):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 def test_trainer_fits_validates_tests_and_predicts(source, trainer, num_workers):
     module = Retriever()
     data = ImageTextDataModule(source, relevance="source", batch_size=32, eval_batch_size=3, num_workers=num_workers)
@@ -336,6 +345,44 @@ def test_unknown_split_to_predict(source):
 def test_wrong_input(source, wrong, message):
     with pytest.raises(ValueError, match=message):
         ImageTextDataModule(source, **wrong)
+
+
+def test_fit_without_a_training_split(karpathy, edit_captions, word_relevance):
+    path = edit_captions(lambda images: [image.update(split="test") for image in images])
+    data = ImageTextDataModule(KarpathySource(path, features=karpathy / "features.npy"), relevance=word_relevance)
+    with pytest.raises(ValueError, match=r"split must be one of \['test'\], got 'train'"):
+        data.setup("fit")
+    data.setup("test")
+    assert word_relevance.fits == []
+    assert len(data.eval_captions) == 15
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Lightning 2.6 calls jsonargparse 4.49 in its older ways
+def test_is_built_from_a_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["vse-lightning"])
+    (tmp_path / "data.yaml").write_text(
+        """
+        data:
+          source: {class_path: vse_lightning.data.ShapesSource, init_args: {num_images: 20}}
+          relevance: source
+          eval_relevance:
+            scene: source
+            topic: {class_path: vse_lightning.relevance.LSARelevance, init_args: {n_components: 5}}
+          batches: similar
+          transforms:
+            train: vse_lightning.data.dataset.default_transform
+            eval: {class_path: torch.nn.Flatten}
+        """
+    )
+    options = {"run": False, "seed_everything_default": False}
+    cli = LightningCLI(Retriever, ImageTextDataModule, args=["--config", "data.yaml"], **options)
+    data = cli.datamodule
+    assert data.source.num_images == 20
+    assert data.relevance == data.eval_relevance["scene"] == "source"
+    assert isinstance(data.eval_relevance["topic"], LSARelevance)
+    assert isinstance(data.transforms["eval"], nn.Flatten)
+    assert data.transforms["train"] is default_transform
 
 
 def test_no_batch_transfer_hook_is_overridden():

@@ -37,7 +37,7 @@ def test_pickles_its_path_not_its_content(tmp_path):
 
 
 def test_wrong_number_of_rows(tmp_path):
-    with pytest.raises(ValueError, match=r"one row for each of the 5 images, got 4 in '.*features\.npy'"):
+    with pytest.raises(ValueError, match=r"one row for each of the 5 images, got 4 in .*features\.npy"):
         FeatureFile(saved(tmp_path, np.ones((4, 3))), rows=5)
 
 

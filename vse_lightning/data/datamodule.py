@@ -21,7 +21,7 @@ from vse_lightning.data.source import ImageTextSource
 from vse_lightning.relevance import RelevanceSource, RelevanceTable
 
 Labels = RelevanceSource | Literal["source"]
-Transform = Callable[[Any], Tensor]
+Transform = Callable[[Any], Any]  # to a tensor, but jsonargparse would offer the subclasses of Tensor
 
 LARGEST_BATCH_LABELLED_IN_WORKERS = 512  # beyond, the block grows faster than the rest of the batch
 
@@ -48,8 +48,8 @@ class ImageTextDataModule(LightningDataModule):
         eval_batch_size: images in an evaluation batch.
         num_workers: loader processes; default as many as Lightning suggests for the CPUs, at most 8.
         text: tokenises and pads a list of strings, in place of the module's.
-        transforms: makes a tensor of a picture, in place of the module's: one callable, or a dict with ``train`` and
-            ``eval``.
+        transforms: makes a tensor of a picture (or of features), in place of the module's: one callable, or a dict with
+            ``train`` and ``eval``.
         cache_dir: where label sources keep what they computed; default: each source's own.
         predict_split: the split whose images and captions ``predict`` embeds.
         batches: which pairs meet in a training batch: ``"random"``, ``"distinct"`` (no image twice) or ``"similar"``
@@ -120,6 +120,7 @@ class ImageTextDataModule(LightningDataModule):
         train, evaluation = self._text_ids("train"), self._text_ids("val", "test")
         self.train_captions, self.eval_captions = self._captions(train), self._captions(evaluation)
         if stage == "fit" and self.relevance is not None and self.relevance_table is None:
+            self.source.split("train")  # or its error, before the labels have one about no captions
             self.relevance_table = self._table(self.relevance, train)
         if stage != "predict" and self.eval_captions and not self.eval_relevance_tables:
             self.eval_relevance_tables = {

@@ -35,7 +35,9 @@ class FeatureFile:
         self.path = existing_path("features", path)
         self._rows = self._map()
         if rows is not None and len(self._rows) != rows:
-            raise ValueError(f"features must have one row for each of the {rows} images, got {len(self._rows)} {self}")
+            raise ValueError(
+                f"features must have one row for each of the {rows} images, got {len(self._rows)} in {self.path}"
+            )
         self._is_scanned = self._rows.nbytes <= SCANNED_BYTES
         if self._is_scanned:
             self._scan()
@@ -47,7 +49,7 @@ class FeatureFile:
         """One row as a float32 tensor ``(F,)`` or ``(R, F)``."""
         features = torch.from_numpy(self._rows[row].astype(np.float32))
         if not self._is_scanned and not bool(features.isfinite().all()):
-            raise ValueError(f"features must be finite, got NaN or infinity in row {row} {self}")
+            raise ValueError(f"features must be finite, got NaN or infinity in row {row} of {self.path}")
         return features
 
     @property
@@ -58,8 +60,10 @@ class FeatureFile:
     def runs(self) -> Tensor:
         """Number the runs of equal rows: ``(rows,)`` int64, 0 for the first; of regions only the first is compared."""
         first = self._rows if self._rows.ndim == 2 else self._rows[:, 0]
-        differs = [bool((first[row] != first[row - 1]).any()) for row in range(1, len(first))]
-        return torch.tensor([False, *differs]).cumsum(0)
+        step = 4096
+        starts = range(1, len(first), step)
+        differs = [(first[s : s + step] != first[s - 1 : s - 1 + step][: len(first) - s]).any(axis=1) for s in starts]
+        return torch.from_numpy(np.concatenate([np.zeros(1, bool), *differs])).cumsum(0)
 
     def _map(self) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
         try:
@@ -70,7 +74,7 @@ class FeatureFile:
         if len(shape) not in (2, 3) or 0 in shape or dtype is None or dtype.kind != "f":
             raise ValueError(
                 "features must be a .npy file of floats, (images, features) or (images, regions, features), got "
-                f"{dtype or type(rows).__name__} of shape {shape} {self}"
+                f"{dtype or type(rows).__name__} of shape {shape} in {self.path}"
             )
         return rows  # type: ignore[no-any-return]  # NumPy declares load as Any
 
@@ -80,16 +84,12 @@ class FeatureFile:
             chunk = self._rows[start : start + step]
             bad = np.flatnonzero(~np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1))
             if bad.size:
-                raise ValueError(f"features must be finite, got NaN or infinity in row {start + bad[0]} {self}")
-
-    def __str__(self) -> str:
-        return f"in {str(self.path)!r}"
+                row = start + bad[0]
+                raise ValueError(f"features must be finite, got NaN or infinity in row {row} of {self.path}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "path": self.path,
-            "_is_scanned": self._is_scanned,
-        }  # a pickled memory map would carry its whole content
+        # Without the memory map, which would be pickled with its whole content.
+        return {"path": self.path, "_is_scanned": self._is_scanned}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -50,10 +50,10 @@ class KarpathySource(ImageTextSource):
             raise ValueError(f"give either images (pictures) or features (an .npy file of them), got {given}")
         entries = _read_entries(existing_path("captions", captions))
         self._read: PictureStore | FeatureFile
-        if images is not None:
+        if features is not None:
+            self._read = FeatureFile(features, rows=len(entries))
+        elif images is not None:
             self._read = open_pictures(images, [_names(entry) for entry in entries])
-        else:
-            self._read = FeatureFile(str(features), rows=len(entries))
         sentences = [entry["sentences"] for entry in entries]
         super().__init__(
             [_text(sentence) for of_image in sentences for sentence in of_image],
