@@ -1,3 +1,54 @@
-"""PyTorch Lightning plug-in for relevance-aware image-text retrieval."""
+"""PyTorch Lightning plug-in for relevance-aware image-text retrieval.
+
+Losses and metrics that know more than "match / no match", for any LightningModule: see :mod:`vse_lightning.losses`,
+:mod:`vse_lightning.metrics` and :mod:`vse_lightning.mixins`; labels come from :mod:`vse_lightning.relevance`, pictures
+and captions from :mod:`vse_lightning.data`, reference models from :mod:`vse_lightning.models`.
+"""
+
+from vse_lightning.losses import (
+    ContrastiveLoss,
+    KendallLoss,
+    LadderLoss,
+    LSEHLoss,
+    RetrievalLoss,
+    SmoothNDCGLoss,
+    TripletLoss,
+    WeightedSumLoss,
+)
+from vse_lightning.metrics import (
+    CoherentScore,
+    MAPAtR,
+    MeanRank,
+    MedianRank,
+    RecallAtK,
+    RetrievalMetrics,
+    RetrievalNDCG,
+    RPrecision,
+    RSum,
+)
+from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin, RetrievalTargets
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "CoherentScore",
+    "ContrastiveLoss",
+    "KendallLoss",
+    "LSEHLoss",
+    "LadderLoss",
+    "MAPAtR",
+    "MeanRank",
+    "MedianRank",
+    "RPrecision",
+    "RSum",
+    "RecallAtK",
+    "RelevanceLossMixin",
+    "RetrievalLoss",
+    "RetrievalMetrics",
+    "RetrievalMetricsMixin",
+    "RetrievalNDCG",
+    "RetrievalTargets",
+    "SmoothNDCGLoss",
+    "TripletLoss",
+    "WeightedSumLoss",
+]

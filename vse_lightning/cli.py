@@ -1,5 +1,6 @@
 """The command ``vse-lightning``: fit, validate, test and predict from YAML, through LightningCLI."""
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -113,9 +114,17 @@ def _config_path(name: str) -> str:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command; ``args`` default to those of the shell."""
+    os.environ.setdefault("VSE_DATA", "data")
     try:
         RetrievalCLI(args)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, TypeError, OSError) as error:
         if args is not None:
             raise
-        sys.exit(f"vse-lightning: {error}")
+        sys.exit(f"vse-lightning: {_first_cause(error)}")
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """What went wrong inside, where jsonargparse wraps it in what it could not make of it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

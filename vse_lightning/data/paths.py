@@ -1,16 +1,19 @@
 """Paths that a user wrote: found, or an error that says what is there instead."""
 
+import os
 from difflib import get_close_matches
 from pathlib import Path
 
 
 def existing_path(argument: str, path: str | Path) -> Path:
-    """Return ``path`` as an absolute path of a file or folder that exists; ``~`` is the home folder.
+    """Return ``path`` as an absolute path of a file or folder that exists.
+
+    ``~`` is the home folder, and ``$NAME`` or ``${NAME}`` an environment variable.
 
     Raises:
         FileNotFoundError: nothing is there; the message names the argument and, where there is one, a similar name.
     """
-    found = Path(path).expanduser().absolute()
+    found = Path(os.path.expandvars(path)).expanduser().absolute()
     if found.exists():
         return found
     parent = found.parent

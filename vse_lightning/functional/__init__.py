@@ -1,23 +1,37 @@
 """The mathematics: pure functions on query-major tensors, one file per idea, without state or I/O.
 
 A loss takes one row of candidates per query and returns ``(total (Q,), count (Q,))``: the sum of the query's terms and
-how many there are. The other direction is the same function on the transposes.
+how many there are. A ranking function returns one value per query. The other direction is the same function on the
+transposes.
 """
 
+from vse_lightning.functional.average_precision import average_precision_at_r, r_precision
+from vse_lightning.functional.coherent_score import coherent_score
 from vse_lightning.functional.contrastive import contrastive
 from vse_lightning.functional.kendall import kendall
+from vse_lightning.functional.kendall_tau import kendall_tau
 from vse_lightning.functional.ladder import ladder
+from vse_lightning.functional.ndcg import ndcg_at_k
+from vse_lightning.functional.ranks import ranks
+from vse_lightning.functional.recall import recall_at_k
 from vse_lightning.functional.semantic_margin import semantic_margin
 from vse_lightning.functional.similarity import caption_relevance, cosine_similarity
 from vse_lightning.functional.smooth_ndcg import smooth_ndcg
 from vse_lightning.functional.triplet import triplet
 
 __all__ = [
+    "average_precision_at_r",
     "caption_relevance",
+    "coherent_score",
     "contrastive",
     "cosine_similarity",
     "kendall",
+    "kendall_tau",
     "ladder",
+    "ndcg_at_k",
+    "r_precision",
+    "ranks",
+    "recall_at_k",
     "semantic_margin",
     "smooth_ndcg",
     "triplet",

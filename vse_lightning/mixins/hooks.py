@@ -41,6 +41,13 @@ def _embed_signature(self: Any, batch: Any) -> Any:
     """Embeddings of the batch."""
 
 
+def embeddings_in(output: Any) -> Embeddings | None:
+    """Embeddings that the host's step already made and returned in its dict."""
+    if isinstance(output, Mapping) and "image_embeds" in output and "text_embeds" in output:
+        return output["image_embeds"], output["text_embeds"]
+    return None
+
+
 def _predict(self: Any, host: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
     if host is not None:
         return host(batch, *args, **kwargs)
@@ -91,6 +98,14 @@ class RetrievalHooks:
         return RetrievalTargets(
             image_ids, known.get("text_ids"), text_image_ids, known.get("relevance"), known.get("text_features")
         )
+
+    def _embeddings(self, batch: Any, known: Embeddings | None) -> Embeddings:
+        """Embeddings of a batch: those that the host's step returned, else :meth:`embed`'s."""
+        if known is None:
+            embeds: Embeddings = self.embed(batch)
+            return embeds
+        self.__dict__["_embedded"] = (batch, known)
+        return known
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -10,7 +10,7 @@ from vse_lightning.checks import require_not_negative
 from vse_lightning.losses.retrieval_loss import RetrievalLoss, Terms, reduce_terms
 from vse_lightning.mixins.extension import Extension
 from vse_lightning.mixins.gathering import gather_rows, own_rows, process_count, sum_over_processes
-from vse_lightning.mixins.hooks import Embeddings, RetrievalHooks
+from vse_lightning.mixins.hooks import Embeddings, RetrievalHooks, embeddings_in
 from vse_lightning.mixins.targets import RetrievalTargets, Table, gather_targets
 
 _CHECKPOINT_KEY = "vse_lightning_relevance_loss"
@@ -35,7 +35,7 @@ def _training_step(self: Any, host: Any, batch: Any, *args: Any, **kwargs: Any) 
             )
         if host is not None and output is None:  # the host skips this batch
             return None
-        terms = self.relevance_terms(batch, _embeddings_in(output))
+        terms = self.relevance_terms(batch, embeddings_in(output))
     loss = self.relevance_weight * torch.stack(list(terms.values())).sum()
     if isinstance(output, Mapping):
         output = {**output, "loss": output["loss"] + loss}
@@ -47,13 +47,6 @@ def _training_step(self: Any, host: Any, batch: Any, *args: Any, **kwargs: Any) 
 
 def _training_signature(self: Any, batch: Any, batch_idx: int = 0) -> Any:
     """Relevance loss of the batch."""
-
-
-def _embeddings_in(output: Any) -> Embeddings | None:
-    """Embeddings that the host's step already made and returned."""
-    if isinstance(output, Mapping) and "image_embeds" in output and "text_embeds" in output:
-        return output["image_embeds"], output["text_embeds"]
-    return None
 
 
 def _on_fit_start(self: Any, host: Any) -> Any:
@@ -160,10 +153,7 @@ class RelevanceLossMixin(RetrievalHooks):
             ``{term: scalar}``. Across processes their mean is the loss of the whole batch, and so are the gradients
             once they are averaged, as Lightning's strategies do.
         """
-        if embeds is None:
-            embeds = self.embed(batch)
-        else:
-            self.__dict__["_embedded"] = (batch, embeds)
+        embeds = self._embeddings(batch, embeds)
         targets = self.targets(batch).check(*embeds)
         gathering = self.gather and process_count() > 1
         targets.relevance = self._labels(targets, gathering)
