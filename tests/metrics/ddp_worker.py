@@ -1,0 +1,99 @@
+"""One process of a group: evaluates its share of a gallery; the first saves all values.
+
+python ddp_worker.py RANK WORLD_SIZE RENDEZVOUS_FILE INPUT_FILE OUTPUT_FILE
+"""
+
+import sys
+from datetime import timedelta
+
+import torch
+from torch import distributed
+
+from vse_lightning.metrics import CoherentScore, RetrievalMetrics, evaluation
+
+
+class Table:
+    label = "toy labels"
+
+    def block(self, image_ids, text_ids, captions_per_image=None):
+        return torch.sin(image_ids[:, None] + text_ids[None, :] * 0.7).abs()
+
+
+def share(batch, rank, world_size):
+    """The last process has nothing, the one before it half of the rest, and the first repeats an image."""
+    images = torch.arange(len(batch["image_ids"]))
+    bounds = {
+        1: [0, len(images)],
+        2: [0, len(images) // 4, len(images)],
+        3: [0, len(images) // 3, len(images), len(images)],
+    }[world_size]
+    images = images[bounds[rank] : bounds[rank + 1]]
+    if rank == 0 and world_size == 3:
+        images = torch.cat([images, torch.tensor([len(batch["image_ids"]) - 1])])
+    return images
+
+
+def feed(metrics, batch, images, size):
+    for some in images.split(size):
+        ids = batch["image_ids"][some]
+        texts = torch.isin(batch["text_image_ids"], ids)
+        inputs = {name: rows[texts] for name, rows in batch.items() if name.startswith("text")}
+        metrics.update(image_embeds=batch["image_embeds"][some], image_ids=ids, **inputs)
+
+
+def values_of_all(batch, rank, world_size):
+    """Values by case: each must be the same on any number of processes."""
+    values = {}
+    cases = {
+        "plain": {},
+        "small blocks": {"chunk_size": 64},
+        "folds": {"folds": 2},
+        "first captions": {"captions_per_image": 1},
+        "table": {"relevance": Table()},
+        "no labels": {"ndcg_ks": (), "coherent_ks": ()},
+        "long lists": {"coherent_ks": (1000,), "chunk_size": 64},
+        "inexact": {"similarity": inexact, "chunk_size": 64},
+    }
+    for case, options in cases.items():
+        given = batch
+        if case == "no labels":
+            given = {name: rows for name, rows in batch.items() if name != "text_features"}
+        elif case == "inexact":
+            given = {name: rows.double() if name == "text_features" else rows for name, rows in batch.items()}
+        metrics = RetrievalMetrics(rank_statistics=True, average_precision=True, **options)
+        feed(metrics, given, share(given, rank, world_size), 11 + rank)
+        values[case] = metrics.compute()
+        assert metrics.compute() == values[case]
+        assert {name: metric.compute() for name, metric in metrics.items(copy_state=False)} == values[case]
+        assert metrics["rsum"]._is_synced is False
+    first, second = metrics.compute_under([None, Table()])
+    assert first.keys() == values["inexact"].keys()
+    values["under another table"] = second
+    single = CoherentScore(10)
+    feed(single, batch, share(batch, rank, world_size), 100)
+    values["queries"] = single.per_query()
+    values["again"] = {"single": single.compute()}
+    return values
+
+
+def inexact(images, texts):
+    """Scores whose last bits depend on the shape of the block, as those of real products may."""
+    scores = torch.nn.functional.normalize(images, dim=1) @ torch.nn.functional.normalize(texts, dim=1).T
+    return scores * (1 + 1e-6 * (len(texts) % 7))
+
+
+if __name__ == "__main__":
+    rank, world_size = int(sys.argv[1]), int(sys.argv[2])
+    distributed.init_process_group(
+        "gloo", f"file://{sys.argv[3]}", timedelta(seconds=60), world_size=world_size, rank=rank
+    )
+    torch.set_num_threads(1)
+    scored = []
+    score = evaluation.PairScores._score
+    evaluation.PairScores._score = lambda *inputs: scored.append(len(inputs[1])) or score(*inputs)
+    found = values_of_all(torch.load(sys.argv[4]), rank, world_size)
+    everywhere = [None] * world_size
+    distributed.all_gather_object(everywhere, (found, sum(scored)))
+    if rank == 0:
+        torch.save(everywhere, sys.argv[5])
+    distributed.destroy_process_group()

@@ -1,0 +1,75 @@
+"""Mean average precision at R and R-Precision, where R is the query's number of positives."""
+
+import torch
+from torch import Tensor
+
+from vse_lightning.functional.query_lists import as_scores
+from vse_lightning.functional.ranks import positive_ranks
+
+
+def average_precision_at_r(scores: Tensor, positives: Tensor) -> Tensor:
+    """Average precision over the query's R best-scored candidates, R being its number of positives.
+
+    The sum over the positives that rank within R of p / rank, for the p-th best of them, divided by R. A tie never
+    helps (:func:`positive_ranks`).
+
+    Args:
+        scores: ``(Q, C)``, higher is closer.
+        positives: ``(Q, C)`` bool.
+
+    Returns:
+        ``(Q,)`` in [0, 1], in the dtype of ``scores``; 0 for a query without a positive.
+
+    Raises:
+        ValueError: if the shapes differ or ``positives`` is no mask.
+
+    References:
+        Musgrave, Belongie and Lim, "A Metric Learning Reality Check", ECCV 2020, section 3.2 (MAP@R); Chun et al.,
+        "ECCV Caption", ECCV 2022, uses it for image-text retrieval.
+
+    Example:
+        >>> import torch
+        >>> scores = torch.tensor([[0.9, 0.5, 0.7], [0.9, 0.5, 0.7]])
+        >>> average_precision_at_r(scores, torch.tensor([[False, True, True], [True, True, False]]))
+        tensor([0.2500, 0.5000])
+    """
+    scores = as_scores(scores)
+    return average_precision_of_ranks(positive_ranks(scores, positives), positives.sum(dim=1)).to(scores.dtype)
+
+
+def r_precision(scores: Tensor, positives: Tensor) -> Tensor:
+    """Share of positives among the query's R best-scored candidates, R being its number of positives.
+
+    Args:
+        scores: ``(Q, C)``, higher is closer.
+        positives: ``(Q, C)`` bool.
+
+    Returns:
+        ``(Q,)`` in [0, 1], in the dtype of ``scores``; 0 for a query without a positive.
+
+    Raises:
+        ValueError: if the shapes differ or ``positives`` is no mask.
+
+    Relations:
+        :func:`average_precision_at_r` also rewards the positives for ranking early within R.
+
+    Example:
+        >>> import torch
+        >>> scores = torch.tensor([[0.9, 0.5, 0.7], [0.9, 0.5, 0.7]])
+        >>> r_precision(scores, torch.tensor([[False, True, True], [True, False, True]]))
+        tensor([0.5000, 1.0000])
+    """
+    scores = as_scores(scores)
+    return r_precision_of_ranks(positive_ranks(scores, positives), positives.sum(dim=1)).to(scores.dtype)
+
+
+def average_precision_of_ranks(positive_ranks: Tensor, num_positives: Tensor) -> Tensor:
+    """:func:`average_precision_at_r` of queries whose ``positive_ranks (Q, P)`` are known: ``(Q,)`` float32."""
+    place = torch.arange(1, positive_ranks.shape[1] + 1, device=positive_ranks.device)
+    precision = (place / positive_ranks).where(positive_ranks <= num_positives[:, None], 0)
+    return precision.sum(dim=1) / num_positives.clamp(min=1)
+
+
+def r_precision_of_ranks(positive_ranks: Tensor, num_positives: Tensor) -> Tensor:
+    """:func:`r_precision` of queries whose ``positive_ranks (Q, P)`` are known: ``(Q,)`` float32."""
+    return (positive_ranks <= num_positives[:, None]).sum(dim=1) / num_positives.clamp(min=1)

@@ -1,0 +1,44 @@
+"""Coherent Score: does the order of the retrieved candidates agree with their relevance?"""
+
+from torch import Tensor
+
+from vse_lightning.functional.kendall_tau import kendall_tau
+from vse_lightning.functional.query_lists import as_relevance, as_scores, check_cutoff
+from vse_lightning.functional.ranking import Ranking
+
+
+def coherent_score(scores: Tensor, relevance: Tensor, k: int) -> Tensor:
+    """Kendall's tau-b between scores and relevance over each query's k best-scored candidates (CS@k).
+
+    Args:
+        scores: ``(Q, C)``, higher is closer.
+        relevance: ``(Q, C)`` in [0, 1].
+        k: cut-off; larger than C means the whole list. Of candidates that tie across it the first ones are taken.
+
+    Returns:
+        ``(Q,)`` in [-1, 1], in the dtype of ``scores``; 0 where scores or relevance are constant among the k best.
+
+    Raises:
+        ValueError: if ``k`` is not positive, the shapes differ or relevance leaves [0, 1].
+
+    References:
+        Zhou et al., "Ladder Loss for Coherent Visual-Semantic Embedding", AAAI 2020, section 3.3; the released code
+        computes tau with scipy, hence tau-b.
+
+    Example:
+        >>> import torch
+        >>> scores = torch.tensor([[0.9, 0.5, 0.3, 0.1]])
+        >>> coherent_score(scores, torch.tensor([[1.0, 0.2, 0.6, 0.1]]), k=4)
+        tensor([0.6667])
+        >>> coherent_score(scores, torch.tensor([[1.0, 0.2, 0.6, 0.1]]), k=2)
+        tensor([1.])
+    """
+    scores = as_scores(scores)
+    relevance = as_relevance(relevance, scores)
+    check_cutoff(k)
+    return coherent_score_of_ranking(Ranking.of(scores, relevance, listed=k), k)
+
+
+def coherent_score_of_ranking(ranking: Ranking, k: int) -> Tensor:
+    """:func:`coherent_score` of a ``ranking`` that lists at least the first k places."""
+    return kendall_tau(ranking.scores[:, :k], ranking.relevance[:, :k])

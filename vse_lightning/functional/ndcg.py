@@ -1,0 +1,81 @@
+"""Normalised discounted cumulative gain on graded relevance."""
+
+import torch
+from torch import Tensor
+
+from vse_lightning.functional.query_lists import as_relevance, as_scores, check_cutoff
+from vse_lightning.functional.ranking import Ranking
+from vse_lightning.functional.smooth_ndcg import GAINS, gains_of
+
+
+def ndcg_at_k(scores: Tensor, relevance: Tensor, k: int, gain: str = "exponential") -> Tensor:
+    r"""NDCG of each query's k best-scored candidates.
+
+    .. math:: \frac{\mathrm{DCG}}{\mathrm{IDCG}}, \qquad \mathrm{DCG} = \sum_{p=1}^{k} \frac{g_p}{\log_2(1 + p)}
+
+    - :math:`g_p`: gain of the candidate in place p (``gain``): relevance itself (``"linear"``) or 2 ** relevance - 1
+      (``"exponential"``). Candidates with equal scores, those beyond k included, share the mean of their gains.
+    - :math:`\mathrm{IDCG}`: DCG of the list sorted by relevance.
+
+    Args:
+        scores: ``(Q, C)``, higher is closer.
+        relevance: ``(Q, C)`` in [0, 1].
+        k: cut-off; larger than C means the whole list.
+        gain: ``"exponential"`` or ``"linear"``.
+
+    Returns:
+        ``(Q,)`` in [0, 1], in the dtype of ``scores``; 0 for a query to which nothing is relevant.
+
+    Raises:
+        ValueError: if ``k`` is not positive, ``gain`` is unknown, the shapes differ or relevance leaves [0, 1].
+
+    References:
+        Järvelin and Kekäläinen, "Cumulated Gain-Based Evaluation of IR Techniques", TOIS 2002 (linear); Burges et al.,
+        "Learning to Rank Using Gradient Descent", ICML 2005 (exponential); McSherry and Najork, "Computing Information
+        Retrieval Performance Measures Efficiently in the Presence of Tied Scores", ECIR 2008.
+
+    Relations:
+        With the linear gain equal to :func:`sklearn.metrics.ndcg_score`.
+
+    Example:
+        >>> import torch
+        >>> scores, relevance = torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([[0.0, 1.0, 0.5]])
+        >>> ndcg_at_k(scores, relevance, k=2, gain="linear")
+        tensor([0.4796])
+    """
+    scores = as_scores(scores)
+    relevance = as_relevance(relevance, scores)
+    check_cutoff(k)
+    return ndcg_of_ranking(Ranking.of(scores, relevance, listed=k, ideal=k), k, gain)
+
+
+def ndcg_of_ranking(ranking: Ranking, k: int, gain: str = "exponential") -> Tensor:
+    """:func:`ndcg_at_k` of a ``ranking`` that lists, and keeps ideal relevance of, at least the first k places."""
+    check_gain(gain)
+    places = torch.arange(min(k, ranking.scores.shape[1]), device=ranking.scores.device)
+    discount = 1 / torch.log2((places + 2).to(ranking.scores.dtype))
+    gains = gains_of(ranking.relevance, gain)
+    tied = (ranking.scores[:, 1 : k + 1] == ranking.scores[:, :k][:, : ranking.scores.shape[1] - 1]).any(dim=1)
+    shared = (tied | (ranking.overflow[:, 0] > 0)).nonzero()[:, 0]
+    if len(shared):
+        gains = gains.index_copy(0, shared, _share_among_ties(ranking.select(shared), gains[shared], gain))
+    dcg = (gains[:, : len(places)] * discount).sum(dim=1)
+    ideal_dcg = (gains_of(ranking.ideal[:, : len(places)], gain) * discount).sum(dim=1)
+    return (dcg / ideal_dcg).where(ideal_dcg > 0, 0)
+
+
+def _share_among_ties(ranking: Ranking, gains: Tensor, gain: str) -> Tensor:
+    """Give every listed candidate the mean gain of all candidates with its score."""
+    starts = torch.ones_like(ranking.scores, dtype=torch.bool)
+    starts[:, 1:] = ranking.scores[:, 1:] != ranking.scores[:, :-1]
+    run = starts.flatten().cumsum(0).view_as(starts) - 1
+    totals = gains.new_zeros(int(run[-1, -1]) + 1, 2)
+    totals.index_add_(0, run.flatten(), torch.stack([torch.ones_like(gains), gains], dim=2).view(-1, 2))
+    totals[run[:, -1]] += ranking.overflow[:, [0, 1 + GAINS.index(gain)]]
+    return (totals[:, 1] / totals[:, 0])[run]
+
+
+def check_gain(gain: str) -> None:
+    """Refuse a name that is no gain."""
+    if gain not in GAINS:
+        raise ValueError(f"gain must be one of {', '.join(map(repr, GAINS))}, got {gain!r}")

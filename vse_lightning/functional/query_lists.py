@@ -1,0 +1,39 @@
+"""What every ranking function demands of its arguments: one row per query, one column per candidate."""
+
+import torch
+from torch import Tensor
+
+
+def as_scores(scores: Tensor) -> Tensor:
+    """Return ``scores (Q, C)`` in float32 or float64; half precision is promoted to float32."""
+    if scores.ndim != 2 or scores.shape[1] == 0:
+        raise ValueError(f"scores must be (queries, candidates) with at least one candidate, got {tuple(scores.shape)}")
+    if not scores.is_floating_point():
+        raise ValueError(f"scores must be floating point, got {scores.dtype}")
+    return scores if scores.dtype == torch.float64 else scores.float()
+
+
+def as_positives(positives: Tensor, scores: Tensor) -> Tensor:
+    """Return ``positives (Q, C)`` after checking that it is a mask over ``scores``."""
+    if positives.dtype != torch.bool:
+        raise ValueError(f"positives must be a bool mask, got {positives.dtype}")
+    if positives.shape != scores.shape:
+        raise ValueError(f"positives must have the shape of scores {tuple(scores.shape)}, got {tuple(positives.shape)}")
+    return positives
+
+
+def as_relevance(relevance: Tensor, scores: Tensor) -> Tensor:
+    """Return ``relevance (Q, C)`` in the dtype of ``scores`` after checking that it lies in [0, 1]."""
+    if relevance.shape != scores.shape:
+        raise ValueError(f"relevance must have the shape of scores {tuple(scores.shape)}, got {tuple(relevance.shape)}")
+    if relevance.numel():
+        low, high = (bound.item() for bound in relevance.aminmax())
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"relevance must lie in [0, 1], got values from {low} to {high}")
+    return relevance.to(scores.dtype)
+
+
+def check_cutoff(k: int) -> None:
+    """Refuse a cut-off that is not a positive integer."""
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"k must be a positive integer, got {k!r}")

@@ -1,0 +1,61 @@
+"""Recall at k."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from vse_lightning.functional.query_lists import as_scores, check_cutoff
+from vse_lightning.functional.ranks import positive_ranks, ranks
+
+Recall = Literal["any", "all"]
+
+
+def recall_at_k(scores: Tensor, positives: Tensor, k: int, recall: Recall = "any") -> Tensor:
+    """Whether a query finds what it looks for among its k best-scored candidates.
+
+    ``"any"``, the recall of image-text retrieval: 1 if any positive is among the k best, else 0. ``"all"``, the recall
+    of information retrieval: the share of the positives among the k best. A tie never helps (:func:`ranks`).
+
+    Args:
+        scores: ``(Q, C)``, higher is closer.
+        positives: ``(Q, C)`` bool.
+        k: cut-off; larger than C means the whole list.
+        recall: ``"any"`` or ``"all"``.
+
+    Returns:
+        ``(Q,)`` in [0, 1], in the dtype of ``scores``; 0 for a query without a positive.
+
+    Raises:
+        ValueError: if ``k`` is not positive, ``recall`` is unknown, the shapes differ or ``positives`` is no mask.
+
+    Example:
+        >>> import torch
+        >>> scores = torch.tensor([[0.9, 0.5, 0.7], [0.2, 0.3, 0.1]])
+        >>> positives = torch.tensor([[True, True, False], [True, False, False]])
+        >>> recall_at_k(scores, positives, k=1)
+        tensor([1., 0.])
+        >>> recall_at_k(scores, positives, k=2, recall="all")
+        tensor([0.5000, 1.0000])
+    """
+    check_recall(recall)
+    scores = as_scores(scores)
+    found = ranks(scores, positives)[:, None] if recall == "any" else positive_ranks(scores, positives)
+    num_candidates = scores.shape[1]
+    return recall_of_ranks(found, positives.sum(dim=1), num_candidates, k, recall).to(scores.dtype)
+
+
+def recall_of_ranks(
+    positive_ranks: Tensor, num_positives: Tensor, num_candidates: int, k: int, recall: Recall = "any"
+) -> Tensor:
+    """:func:`recall_at_k` of queries whose ``positive_ranks (Q, P)`` are known: ``(Q,)`` float32."""
+    check_cutoff(k)
+    found = (positive_ranks <= min(k, num_candidates)).sum(dim=1)
+    if recall == "any":
+        return found.clamp(max=1).float()
+    return found / num_positives.clamp(min=1)
+
+
+def check_recall(recall: str) -> None:
+    """Refuse a name that is no kind of recall."""
+    if recall not in ("any", "all"):
+        raise ValueError(f"recall must be 'any' or 'all', got {recall!r}")

@@ -1,0 +1,72 @@
+"""MAP@R and R-Precision, for galleries in which a query has several positives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from typing_extensions import override
+
+from vse_lightning.functional.average_precision import average_precision_of_ranks, r_precision_of_ranks
+from vse_lightning.functional.ranking import Ranking
+from vse_lightning.metrics.reading import ALL, Direction, Reading, check_direction
+from vse_lightning.metrics.retrieval_metric import RetrievalMetric
+
+
+class MAPAtR(RetrievalMetric):
+    """Mean of the queries' :func:`~vse_lightning.functional.average_precision_at_r`.
+
+    Args:
+        direction: ``"i2t"`` (images rank texts) or ``"t2i"``.
+        options: of :class:`RetrievalMetric`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> metric = MAPAtR()
+        >>> images, texts = torch.eye(2), torch.tensor([[1.0, 0.0], [0.5, 1.0], [0.0, 1.0], [0.2, 1.0]])
+        >>> metric.update(images, texts, image_ids=torch.arange(2), text_image_ids=torch.tensor([0, 1, 1, 0]))
+        >>> metric.compute()
+        tensor(0.5000)
+    """
+
+    def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
+        check_direction(direction)
+        super().__init__(**options)
+        self.directions = (direction,)
+        self.name = f"{direction}_map_at_r"
+        self.reading = Reading(positives=ALL)
+
+    @override
+    def query_values(self, ranking: Ranking) -> Tensor:
+        return average_precision_of_ranks(ranking.positive_ranks, ranking.num_positives)
+
+
+class RPrecision(MAPAtR):
+    """Mean of the queries' :func:`~vse_lightning.functional.r_precision`.
+
+    Args:
+        direction: ``"i2t"`` (images rank texts) or ``"t2i"``.
+        options: of :class:`RetrievalMetric`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> metric = RPrecision()
+        >>> images, texts = torch.eye(2), torch.tensor([[1.0, 0.0], [0.5, 1.0], [0.0, 1.0], [0.2, 1.0]])
+        >>> metric.update(images, texts, image_ids=torch.arange(2), text_image_ids=torch.tensor([0, 1, 1, 0]))
+        >>> metric.compute()
+        tensor(0.5000)
+    """
+
+    def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
+        super().__init__(direction, **options)
+        self.name = f"{direction}_r_precision"
+
+    @override
+    def query_values(self, ranking: Ranking) -> Tensor:
+        return r_precision_of_ranks(ranking.positive_ranks, ranking.num_positives)

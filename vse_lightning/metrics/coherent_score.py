@@ -1,0 +1,52 @@
+"""Coherent Score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from typing_extensions import override
+
+from vse_lightning.functional.coherent_score import coherent_score_of_ranking
+from vse_lightning.functional.query_lists import check_cutoff
+from vse_lightning.functional.ranking import Ranking
+from vse_lightning.metrics.reading import Direction, Reading, check_direction
+from vse_lightning.metrics.retrieval_metric import RetrievalMetric
+
+
+class CoherentScore(RetrievalMetric):
+    """Mean Kendall tau-b of score and relevance over the k best candidates of each query.
+
+    As :func:`~vse_lightning.functional.coherent_score` defines it.
+
+    Args:
+        k: cut-off; larger than the gallery means the whole gallery.
+        direction: ``"i2t"`` (images rank texts) or ``"t2i"``.
+        options: of :class:`RetrievalMetric`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> images = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+        >>> texts, ids = images[[0, 2, 1]], torch.arange(3)
+        >>> features = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+        >>> metric = CoherentScore()
+        >>> metric.update(images, texts, image_ids=ids, text_image_ids=ids, text_features=features)
+        >>> metric.compute()
+        tensor(0.1111)
+    """
+
+    def __init__(self, k: int = 100, direction: Direction = "i2t", **options: Any) -> None:
+        check_cutoff(k)
+        check_direction(direction)
+        super().__init__(**options)
+        self.k = k
+        self.directions = (direction,)
+        self.name = f"{direction}_coherent_score_at_{k}"
+        self.reading = Reading(listed=k)
+
+    @override
+    def query_values(self, ranking: Ranking) -> Tensor:
+        return coherent_score_of_ranking(ranking, self.k)

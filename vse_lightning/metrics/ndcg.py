@@ -1,0 +1,52 @@
+"""NDCG on graded relevance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from typing_extensions import override
+
+from vse_lightning.functional.ndcg import check_gain, ndcg_of_ranking
+from vse_lightning.functional.query_lists import check_cutoff
+from vse_lightning.functional.ranking import Ranking
+from vse_lightning.metrics.reading import Direction, Reading, check_direction
+from vse_lightning.metrics.retrieval_metric import RetrievalMetric
+
+
+class RetrievalNDCG(RetrievalMetric):
+    """Mean NDCG of the queries' k best candidates, as :func:`~vse_lightning.functional.ndcg_at_k` defines it.
+
+    Args:
+        k: cut-off; larger than the gallery means the whole gallery.
+        direction: ``"i2t"`` (images rank texts) or ``"t2i"``.
+        gain: ``"exponential"`` or ``"linear"``.
+        options: of :class:`RetrievalMetric`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> embeds, ids = torch.eye(3), torch.arange(3)
+        >>> features = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+        >>> metric = RetrievalNDCG(k=2)
+        >>> metric.update(embeds, embeds[[0, 2, 1]], image_ids=ids, text_image_ids=ids, text_features=features)
+        >>> metric.compute()
+        tensor(0.8093)
+    """
+
+    def __init__(self, k: int = 10, direction: Direction = "i2t", gain: str = "exponential", **options: Any) -> None:
+        check_cutoff(k)
+        check_direction(direction)
+        check_gain(gain)
+        super().__init__(**options)
+        self.k = k
+        self.gain = gain
+        self.directions = (direction,)
+        self.name = f"{direction}_ndcg_at_{k}"
+        self.reading = Reading(listed=k, ideal=k)
+
+    @override
+    def query_values(self, ranking: Ranking) -> Tensor:
+        return ndcg_of_ranking(ranking, self.k, self.gain)

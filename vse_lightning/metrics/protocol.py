@@ -1,0 +1,38 @@
+"""The choices that make two Recall@K differ: which images and captions compete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """How a gallery is cut up, checked once for all metrics.
+
+    Attributes:
+        chunk_size: images whose scores are held at a time, at least 64; None: as many as make blocks of 2 ** 24 pairs.
+        folds: the metric is the mean over this many consecutive folds of the images, each with its own gallery.
+        captions_per_image: keep only the first captions of each image, among the texts and in the relevance.
+    """
+
+    chunk_size: int | None = None
+    folds: int = 1
+    captions_per_image: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.chunk_size is not None and (not _is_integer(self.chunk_size) or self.chunk_size < 64):
+            raise ValueError(f"chunk_size must be an integer of at least 64 or None, got {self.chunk_size!r}")
+        if not _is_integer(self.folds) or self.folds < 1:
+            raise ValueError(f"folds must be a positive integer, got {self.folds!r}")
+        if self.captions_per_image is not None and (
+            not _is_integer(self.captions_per_image) or self.captions_per_image < 1
+        ):
+            raise ValueError(f"captions_per_image must be a positive integer or None, got {self.captions_per_image!r}")
+
+    def rows_per_block(self, num_texts: int) -> int:
+        """How many images to score at a time."""
+        return self.chunk_size or max(64, 2**24 // max(1, num_texts))
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,77 @@
+"""Median and mean rank of the best positive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from typing_extensions import override
+
+from vse_lightning.functional.ranking import Ranking
+from vse_lightning.metrics.reading import Direction, Reading, check_direction
+from vse_lightning.metrics.retrieval_metric import RetrievalMetric
+
+
+class MeanRank(RetrievalMetric):
+    """Mean rank of each query's best positive, from 1, as :func:`~vse_lightning.functional.ranks` defines it.
+
+    Args:
+        direction: ``"i2t"`` (images rank texts) or ``"t2i"``.
+        options: of :class:`RetrievalMetric`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> embeds, ids = torch.eye(3), torch.arange(3)
+        >>> metric = MeanRank()
+        >>> metric.update(embeds, embeds[[0, 2, 1]], image_ids=ids, text_image_ids=ids)
+        >>> metric.compute()
+        tensor(2.3333)
+    """
+
+    higher_is_better = False
+
+    def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
+        check_direction(direction)
+        super().__init__(**options)
+        self.directions = (direction,)
+        self.name = f"{direction}_mean_rank"
+        self.reading = Reading(positives=1)
+
+    @override
+    def query_values(self, ranking: Ranking) -> Tensor:
+        return ranking.positive_ranks[:, 0]
+
+
+class MedianRank(MeanRank):
+    """Median rank of each query's best positive; the mean of the two middle ones for an even number of queries.
+
+    Args:
+        direction: ``"i2t"`` (images rank texts) or ``"t2i"``.
+        options: of :class:`RetrievalMetric`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> embeds, ids = torch.eye(3), torch.arange(3)
+        >>> metric = MedianRank()
+        >>> metric.update(embeds, embeds[[0, 2, 1]], image_ids=ids, text_image_ids=ids)
+        >>> metric.compute()
+        tensor(3.)
+    """
+
+    def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
+        super().__init__(direction, **options)
+        self.name = f"{direction}_median_rank"
+
+    @override
+    def summarise(self, values: Mapping[Direction, Tensor]) -> Tensor:
+        (ranks,) = values.values()
+        ordered = ranks.sort().values
+        middle = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+        return (middle[0] + middle[1]).double() / 2

@@ -1,0 +1,91 @@
+"""Recall at k, and the sum of recalls by which the field selects models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from typing_extensions import override
+
+from vse_lightning.functional.query_lists import check_cutoff
+from vse_lightning.functional.ranking import Ranking
+from vse_lightning.functional.recall import Recall, check_recall, recall_of_ranks
+from vse_lightning.metrics.reading import ALL, Direction, Reading, check_direction
+from vse_lightning.metrics.retrieval_metric import RetrievalMetric
+
+
+class RecallAtK(RetrievalMetric):
+    """Share of queries with a positive among their k best candidates: a fraction, as :func:`recall_at_k` defines it.
+
+    Args:
+        k: cut-off; larger than the gallery means the whole gallery.
+        direction: ``"i2t"`` (images rank texts) or ``"t2i"``.
+        recall: ``"any"``, one positive suffices, as the field reports it; ``"all"``, the share of the positives found.
+        options: of :class:`RetrievalMetric`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> embeds, ids = torch.eye(3), torch.arange(3)
+        >>> metric = RecallAtK(k=1)
+        >>> metric.update(embeds, embeds[[0, 2, 1]], image_ids=ids, text_image_ids=ids)
+        >>> metric.compute()
+        tensor(0.3333)
+    """
+
+    def __init__(self, k: int = 1, direction: Direction = "i2t", recall: Recall = "any", **options: Any) -> None:
+        check_cutoff(k)
+        check_direction(direction)
+        check_recall(recall)
+        super().__init__(**options)
+        self.k = k
+        self.directions = (direction,)
+        self.recall = recall
+        self.name = f"{direction}_{'recall' if recall == 'any' else 'recall_of_all'}_at_{k}"
+        self.reading = Reading(positives=1 if recall == "any" else ALL)
+
+    @override
+    def query_values(self, ranking: Ranking) -> Tensor:
+        return recall_of_ranks(
+            ranking.positive_ranks, ranking.num_positives, ranking.num_candidates, self.k, self.recall
+        )
+
+
+class RSum(RetrievalMetric):
+    """Sum of the recalls at all ``ks`` in both directions, in percent: 0 to 600 for the usual three.
+
+    Args:
+        ks: cut-offs.
+        options: of :class:`RetrievalMetric`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> embeds, ids = torch.eye(3), torch.arange(3)
+        >>> metric = RSum()
+        >>> metric.update(embeds, embeds[[0, 2, 1]], image_ids=ids, text_image_ids=ids)
+        >>> metric.compute()
+        tensor(466.6667)
+    """
+
+    def __init__(self, ks: Sequence[int] = (1, 5, 10), **options: Any) -> None:
+        if not ks:
+            raise ValueError("ks must name at least one cut-off")
+        for k in ks:
+            check_cutoff(k)
+        super().__init__(**options)
+        self.ks = tuple(ks)
+        self.directions = ("i2t", "t2i")
+        self.name = "rsum"
+        self.reading = Reading(positives=1)
+
+    @override
+    def query_values(self, ranking: Ranking) -> Tensor:
+        ranks, count, size = ranking.positive_ranks, ranking.num_positives, ranking.num_candidates
+        recalls = [recall_of_ranks(ranks, count, size, k) for k in self.ks]
+        return 100 * sum(recalls[1:], start=recalls[0])

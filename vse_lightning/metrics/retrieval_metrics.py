@@ -1,0 +1,208 @@
+"""The standard protocol of image-text retrieval as one collection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.utilities.prints import rank_zero_warn
+
+from vse_lightning.metrics.average_precision import MAPAtR, RPrecision
+from vse_lightning.metrics.coherent_score import CoherentScore
+from vse_lightning.metrics.evaluation import MissingRelevanceError, computable, evaluate
+from vse_lightning.metrics.ndcg import RetrievalNDCG
+from vse_lightning.metrics.pair_scores import Similarity
+from vse_lightning.metrics.rank_statistics import MeanRank, MedianRank
+from vse_lightning.metrics.reading import Direction
+from vse_lightning.metrics.recall import RecallAtK, RSum
+from vse_lightning.metrics.relevance import RelevanceBlocks
+from vse_lightning.metrics.retrieval_metric import RetrievalMetric
+from vse_lightning.metrics.shared_pass import SharedPass
+
+_DIRECTIONS: tuple[Direction, ...] = ("i2t", "t2i")
+
+
+class RetrievalMetrics(MetricCollection):
+    """Recall, rsum, NDCG and Coherent Score in both directions, computed in one pass over one state.
+
+    Keys are ``i2t_recall_at_1``, ``t2i_ndcg_at_10``, ``i2t_coherent_score_at_100``, ``rsum`` and so on. ``update``
+    takes the arguments of :meth:`RetrievalMetric.update`. Without relevance (neither ``relevance`` nor
+    ``text_features``) the graded metrics are left out of :meth:`compute`.
+
+    Args:
+        recall_ks: cut-offs of the recalls, and of their sum.
+        ndcg_ks: cut-offs of NDCG.
+        coherent_ks: cut-offs of the Coherent Score.
+        gain: of NDCG, ``"exponential"`` or ``"linear"``.
+        rank_statistics: whether to add the median and mean rank.
+        average_precision: whether to add MAP@R and R-Precision.
+        similarity: maps ``(N, D)`` and ``(M, D)`` to scores ``(N, M)``; default: cosine.
+        relevance: a :class:`~vse_lightning.relevance.RelevanceTable`; default: the ``text_features`` of ``update``.
+        chunk_size: images scored at a time, at least 64: bounds the memory; default: blocks of 2 ** 24 pairs.
+        folds: average over this many consecutive folds of the images by ascending id (COCO 1K: 5).
+        captions_per_image: keep only the first captions of each image, in gallery and relevance; default: all.
+        prefix: before every key.
+        postfix: after every key.
+        kwargs: of :class:`torchmetrics.Metric`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> embeds, ids = torch.eye(3), torch.arange(3)
+        >>> metrics = RetrievalMetrics(recall_ks=(1, 2), ndcg_ks=(), coherent_ks=())
+        >>> metrics.update(embeds, embeds[[0, 2, 1]], image_ids=ids, text_image_ids=ids)
+        >>> list(metrics.compute())
+        ['i2t_recall_at_1', 'i2t_recall_at_2', 't2i_recall_at_1', 't2i_recall_at_2', 'rsum']
+    """
+
+    def __init__(
+        self,
+        recall_ks: Sequence[int] = (1, 5, 10),
+        ndcg_ks: Sequence[int] = (10,),
+        coherent_ks: Sequence[int] = (100,),
+        gain: str = "exponential",
+        rank_statistics: bool = False,
+        average_precision: bool = False,
+        similarity: Similarity | None = None,
+        relevance: RelevanceBlocks | None = None,
+        chunk_size: int | None = None,
+        folds: int = 1,
+        captions_per_image: int | None = None,
+        prefix: str | None = None,
+        postfix: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        options: dict[str, Any] = {
+            "similarity": similarity,
+            "relevance": relevance,
+            "chunk_size": chunk_size,
+            "folds": folds,
+            "captions_per_image": captions_per_image,
+            **kwargs,
+        }
+        members: list[RetrievalMetric] = []
+        for direction in _DIRECTIONS:
+            members += [RecallAtK(k, direction, **options) for k in recall_ks]
+            if rank_statistics:
+                members += [MedianRank(direction, **options), MeanRank(direction, **options)]
+            if average_precision:
+                members += [MAPAtR(direction, **options), RPrecision(direction, **options)]
+            members += [RetrievalNDCG(k, direction, gain, **options) for k in ndcg_ks]
+            members += [CoherentScore(k, direction, **options) for k in coherent_ks]
+        if recall_ks:
+            members.append(RSum(recall_ks, **options))
+        named = {member.name: member for member in members}
+        if len(named) < len(members) or not members:
+            raise ValueError(
+                "recall_ks, ndcg_ks and coherent_ks must name each cut-off once, and not all be empty, "
+                f"got {recall_ks}, {ndcg_ks} and {coherent_ks}"
+            )
+        super().__init__(dict(named), prefix=prefix, postfix=postfix, compute_groups=[list(named)])
+        for name in named:  # the base class sorts by name
+            self._modules[name] = self._modules.pop(name)
+        shared_pass = SharedPass(members)
+        for member in members:
+            member.shared_pass = shared_pass
+        self._warned = False
+
+    @property
+    def similarity(self) -> Similarity | None:
+        """What scores the pairs; None is the cosine. Setting it sets that of all metrics."""
+        return self._leader.similarity
+
+    @similarity.setter
+    def similarity(self, similarity: Similarity | None) -> None:
+        for metric in self._metrics().values():
+            metric.similarity = similarity
+
+    @property
+    def relevance(self) -> RelevanceBlocks | None:
+        """Where graded labels come from; None is the ``text_features``. Setting it sets that of all metrics."""
+        return self._leader.relevance
+
+    @relevance.setter
+    def relevance(self, relevance: RelevanceBlocks | None) -> None:
+        for metric in self._metrics().values():
+            metric.relevance = relevance
+
+    @property
+    def relevance_label(self) -> str:
+        """Name of the labels behind the graded values, to print beside them."""
+        return "text features" if self.relevance is None else self.relevance.label
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("similarity", "relevance"):  # a module must not become a member of the collection
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The value of every metric; without relevance those of the metrics that need none.
+
+        Raises:
+            MissingRelevanceError: if there is no relevance and all metrics need it.
+            ValueError: as :meth:`RetrievalMetric.compute`.
+        """
+        values = {}
+        left_out = []
+        for name, metric in self._metrics().items():
+            try:
+                values[self._set_name(name)] = metric.compute()
+            except MissingRelevanceError:
+                left_out.append(name)
+        if not values:
+            self._leader.compute()
+        self._warn_of(left_out)
+        return values
+
+    def compute_under(
+        self, relevances: Sequence[RelevanceBlocks | None], similarity: Similarity | None = None
+    ) -> list[dict[str, Tensor]]:
+        """Compute under several label tables, gathering the processes' states once.
+
+        Args:
+            relevances: tables; None is the table of the metrics or else ``text_features``.
+            similarity: instead of the metrics' own, for this call.
+
+        Returns:
+            For the first table all values, for every other one only those that depend on it.
+
+        Raises:
+            ValueError: as :meth:`compute`.
+        """
+        members = self._metrics()
+        graded = {name: metric for name, metric in members.items() if metric.needs_relevance}
+        results = []
+        leader = self._leader
+        with leader.sync_context(leader.dist_sync_fn, should_sync=leader.sync_on_compute):
+            state = leader.metric_state
+            for place, relevance in enumerate(relevances):
+                wanted = members if place == 0 else graded
+                possible = computable(wanted, state, relevance)
+                self._warn_of([name for name in wanted if name not in possible])
+                values = evaluate(state, possible, relevance=relevance, similarity=similarity, workers=leader.workers())
+                results.append({self._set_name(name): value.to(leader.device) for name, value in values.items()})
+        return results
+
+    @property
+    def _leader(self) -> RetrievalMetric:
+        return next(iter(self._metrics().values()))
+
+    def _metrics(self) -> dict[str, RetrievalMetric]:
+        return dict(self.items(keep_base=True, copy_state=False))  # type: ignore[arg-type]
+
+    def _compute_groups_create_state_ref(self, copy: bool = False) -> None:
+        # Nothing writes into the state, so members need no copies of it however they are reached.
+        super()._compute_groups_create_state_ref(copy=False)
+
+    def _warn_of(self, left_out: Sequence[str]) -> None:
+        if left_out and not self._warned:
+            self._warned = True
+            rank_zero_warn(
+                f"{', '.join(left_out)} left out: they need graded relevance. Give update text_features, give the "
+                "metrics a relevance table, or construct them with ndcg_ks=() and coherent_ks=()."
+            )

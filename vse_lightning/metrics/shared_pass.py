@@ -1,0 +1,54 @@
+"""One pass for several metrics of the same state, also when each is asked for its value by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from vse_lightning.metrics.evaluation import computable, evaluate, refuse_graded
+from vse_lightning.metrics.gallery import State
+from vse_lightning.metrics.workers import Workers
+
+if TYPE_CHECKING:
+    from vse_lightning.metrics.retrieval_metric import RetrievalMetric
+
+Fingerprint = tuple[bool, int, tuple[Tensor, ...]]
+
+
+class SharedPass:
+    """Computes all its metrics at once and remembers the values for as long as the state is the same.
+
+    Lightning asks every metric of a collection by itself. Copying the metrics together copies their pass with them.
+    """
+
+    def __init__(self, metrics: Sequence[RetrievalMetric]) -> None:
+        self._metrics = list(metrics)
+        self._fingerprint: Fingerprint | None = None
+        self._values: dict[str, Tensor] = {}
+
+    def knows(self, fingerprint: Fingerprint) -> bool:
+        """Whether the values of a state are remembered."""
+        known = self._fingerprint
+        return (
+            known is not None
+            and known[:2] == fingerprint[:2]
+            and len(known[2]) == len(fingerprint[2])
+            and all(mine is theirs for mine, theirs in zip(known[2], fingerprint[2], strict=True))
+        )
+
+    def value(self, metric: RetrievalMetric, fingerprint: Fingerprint, state: State, workers: Workers) -> Tensor:
+        """The value of one of the metrics, from memory if the state with this ``fingerprint`` is known."""
+        if not self.knows(fingerprint):
+            metrics = {str(place): member for place, member in enumerate(self._metrics)}
+            self._values = evaluate(state, computable(metrics, state), workers=workers)
+            self._fingerprint = fingerprint
+        place = next(place for place, member in enumerate(self._metrics) if member is metric)
+        if str(place) not in self._values:
+            refuse_graded({type(metric).__name__: metric})
+        return self._values[str(place)]
+
+    def forget(self) -> None:
+        """Drop the values."""
+        self._fingerprint, self._values = None, {}
