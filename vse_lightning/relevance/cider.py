@@ -94,5 +94,5 @@ class CIDErRelevance(RelevanceSource):
 
 def _document_frequency(found: NgramOccurrences, image_of: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     images = len(image_of)  # at most
-    distinct = np.unique(found.ngrams * images + image_of[found.captions])
-    return np.bincount(distinct // images, minlength=size)
+    keys = np.sort(found.ngrams * images + image_of[found.captions])
+    return np.bincount(keys[np.diff(keys, prepend=-1) > 0] // images, minlength=size)

