@@ -31,7 +31,7 @@ def _embed_once(self: Any, host: Any, batch: Any) -> Embeddings:
     memo = self.__dict__.get("_embedded")
     if memo is not None and memo[0] is batch:
         return memo[1]  # type: ignore[no-any-return]
-    embeds: Embeddings = host(batch)
+    embeds: Embeddings = self._call_embed(host, batch)
     if memo is not None:
         self.__dict__["_embedded"] = (batch, embeds)
     return embeds
@@ -69,6 +69,7 @@ class RetrievalHooks:
     own_arguments: ClassVar[tuple[str, ...]] = ()
     """Constructor arguments of a mixin, which the host's ``save_hyperparameters()`` leaves alone."""
 
+    training: bool
     log_dict: Callable[..., None]  # these are the host's
     register_state_dict_post_hook: Callable[..., Any]
     register_load_state_dict_pre_hook: Callable[..., Any]
@@ -98,6 +99,10 @@ class RetrievalHooks:
         return RetrievalTargets(
             image_ids, known.get("text_ids"), text_image_ids, known.get("relevance"), known.get("text_features")
         )
+
+    def _call_embed(self, embed: Callable[[Any], Embeddings], batch: Any) -> Embeddings:
+        """Call the host's ``embed``; a mixin may call it in another way."""
+        return embed(batch)
 
     def _embeddings(self, batch: Any, known: Embeddings | None) -> Embeddings:
         """Embeddings of a batch: those that the host's step returned, else :meth:`embed`'s."""

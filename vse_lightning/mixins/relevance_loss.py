@@ -1,16 +1,18 @@
 """A relevance-aware loss for a LightningModule that exists already."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from vse_lightning.checks import require_not_negative
+from vse_lightning.checks import require_not_negative, require_whole
 from vse_lightning.losses.retrieval_loss import RetrievalLoss, Terms, reduce_terms
+from vse_lightning.mixins.chunking import embed_in_chunks
 from vse_lightning.mixins.extension import Extension
 from vse_lightning.mixins.gathering import gather_rows, own_rows, process_count, sum_over_processes
 from vse_lightning.mixins.hooks import Embeddings, RetrievalHooks, embeddings_in
+from vse_lightning.mixins.memory_queue import MemoryQueue
 from vse_lightning.mixins.targets import RetrievalTargets, Table, gather_targets
 
 _CHECKPOINT_KEY = "vse_lightning_relevance_loss"
@@ -96,6 +98,9 @@ class RelevanceLossMixin(RetrievalHooks):
         relevance_loss: what to add; ``None`` adds nothing.
         relevance_weight: its weight beside the host's own loss; at least 0.
         gather: with several processes, whether candidates of the others count (``False``: only one's own).
+        embed_chunk_size: call ``embed`` in training with so many pairs at a time and compute their activations again
+            for the backward pass, so that a batch trains that would not fit; ``None`` embeds the batch at once.
+        queue_size: pairs of past batches that are further candidates; graded losses need a table for them.
 
     Example:
         A host with tuple batches and a loss of its own::
@@ -108,7 +113,13 @@ class RelevanceLossMixin(RetrievalHooks):
             Coherent(..., relevance_loss=LadderLoss(), retrieval_metrics=RetrievalMetrics())
     """
 
-    own_arguments: ClassVar[tuple[str, ...]] = ("relevance_loss", "relevance_weight", "gather")
+    own_arguments: ClassVar[tuple[str, ...]] = (
+        "relevance_loss",
+        "relevance_weight",
+        "gather",
+        "embed_chunk_size",
+        "queue_size",
+    )
 
     training_step = Extension(_training_step, _has_loss, supplies=_training_signature)
     on_fit_start = Extension(_on_fit_start, _has_loss)
@@ -122,12 +133,18 @@ class RelevanceLossMixin(RetrievalHooks):
         relevance_loss: RetrievalLoss | None = None,
         relevance_weight: float = 1.0,
         gather: bool = True,
+        embed_chunk_size: int | None = None,
+        queue_size: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         require_not_negative("relevance_weight", relevance_weight)
+        if embed_chunk_size is not None:
+            require_whole("embed_chunk_size", embed_chunk_size)
+        require_whole("queue_size", queue_size, least=0)
         self.relevance_loss: Any = relevance_loss
-        self.relevance_weight, self.gather = relevance_weight, gather
+        self.relevance_weight, self.gather, self.embed_chunk_size = relevance_weight, gather, embed_chunk_size
+        self._queue = MemoryQueue(queue_size) if queue_size else None
         if relevance_loss is not None:
             # the loss has its own place in checkpoints, so that the host alone can read them, and the other way round
             self.register_state_dict_post_hook(_leave_out_loss)
@@ -157,17 +174,25 @@ class RelevanceLossMixin(RetrievalHooks):
         targets = self.targets(batch).check(*embeds)
         gathering = self.gather and process_count() > 1
         targets.relevance = self._labels(targets, gathering)
-        if not gathering:
-            everything = self._lists(embeds, targets)
-            return reduce_terms(*self._terms(everything, everything), self.relevance_loss.reductions())
-        images, texts = own_rows(embeds[0]), own_rows(embeds[1])
-        embeds, targets = (gather_rows(embeds[0]), gather_rows(embeds[1])), gather_targets(targets)
-        values = reduce_terms(
-            *self._terms(self._lists(embeds, targets, images=images), self._lists(embeds, targets, texts=texts)),
-            self.relevance_loss.reductions(),
-            total_count=lambda counts: sum_over_processes(counts.sum()),
-        )
-        return {term: process_count() * value for term, value in values.items()}
+        images, texts = slice(len(embeds[0])), slice(len(embeds[1]))
+        if gathering:
+            images, texts = own_rows(embeds[0]), own_rows(embeds[1])
+            embeds, targets = (gather_rows(embeds[0]), gather_rows(embeds[1])), gather_targets(targets)
+        batch_embeds, batch_targets = embeds, targets
+        if self._queue is not None:
+            embeds, targets = self._queue.behind(embeds, targets)
+            self._queue.push(batch_embeds, batch_targets)
+        i2t = self._lists(embeds, targets, images=images)
+        alone = not gathering and self._queue is None
+        t2i = i2t if alone else self._lists(embeds, targets, texts=texts)
+        count = _count_of_all if gathering else torch.Tensor.sum
+        values = reduce_terms(*self._terms(i2t, t2i), self.relevance_loss.reductions(), count)
+        return {term: process_count() * value for term, value in values.items()} if gathering else values
+
+    def _call_embed(self, embed: Callable[[Any], Embeddings], batch: Any) -> Embeddings:
+        if self.embed_chunk_size is None or not self.training:
+            return embed(batch)
+        return embed_in_chunks(embed, self, batch, self.embed_chunk_size)  # type: ignore[arg-type]
 
     def _labels(self, targets: RetrievalTargets, gathering: bool) -> Tensor | Table | None:
         """Where relevance comes from: a batch's own block says nothing of the other processes' candidates."""
@@ -175,15 +200,16 @@ class RelevanceLossMixin(RetrievalHooks):
             return None
         if isinstance(targets.relevance, Table):
             return targets.relevance
-        if targets.relevance is not None and not gathering:
+        reaching_out = gathering or self._queue is not None
+        if targets.relevance is not None and not reaching_out:
             return targets.relevance
-        if targets.text_features is not None:
+        if targets.text_features is not None and self._queue is None:
             return None
         table = getattr(getattr(getattr(self, "_trainer", None), "datamodule", None), "relevance_table", None)
-        if table is None and targets.relevance is not None:
+        if table is None and reaching_out and (targets.relevance is not None or self._queue is not None):
             raise ValueError(
-                "with several processes a batch's own relevance block does not reach the other processes' texts: "
-                "return a RelevanceTable or text_features from targets(batch), or set gather=False"
+                "a batch's own relevance block does not reach the texts of other processes or of the queue: return a "
+                "RelevanceTable from targets(batch), or set gather=False and queue_size=0"
             )
         return table
 
@@ -220,6 +246,10 @@ class RelevanceLossMixin(RetrievalHooks):
         if self.__dict__["_logs_total"]:
             values["train/loss"] = loss.detach()
         self.log_dict(values, sync_dist=process_count() > 1)
+
+
+def _count_of_all(counts: Tensor) -> Tensor:
+    return sum_over_processes(counts.sum())
 
 
 def _leave_out_loss(module: Any, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:

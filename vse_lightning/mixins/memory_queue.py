@@ -1,0 +1,65 @@
+"""Embeddings of past batches as further candidates."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from vse_lightning.mixins.targets import RetrievalTargets
+
+Embeddings = tuple[Tensor, Tensor]
+
+
+class MemoryQueue:
+    """The last pairs that were embedded, without gradient; with several processes, everybody's.
+
+    Embeddings drift slowly late in training, so that those of the last batches are still good candidates. The relevance
+    of a past candidate comes from a table, by its id.
+
+    Args:
+        size: pairs kept.
+
+    References:
+        Wang et al., "Cross-Batch Memory for Embedding Learning", CVPR 2020.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._embeds: Embeddings | None = None
+        self._targets: RetrievalTargets | None = None
+
+    def behind(self, embeds: Embeddings, targets: RetrievalTargets) -> tuple[Embeddings, RetrievalTargets]:
+        """The batch with the past candidates behind it, but for those of the batch's own images."""
+        if self._embeds is None or self._targets is None:
+            return embeds, targets
+        past = self._targets
+        images = ~torch.isin(past.image_ids, targets.image_ids)
+        texts = ~torch.isin(past.text_image_ids, targets.image_ids)
+        joined = replace(
+            targets,
+            image_ids=torch.cat([targets.image_ids, past.image_ids[images]]),
+            text_image_ids=torch.cat([targets.text_image_ids, past.text_image_ids[texts]]),
+            text_ids=_behind(targets.text_ids, past.text_ids, texts),
+        )
+        past_images, past_texts = self._embeds[0][images].to(embeds[0]), self._embeds[1][texts].to(embeds[1])
+        return (torch.cat([embeds[0], past_images]), torch.cat([embeds[1], past_texts])), joined
+
+    def push(self, embeds: Embeddings, targets: RetrievalTargets) -> None:
+        """Remember a batch and forget the oldest pairs."""
+        past, known = self._embeds, self._targets
+        self._embeds = (
+            self._last(None if past is None else past[0], embeds[0].detach()),
+            self._last(None if past is None else past[1], embeds[1].detach()),
+        )
+        self._targets = RetrievalTargets(
+            self._last(None if known is None else known.image_ids, targets.image_ids),
+            None if targets.text_ids is None else self._last(known.text_ids if known else None, targets.text_ids),
+            self._last(None if known is None else known.text_image_ids, targets.text_image_ids),
+        )
+
+    def _last(self, past: Tensor | None, new: Tensor) -> Tensor:
+        return (new if past is None else torch.cat([past, new]))[-self.size :]
+
+
+def _behind(ids: Tensor | None, past: Tensor | None, kept: Tensor) -> Tensor | None:
+    return None if ids is None or past is None else torch.cat([ids, past[kept]])
