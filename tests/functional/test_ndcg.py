@@ -1,5 +1,7 @@
 """NDCG against scikit-learn, Coherent Score against scipy, and merging against whole lists."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -59,7 +61,7 @@ def test_merged_blocks_equal_the_whole_list(case, k, cuts, shuffle):
     bounds = sorted({0, scores.shape[1], *(cut for cut in cuts if cut < scores.shape[1])})
     names = torch.randperm(scores.shape[1]) if shuffle else torch.arange(scores.shape[1])
     blocks = []
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         columns = names[start:stop].sort().values
         blocks.append(Ranking.of(scores[:, columns], relevance[:, columns], listed=k, ideal=k, candidates=columns))
     in_pairs = [Ranking.merge(blocks[:2], listed=k, ideal=k), *blocks[2:]]

@@ -28,7 +28,8 @@ class Batch:
         return metric
 
     def select(self, images, texts):
-        given = {name: rows[texts] for name, rows in vars(self).items() if name.startswith("text") and rows is not None}
+        of_texts = {name: rows for name, rows in vars(self).items() if name.startswith("text")}
+        given = {name: rows[texts] for name, rows in of_texts.items() if rows is not None}
         return replace(self, image_embeds=self.image_embeds[images], image_ids=self.image_ids[images], **given)
 
 

@@ -1,9 +1,5 @@
-"""One process of a group: evaluates its share of a gallery; the first saves all values.
+"""One process of a group: evaluates its share of a gallery."""
 
-python ddp_worker.py RANK WORLD_SIZE RENDEZVOUS_FILE INPUT_FILE OUTPUT_FILE
-"""
-
-import sys
 from datetime import timedelta
 
 import torch
@@ -20,17 +16,13 @@ class Table:
 
 
 def share(batch, rank, world_size):
-    """The last process has nothing, the one before it half of the rest, and the first repeats an image."""
+    """Uneven shares; of three processes the first repeats an image of the second, and the third has nothing."""
     images = torch.arange(len(batch["image_ids"]))
-    bounds = {
-        1: [0, len(images)],
-        2: [0, len(images) // 4, len(images)],
-        3: [0, len(images) // 3, len(images), len(images)],
-    }[world_size]
-    images = images[bounds[rank] : bounds[rank + 1]]
-    if rank == 0 and world_size == 3:
-        images = torch.cat([images, torch.tensor([len(batch["image_ids"]) - 1])])
-    return images
+    if world_size == 1:
+        return images
+    cut = len(images) // 4
+    first = torch.cat([images[:cut], images[-1:]])
+    return [first, images[cut:], images[:0]][rank]
 
 
 def feed(metrics, batch, images, size):
@@ -41,7 +33,7 @@ def feed(metrics, batch, images, size):
         metrics.update(image_embeds=batch["image_embeds"][some], image_ids=ids, **inputs)
 
 
-def values_of_all(batch, rank, world_size):
+def values_of_all(batch, rank=0, world_size=1, group=None):
     """Values by case: each must be the same on any number of processes."""
     values = {}
     cases = {
@@ -60,7 +52,7 @@ def values_of_all(batch, rank, world_size):
             given = {name: rows for name, rows in batch.items() if name != "text_features"}
         elif case == "inexact":
             given = {name: rows.double() if name == "text_features" else rows for name, rows in batch.items()}
-        metrics = RetrievalMetrics(rank_statistics=True, average_precision=True, **options)
+        metrics = RetrievalMetrics(rank_statistics=True, average_precision=True, process_group=group, **options)
         feed(metrics, given, share(given, rank, world_size), 11 + rank)
         values[case] = metrics.compute()
         assert metrics.compute() == values[case]
@@ -69,7 +61,7 @@ def values_of_all(batch, rank, world_size):
     first, second = metrics.compute_under([None, Table()])
     assert first.keys() == values["inexact"].keys()
     values["under another table"] = second
-    single = CoherentScore(10)
+    single = CoherentScore(10, process_group=group)
     feed(single, batch, share(batch, rank, world_size), 100)
     values["queries"] = single.per_query()
     values["again"] = {"single": single.compute()}
@@ -82,18 +74,27 @@ def inexact(images, texts):
     return scores * (1 + 1e-6 * (len(texts) % 7))
 
 
-if __name__ == "__main__":
-    rank, world_size = int(sys.argv[1]), int(sys.argv[2])
+def work(rank, world_size, rendezvous, input_file, output_file):
+    """Run as this process; the first saves what all found and how many pairs they scored."""
     distributed.init_process_group(
-        "gloo", f"file://{sys.argv[3]}", timedelta(seconds=60), world_size=world_size, rank=rank
+        "gloo", f"file://{rendezvous}", timedelta(seconds=60), world_size=world_size, rank=rank
     )
     torch.set_num_threads(1)
     scored = []
     score = evaluation.PairScores._score
     evaluation.PairScores._score = lambda *inputs: scored.append(len(inputs[1])) or score(*inputs)
-    found = values_of_all(torch.load(sys.argv[4]), rank, world_size)
+    batch = torch.load(input_file)
+    found = [values_of_all(batch, rank, world_size)]
+    rows = sum(scored)
+    pair = distributed.new_group([0, 1])
+    if rank < 2:
+        found.append(values_of_all(batch, rank, 2, pair))
     everywhere = [None] * world_size
-    distributed.all_gather_object(everywhere, (found, sum(scored)))
+    distributed.all_gather_object(everywhere, (found, rows))
     if rank == 0:
-        torch.save(everywhere, sys.argv[5])
+        torch.save(everywhere, output_file)
     distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    work(*arguments)  # noqa: F821  given by runpy

@@ -9,8 +9,15 @@ import pytest
 import torch
 from torchmetrics import MetricCollection, MetricTracker
 
-from vse_lightning.metrics import CoherentScore, MissingRelevanceError, RecallAtK, RetrievalMetrics, RetrievalNDCG, RSum
-from vse_lightning.metrics import evaluation
+from vse_lightning.metrics import (
+    CoherentScore,
+    MissingRelevanceError,
+    RecallAtK,
+    RetrievalMetrics,
+    RetrievalNDCG,
+    RSum,
+    evaluation,
+)
 
 KEYS = [
     *(f"i2t_{name}" for name in ("recall_at_1", "recall_at_5", "recall_at_10", "ndcg_at_10", "coherent_score_at_100")),
@@ -146,7 +153,7 @@ def test_a_module_as_similarity_is_neither_owned_nor_copied(make_batch):
 def test_pickle(make_batch, passes):
     metrics = make_batch().feed(RetrievalMetrics())
     values = metrics.compute()
-    loaded = pickle.loads(pickle.dumps(metrics))  # noqa: S301
+    loaded = pickle.loads(pickle.dumps(metrics))
     assert loaded.compute() == values
     make_batch(first_id=5000).feed(loaded)
     assert loaded.compute() != values
@@ -270,8 +277,8 @@ def test_logging(make_batch, passes, log):
         whole.select(part, torch.isin(whole.text_image_ids, whole.image_ids[part]))
         for part in torch.arange(20).split(8)
     ]
-    options = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
-    trainer = pl.Trainer(accelerator="cpu", devices=1, **options)
+    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(accelerator="cpu", devices=1, logger=False, **quiet)
     host = Host(halves, log)
     expected = whole.feed(RetrievalMetrics()).compute()
     passes.clear()

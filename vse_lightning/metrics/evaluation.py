@@ -136,7 +136,7 @@ def refuse_graded(metrics: Mapping[str, RetrievalMetric]) -> None:
     graded = [name for name, metric in metrics.items() if metric.needs_relevance]
     if graded:
         raise MissingRelevanceError(
-            f"{', '.join(graded)} needs graded relevance: give update text_features=<sentence embeddings of the texts>, "
+            f"{', '.join(graded)} needs graded relevance: give update text_features (sentence embeddings), "
             "or the metric relevance=<a RelevanceTable> (vse_lightning.relevance) and update text_ids"
         )
 
