@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -73,3 +75,48 @@ def test_a_second_derivative_is_refused():
     penalty = gradient.square().sum()  # silence would train on a penalty without a gradient
     with pytest.raises(RuntimeError, match="smooth_ndcg has no second derivative"):
         penalty.backward()
+
+
+@pytest.mark.parametrize("block", [1, 40, 121, 300, 2000])  # parts of a row's comparisons, one row, several rows
+@pytest.mark.parametrize("odds_range", [0, 160])
+def test_blocks_do_not_matter(lists, monkeypatch, block, odds_range):
+    def value_and_gradient():
+        scores = lists.scores.clone().requires_grad_()
+        total, _ = smooth_ndcg(scores, lists.relevance)
+        return total.detach(), torch.autograd.grad(total.sum(), scores)[0]
+
+    expected = value_and_gradient()
+    module = sys.modules["vse_lightning.functional.smooth_ndcg"]
+    monkeypatch.setattr(module, "_CPU_BLOCK", block)
+    monkeypatch.setattr(module, "_LARGEST_BLOCK", block)
+    monkeypatch.setattr(module, "_ODDS_RANGE", odds_range)
+    torch.testing.assert_close(value_and_gradient(), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [1e-6, 0.3, 3.0, 1e3])
+def test_single_precision_is_enough(spread):
+    generator = torch.Generator().manual_seed(0)
+    scores = spread * torch.randn(4, 64, dtype=torch.float64, generator=generator)
+    scores = scores.float().double()  # the same numbers in both precisions
+    relevance = torch.rand(4, 64, generator=generator)
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        leaf = scores.to(dtype).requires_grad_()
+        total, _ = smooth_ndcg(leaf, relevance.to(dtype), temperature=0.01)
+        (gradient,) = torch.autograd.grad(total.sum(), leaf)
+        results.append((total.detach().double(), gradient.double()))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=2e-6)
+
+
+def test_without_gradient_the_value_is_the_same(lists):
+    with torch.no_grad():
+        total, _ = smooth_ndcg(lists.scores, lists.relevance)
+    assert torch.equal(total, smooth_ndcg(lists.scores.clone().requires_grad_(), lists.relevance)[0])
+
+
+@pytest.mark.parametrize("with_gradient", [True, False])
+def test_the_operation_keeps_the_rules_of_torch_library(lists, with_gradient):
+    scores = lists.scores.clone().requires_grad_(with_gradient)
+    operation = torch.ops.vse_lightning.smooth_dcg.default
+    rules = ("test_schema", "test_faketensor", "test_autograd_registration")
+    torch.library.opcheck(operation, (scores, lists.relevance, 0.1, with_gradient), test_utils=rules)

@@ -1,53 +1,41 @@
-"""Counting instead of comparing all pairs: how many entries of a prefix are smaller than a value."""
+"""Counting instead of comparing all pairs: how many entries of an interval of a row are smaller than an entry."""
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
-def dense_ranks(values: Tensor) -> Tensor:
-    """Rank of each entry among the distinct values of its row, from 0; equal entries share a rank.
+def count_smaller_between(ranks: Tensor, start: Tensor, stop: Tensor) -> Tensor:
+    """For each entry of a row of ranks, how many of the entries ``start`` to ``stop - 1`` of its row are smaller.
 
-    Shape:
-        - ``values``: ``(Q, C)``. Output: ``(Q, C)`` int64.
-
-    Example:
-        >>> import torch
-        >>> dense_ranks(torch.tensor([[0.5, 0.1, 0.5, 0.9]]))
-        tensor([[1, 0, 1, 2]])
-    """
-    ordered, order = values.sort(1)
-    steps = (ordered[:, 1:] != ordered[:, :-1]).cumsum(1)
-    return torch.zeros_like(order).scatter_(1, order[:, 1:], steps)
-
-
-def count_smaller_in_prefix(ranks: Tensor, prefix: Tensor, bounds: Tensor) -> Tensor:
-    """How many of the first ``prefix`` entries of a row are smaller than a bound, for many prefixes and bounds.
-
-    A wavelet matrix (Claude et al., "The Wavelet Matrix", Information Systems 47, 2015): log2(C) stable partitions of
-    the row by one bit each; a prefix stays one interval in each of them. O(C log C) per row and no (C, C) table.
+    A wavelet matrix (Claude et al., "The Wavelet Matrix", Information Systems 47, 2015): the row is partitioned stably
+    by one bit of the rank after the other, and an interval of it stays an interval in every node of equal upper bits.
+    Where the entry's bit is 1, all those of its interval whose bit is 0 are smaller; the rest goes on with its node.
+    O(C log C) per row, without a (C, C) table.
 
     Shape:
-        - ``ranks``: ``(Q, C)`` int64 in [0, C); ``prefix``: ``(Q, P)`` int64 in [0, C]; ``bounds``: ``(Q, P)`` int64 in
-          [0, C). Output: ``(Q, P)`` int64.
+        - ``ranks``: ``(Q, C)`` int, a permutation of 0 ... C - 1 in each row.
+        - ``start``, ``stop``: ``(Q, C)`` int in [0, C], start <= stop.
+        - Output: ``(Q, C)`` int32.
 
     Example:
         >>> import torch
         >>> ranks = torch.tensor([[2, 0, 1, 3]])
-        >>> count_smaller_in_prefix(ranks, torch.tensor([[1, 3, 4]]), torch.tensor([[3, 2, 2]]))
-        tensor([[1, 2, 2]])
+        >>> count_smaller_between(ranks, torch.tensor([[1, 0, 0, 2]]), torch.tensor([[4, 2, 2, 4]]))
+        tensor([[2, 0, 1, 1]], dtype=torch.int32)
     """
-    length = ranks.shape[1]
-    here = torch.arange(length, device=ranks.device)
-    start, stop, count = torch.zeros_like(prefix), prefix, torch.zeros_like(prefix)
-    for bit in reversed(range(max(length - 1, 1).bit_length())):
-        ones = (ranks >> bit) & 1
-        zeros_before = torch.nn.functional.pad((1 - ones).cumsum(1), (1, 0))
-        zeros = zeros_before[:, -1:]
-        zeros_to_start, zeros_to_stop = zeros_before.gather(1, start), zeros_before.gather(1, stop)
-        larger = ((bounds >> bit) & 1).bool()
-        count = torch.where(larger, count + zeros_to_stop - zeros_to_start, count)
-        start = torch.where(larger, zeros + start - zeros_to_start, zeros_to_start)
-        stop = torch.where(larger, zeros + stop - zeros_to_stop, zeros_to_stop)
-        place = torch.where(ones.bool(), zeros + here - zeros_before[:, :-1], zeros_before[:, :-1])
-        ranks = torch.empty_like(ranks).scatter_(1, place, ranks)
+    candidates = ranks.shape[1]
+    ranks = ranks.int()
+    place = torch.arange(candidates, dtype=torch.int32, device=ranks.device).expand_as(ranks)
+    points = torch.stack((place, start.int(), stop.int()), 1)  # where the entry and its interval are by now
+    count = torch.zeros_like(ranks)
+    for level in reversed(range((candidates - 1).bit_length())):
+        bit = (ranks >> level) & 1
+        index = points.flatten(1).long()
+        zeros = torch.empty_like(ranks).scatter_(1, index[:, :candidates], 1 - bit)
+        zeros_before = pad(zeros.cumsum(1, dtype=torch.int32), (1, 0)).gather(1, index).view_as(points)
+        count += (zeros_before[:, 2] - zeros_before[:, 1]) * bit
+        # the nodes before this one are full, half zeros and half ones; its own ones follow its zeros
+        node = (ranks >> (level + 1) << level) + (bit << level)
+        points = zeros_before + (points - 2 * zeros_before) * bit[:, None] + node[:, None]
     return count

@@ -2,8 +2,9 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from vse_lightning.functional.counting import count_smaller_in_prefix, dense_ranks
+from vse_lightning.functional.counting import count_smaller_between
 
 
 def kendall(
@@ -52,29 +53,19 @@ def kendall(
 
 def _all_pairs(scores: Tensor, relevance: Tensor, min_gap: float) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
-        ascending, order = relevance.sort(1)
-        ranks = dense_ranks(scores).gather(1, order)
-        lower = _count_lower(ascending, min_gap)  # the candidates below entry j by more than the gap are a prefix,
-        upper = torch.searchsorted(lower, _positions(lower), right=True)  # those above entry k a suffix
-        # entry k is active against each upper one with a smaller score, entry j against each lower with a larger one
-        smaller = count_smaller_in_prefix(ranks, torch.full_like(upper, scores.shape[1]), ranks)
-        smaller_above = smaller - count_smaller_in_prefix(ranks, upper, ranks)
-        larger_below = lower - _count_at_most(ranks, lower)
-        activity = torch.zeros_like(scores).scatter_(1, order, (smaller_above - larger_below).to(scores.dtype))
+        ascending, order = relevance.sort(dim=1)
+        # less relevant than an entry by more than the gap are the first `lower`, more relevant those from `upper` on
+        lower = _count_lower(ascending, min_gap)
+        upper = scores.shape[1] - _count_lower(-ascending.flip(1), min_gap).flip(1)
+        # rank by score, ties by relevance: on either side of an entry an equal score is not in discord with it
+        by_score = scores.gather(1, order).argsort(dim=1, stable=True)
+        ranks = torch.empty_like(order).scatter_(1, by_score, _positions(order))
+        # an entry is active against each upper one that scores less and each lower one that scores more; the first are
+        # its rank less the smaller ones before `upper`, the second `lower` less the smaller ones before `lower`
+        active = ranks - lower - count_smaller_between(ranks, lower, upper)
+        activity = torch.zeros_like(scores).scatter_(1, order, active.to(scores.dtype))
         origin = scores.mean(1, keepdim=True)  # the activities of a row sum to 0: a shift only keeps digits
     return (activity * (scores - origin)).sum(1), lower.sum(1)
-
-
-def _positions(like: Tensor) -> Tensor:
-    return torch.arange(like.shape[1], device=like.device).expand_as(like).contiguous()
-
-
-def _count_at_most(ranks: Tensor, prefix: Tensor) -> Tensor:
-    """How many of each prefix are at most the entry's own rank."""
-    length = ranks.shape[1]
-    # ranks of a row that ends in C - 1 leave no bound above it: count what is smaller than the next rank, or all
-    below_next = count_smaller_in_prefix(ranks, prefix, (ranks + 1).clamp(max=length - 1))
-    return torch.where(ranks + 1 < length, below_next, prefix)
 
 
 def _count_lower(ascending: Tensor, min_gap: float) -> Tensor:
@@ -82,16 +73,19 @@ def _count_lower(ascending: Tensor, min_gap: float) -> Tensor:
 
     A bisection with the very comparison of the definition: adding the gap to one side would round differently.
     """
-    length = ascending.shape[1]
-    low = torch.zeros(ascending.shape, dtype=torch.long, device=ascending.device)
-    high = torch.full_like(low, length)
-    for _ in range(length.bit_length()):
-        middle = (low + high) // 2
-        exceeded = ascending - ascending.gather(1, middle.clamp(max=length - 1)) > min_gap
-        open_ = low < high
-        low = torch.where(open_ & exceeded, middle + 1, low)
-        high = torch.where(open_ & ~exceeded, middle, high)
-    return low
+    candidates = ascending.shape[1]
+    step = 1 << (candidates - 1).bit_length()
+    padded = pad(ascending, (0, 2 * step - candidates), value=torch.inf)
+    lower = torch.zeros(ascending.shape, dtype=torch.long, device=ascending.device)
+    while step:
+        exceeded = ascending - padded.gather(1, lower + (step - 1)) > min_gap
+        lower += exceeded * step
+        step //= 2
+    return lower
+
+
+def _positions(like: Tensor) -> Tensor:
+    return torch.arange(like.shape[1], device=like.device).expand_as(like)
 
 
 def _windows(scores: Tensor, relevance: Tensor, min_gap: float, window: int, stride: int) -> tuple[Tensor, Tensor]:

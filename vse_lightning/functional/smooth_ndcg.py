@@ -1,5 +1,6 @@
 """Smooth NDCG: a differentiable NDCG of the whole list, in memory linear in the list."""
 
+import math
 from typing import Any
 
 import torch
@@ -47,87 +48,106 @@ def smooth_ndcg(
         >>> total, count  # the relevant one comes second: 1 - 1 / log2(3)
         (tensor([0.3691]), tensor([1]))
     """
-    gains = gains_of(relevance, gain)
-    ideal_ranks = torch.arange(1, scores.shape[1] + 1, device=scores.device, dtype=scores.dtype)
-    ideal = (gains.sort(1, descending=True).values / torch.log2(1 + ideal_ranks)).sum(1)
-    relevant = ideal > 0
-    shares = gains / torch.where(relevant, ideal, 1)[:, None]
-    dcg: Tensor = _SmoothDCG.apply(scores, shares, temperature)
+    with torch.no_grad():  # labels are constants
+        gains = gains_of(relevance, gain)
+        ideal_ranks = torch.arange(1, scores.shape[1] + 1, device=scores.device, dtype=scores.dtype)
+        ideal = (gains.sort(1, descending=True).values / torch.log2(1 + ideal_ranks)).sum(1)
+        relevant = ideal > 0
+        shares = (gains / torch.where(relevant, ideal, 1)[:, None]).contiguous()
+    with_gradient = torch.is_grad_enabled() and scores.requires_grad
+    dcg, _ = _smooth_dcg(scores.contiguous(), shares, temperature, with_gradient)
     return torch.where(relevant, 1 - dcg, dcg), relevant.long()
 
 
-# entries of a sigmoid block: stays in the cache of a core; on a GPU large enough to fill it
-_BLOCK_CPU, _BLOCK_GPU = 2**18, 2**26
+# entries of a block of comparisons: stays in the cache of a CPU, or keeps a GPU busy
+_CPU_BLOCK, _LARGEST_BLOCK = 2**19, 2**24
+# scores at most so many temperatures apart have odds, e^(s / temperature), well within float32
+_ODDS_RANGE = 160
 
 
-class _SmoothDCG(torch.autograd.Function):
-    r"""Sum of shares / log2(1 + smooth rank) per row, with its gradient by the scores found on the way.
+@torch.library.custom_op("vse_lightning::smooth_dcg", mutates_args=())
+def _smooth_dcg(scores: Tensor, shares: Tensor, temperature: float, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    r"""Sum of shares / log2(1 + smooth rank) of each row, and its gradient by the scores, found on the way.
 
-    With :math:`a_j` the derivative of row's value by :math:`\pi_j` and the symmetric
-    :math:`\sigma'_{jk} = \sigma(1 - \sigma)`, the gradient by :math:`s_m` is
-    :math:`\sum_j (a_j - a_m) \sigma'_{jm} / \tau`.
+    With :math:`a_j` the derivative of the row's value by :math:`\pi_j`, and as :math:`\sigma'_{jm}` is symmetric, the
+    gradient by :math:`s_m` is :math:`\sum_j (a_j - a_m) \sigma'_{jm} / \tau`. To torch.compile it is one operation.
     """
-
-    @staticmethod
-    @torch.compiler.disable
-    def forward(ctx: Any, scores: Tensor, shares: Tensor, temperature: float) -> Tensor:
-        queries, candidates = scores.shape
-        budget = _BLOCK_GPU if scores.is_cuda else _BLOCK_CPU
-        tile = max(1, min(candidates, budget // max(candidates, 1)))
-        rows = max(1, budget // max(candidates * candidates, 1))
-        scaled = scores.detach() / temperature
-        value = scores.new_empty(queries)
-        gradient = torch.empty_like(scores) if ctx.needs_input_grad[0] else None
-        for start in range(0, queries, rows):
-            block = slice(start, start + rows)
-            slot = None if gradient is None else gradient[block]
-            value[block] = _dcg_block(scaled[block], shares[block], tile, slot)
-        if gradient is not None:
-            ctx.save_for_backward(scores, gradient.div_(temperature))
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-        return _OnceOnly.apply(upstream, *ctx.saved_tensors), None, None
+    lowest, highest = scores.aminmax(dim=1, keepdim=True)
+    span = highest - lowest
+    # so small a temperature that quotients overflow is raised: all that differs is saturated anyway
+    temperatures = (span / (torch.finfo(scores.dtype).max / 4)).clamp(min=temperature)
+    standing = (scores - lowest - span / 2) / temperatures
+    # where looking costs no wait for the device: one exponential per candidate replaces one per comparison
+    as_odds = scores.device.type == "cpu" and bool((span <= _ODDS_RANGE * temperatures).all())
+    if as_odds:
+        standing = standing.exp()
+    gradient = torch.empty_like(scores) if with_gradient else None
+    value = _dcg(standing, shares, as_odds, gradient)
+    return value, scores.new_empty(0) if gradient is None else gradient.div_(temperatures)
 
 
-class _OnceOnly(torch.autograd.Function):
-    """Chain rule for a gradient that is a constant to autograd though it depends on the scores."""
+@_smooth_dcg.register_fake
+def _(scores: Tensor, shares: Tensor, temperature: float, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    return scores.new_empty(len(scores)), torch.empty_like(scores) if with_gradient else scores.new_empty(0)
 
-    @staticmethod
-    def forward(ctx: Any, upstream: Tensor, scores: Tensor, gradient: Tensor) -> Tensor:
-        return upstream[:, None] * gradient
 
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> None:
+def _keep_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(output[1])
+
+
+def _apply_gradient(ctx: Any, upstream: Tensor | None, of_gradient: Tensor | None) -> tuple[Tensor | None, ...]:
+    if of_gradient is not None:
         raise RuntimeError(
-            "smooth_ndcg has no second derivative: its gradient is computed in the forward pass; "
+            "smooth_ndcg has no second derivative, its gradient comes with its value: "
             "leave it out of gradient penalties and other uses of create_graph=True"
         )
+    (gradient,) = ctx.saved_tensors
+    return None if upstream is None else upstream[:, None] * gradient, None, None, None
 
 
-def _dcg_block(scaled: Tensor, shares: Tensor, tile: int, gradient: Tensor | None) -> Tensor:
-    """Value of a block of rows; writes its gradient by ``scaled`` into ``gradient``."""
-    tiles = scaled.split(tile, 1)
-    sigmoids = _sigmoids(scaled, tiles[0])
-    ranks = [sigmoids.sum(2)] + [_sigmoids(scaled, part).sum(2) for part in tiles[1:]]
-    log_ranks = torch.log2(torch.cat(ranks, 1).add_(1.5))  # sigma(0) = 1/2 of the candidate itself is in the sum
-    value = (shares / log_ranks).sum(1)
-    if gradient is not None:
-        slopes = -shares / (log_ranks.square() * torch.exp2(log_ranks) * 0.6931471805599453)
-        weights = torch.stack((slopes, torch.ones_like(slopes)), 2)
-        start = 0
-        for part in tiles:
-            if start:
-                sigmoids = _sigmoids(scaled, part)
-            curvature = torch.addcmul(sigmoids, sigmoids, sigmoids, value=-1)
-            pulls = curvature @ weights
-            stop = start + part.shape[1]
-            gradient[:, start:stop] = pulls[..., 0] - slopes[:, start:stop] * pulls[..., 1]
-            start = stop
+_smooth_dcg.register_autograd(_apply_gradient, setup_context=_keep_gradient)
+
+
+def _dcg(standing: Tensor, shares: Tensor, as_odds: bool, gradient: Tensor | None) -> Tensor:
+    """Value of each row; its gradient by the scaled scores goes into ``gradient``."""
+    queries, candidates = shares.shape
+    budget = _CPU_BLOCK if shares.device.type == "cpu" else _LARGEST_BLOCK
+    rows = max(1, min(queries, budget // candidates**2))
+    width = min(candidates, max(1, _LARGEST_BLOCK // candidates))
+    block = shares.new_empty(rows, width, candidates)
+    value = shares.new_empty(queries)
+    for first in range(0, queries, rows):
+        part = slice(first, first + rows)
+        slot = None if gradient is None else gradient[part]
+        value[part] = _dcg_of_rows(standing[part], shares[part], as_odds, slot, block[: len(shares[part])])
     return value
 
 
-def _sigmoids(scaled: Tensor, part: Tensor) -> Tensor:
-    """``(rows, part, C)``: how far each candidate stands above those of the part."""
-    return (scaled[:, None, :] - part[:, :, None]).sigmoid_()
+def _dcg_of_rows(standing: Tensor, shares: Tensor, as_odds: bool, gradient: Tensor | None, block: Tensor) -> Tensor:
+    candidates, width = shares.shape[1], block.shape[1]
+    tiles = [slice(first, min(first + width, candidates)) for first in range(0, candidates, width)]
+    next_rank = torch.empty_like(shares)
+    for tile in tiles:
+        above = _above(standing, tile, as_odds, block)
+        torch.sum(above, 2, out=next_rank[:, tile])
+    next_rank += 1.5  # of the 2 in 1 + rank, sigma(0) = 1/2 of the candidate itself is in the sum
+    logarithm = torch.log2(next_rank)
+    if gradient is not None:
+        slopes = -shares / (logarithm.square() * next_rank * math.log(2))
+        for tile in tiles:
+            if len(tiles) > 1:
+                above = _above(standing, tile, as_odds, block)
+            curvature = above.addcmul_(above, above, value=-1)
+            own = slopes[:, tile] * curvature.sum(2)
+            torch.sub(curvature.mul_(slopes[:, None]).sum(2), own, out=gradient[:, tile])
+    return (shares / logarithm).sum(1)
+
+
+def _above(standing: Tensor, tile: slice, as_odds: bool, block: Tensor) -> Tensor:
+    """``(rows, tile, C)``: the sigmoid of how far each candidate stands above those of the tile."""
+    theirs, own = standing[:, None, :], standing[:, tile, None]
+    out = block[:, : own.shape[1]]
+    if as_odds:
+        return torch.div(theirs, torch.add(theirs, own, out=out), out=out)
+    return torch.sub(theirs, own, out=out).sigmoid_()

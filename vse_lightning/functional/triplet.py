@@ -72,7 +72,9 @@ def _hardest(scores: Tensor, negatives: Tensor) -> Tensor:
 def _softly_hardest(scores: Tensor, negatives: Tensor, temperature: float) -> Tensor:
     # a row without negatives keeps its scores: a log-sum-exp over nothing has a NaN gradient
     ignored = ~negatives & negatives.any(1, keepdim=True)
-    return temperature * torch.logsumexp((scores / temperature).masked_fill(ignored, -torch.inf), 1)
+    origin = scores.detach().masked_fill(ignored, -torch.inf).amax(1, keepdim=True)  # a tiny temperature: no overflow
+    exponents = ((scores - origin) / temperature).masked_fill(ignored, -torch.inf)
+    return temperature * torch.logsumexp(exponents, 1) + origin[:, 0]
 
 
 def _against(rival: Tensor, scores: Tensor, pairs: Tensor) -> Tensor:
@@ -84,16 +86,18 @@ def _against(rival: Tensor, scores: Tensor, pairs: Tensor) -> Tensor:
 def _all_negatives(scores: Tensor, pairs: Tensor, negatives: Tensor, margin: float | Tensor, average: bool) -> Tensor:
     """Sum over each query's (positive, negative) pairs of the hinge, in O(C log C).
 
-    The sum is linear in the scores once it is known how many hinges each candidate is active in.
+    The sum is linear in the scores once it is known how many hinges each candidate is active in, and in the list of
+    positives and negatives, these raised by their margin, a hinge is active where the negative stands above.
     """
+    raised = torch.where(negatives, scores + margin, scores)
     with torch.no_grad():
-        rivals = (scores + margin).masked_fill(~negatives, -torch.inf).contiguous()
-        matches = scores.masked_fill(~pairs, torch.inf).contiguous()
-        beaten = torch.searchsorted(matches.sort(1).values, rivals)
-        beaten_by = scores.shape[1] - torch.searchsorted(rivals.sort(1).values, matches, right=True)
-        beaten, beaten_by = beaten.to(scores.dtype), torch.where(pairs, beaten_by, 0).to(scores.dtype)
+        order = raised.argsort(dim=1, stable=True)
+        positive, negative = pairs.gather(1, order), negatives.gather(1, order)
+        beaten = positive.cumsum(1) * negative
+        beaten_by = (negative.sum(1, keepdim=True) - negative.cumsum(1)) * positive
+        active = torch.zeros_like(scores).scatter_(1, order, (beaten - beaten_by).to(scores.dtype))
         # hinges do not change when all scores shift; shifted, those of a single positive lose no digits
         origin = scores.masked_fill(~pairs, -torch.inf).amax(1, keepdim=True)
         origin = torch.where(origin.isfinite(), origin, 0)
-    total = ((beaten - beaten_by) * (scores - origin) + beaten * margin).sum(1)
+    total = (active * (raised - origin)).sum(1)
     return total / negatives.sum(1).clamp(min=1) if average else total

@@ -57,6 +57,7 @@ class RetrievalLoss(nn.Module):
             ValueError: where the shapes differ, ``positives`` is missing for a matrix that is not square, or the loss
                 needs relevance and there is none.
         """
+        scores = full_precision(scores)  # once, so that the gradients of both directions add up in it
         i2t = self.query_terms(scores, relevance, positives)
         t2i = self.query_terms(scores.T, _transposed(relevance), _transposed(positives))
         return torch.stack(list(reduce_terms(i2t, t2i, self.reductions()).values())).sum()
@@ -97,8 +98,7 @@ class RetrievalLoss(nn.Module):
         """Checked inputs in full precision, with the default positives and relevance 1 at the positives."""
         name = type(self).__name__
         require(scores.ndim == 2, "{}: scores must be a matrix (queries, candidates), got shape {}", name, scores.shape)
-        if scores.dtype in (torch.float16, torch.bfloat16):
-            scores = scores.float()
+        scores = full_precision(scores)
         if positives is None:
             square = scores.shape[0] == scores.shape[1]
             require(square, "{}: positives are needed when scores are not square, got shape {}", name, scores.shape)
@@ -114,6 +114,11 @@ class RetrievalLoss(nn.Module):
             )
         _check_like("relevance", relevance, scores, name)
         return scores, relevance.to(scores.dtype).masked_fill(positives, 1), positives
+
+
+def full_precision(scores: Tensor) -> Tensor:
+    """Half precision as float32; float32 and float64 as they are."""
+    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
 
 
 def reduce_terms(

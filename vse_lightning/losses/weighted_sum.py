@@ -6,7 +6,7 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from vse_lightning.checks import require, require_not_negative
-from vse_lightning.losses.retrieval_loss import Reduction, RetrievalLoss, Terms
+from vse_lightning.losses.retrieval_loss import Reduction, RetrievalLoss, Terms, full_precision
 
 Value = TypeVar("Value")
 
@@ -50,6 +50,7 @@ class WeightedSumLoss(RetrievalLoss):
 
     def query_terms(self, scores: Tensor, relevance: Tensor | None = None, positives: Tensor | None = None) -> Terms:
         """Terms of all losses, totals already weighted."""
+        scores = full_precision(scores)
         return {
             name: (self.weights[key] * total, count)
             for key, loss in self._members()
