@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ from vse_lightning.checks import require
 from vse_lightning.models.restoring import restoring
 from vse_lightning.report import print_results
 
-DESCRIPTION = "Relevance-aware image-text retrieval: train, test and compare losses from YAML files."
+COMMANDS = {"label": "compute and cache the labels of a config ahead of training"}
+"""Commands that are no method of the trainer, each a module of :mod:`vse_lightning.commands`."""
+DESCRIPTION = "Relevance-aware image-text retrieval: train, test and compare losses from YAML files. Besides the " + (
+    "commands below: " + "; ".join(f"{name}: {what}" for name, what in COMMANDS.items()) + "."
+)
 CONFIG_FOLDERS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
 """Where ``--config NAME.yaml`` is found: in the installed package, or in the checkout that it runs from."""
 
@@ -115,8 +120,12 @@ def _config_path(name: str) -> str:
 def main(args: list[str] | None = None) -> None:
     """Run the command; ``args`` default to those of the shell."""
     os.environ.setdefault("VSE_DATA", "data")
+    given = sys.argv[1:] if args is None else args
     try:
-        RetrievalCLI(args)
+        if given and given[0] in COMMANDS:
+            import_module(f"vse_lightning.commands.{given[0]}").run(given[1:])
+        else:
+            RetrievalCLI(args)
     except (ValueError, TypeError, OSError) as error:
         if args is not None:
             raise
