@@ -158,7 +158,7 @@ def block_rows(train: Split) -> list[tuple[str, str]]:
         return 1e3 * statistics.median(timed(lambda b=b: table.block(train.image_ids[b], b)) for b in batches)
 
     with tempfile.TemporaryDirectory() as folder:
-        vectors = Path(folder) / "vectors.npy"  # of the size of SBERT's: encoding them all would take a minute
+        vectors = Path(folder) / "vectors.npy"  # of the size of SBERT's: encoding them all would take minutes
         np.save(vectors, np.random.default_rng(0).normal(size=(len(train.captions), 384)).astype(np.float16))
         tables = {
             "384 dimensions as SBERT": PrecomputedRelevance(str(vectors)).table(*train),

@@ -215,4 +215,5 @@ def test_wrong_arguments():
 
 
 def test_label():
+    assert CIDErRelevance(n=2).name == "CIDEr-D(n=2, sigma=6)"
     assert CIDErRelevance().fit(*pairs(TRAIN)).table(*pairs(TEST)).label == CIDErRelevance().name == "CIDEr-D"

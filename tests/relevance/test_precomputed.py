@@ -86,8 +86,9 @@ def test_a_file_of_the_wrong_kind(save, array, message):
         PrecomputedRelevance(save(array))
 
 
-def test_a_file_that_is_no_array(tmp_path):
-    (tmp_path / "x.npy").write_text("1 2 3")
+@pytest.mark.parametrize("content", ["1 2 3", ""])
+def test_a_file_that_is_no_array(tmp_path, content):
+    (tmp_path / "x.npy").write_text(content)
     with pytest.raises(ValueError, match=r"path must be an \.npy file of floating-point numbers, got .*x\.npy"):
         PrecomputedRelevance(str(tmp_path / "x.npy"))
 

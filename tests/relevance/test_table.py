@@ -132,10 +132,14 @@ def test_captions_per_image_of_zero(table):
 def test_wrong_construction(features):
     with pytest.raises(ValueError, match="text_ids must be all different, got 3 more than once"):
         FeatureTable(features, IMAGE_IDS, torch.tensor([3, 1, 2, 3, 4, 5]), label="x")
-    with pytest.raises(ValueError, match="one entry per caption, got 6 image_ids and 2 text_ids"):
+    with pytest.raises(ValueError, match="one entry per caption, got 6, 2 and 6"):
         FeatureTable(features, IMAGE_IDS, torch.tensor([3, 1]), label="x")
     with pytest.raises(ValueError, match="features must have at least 6 rows, one per caption, got 5"):
         FeatureTable(features[:5], IMAGE_IDS, label="x")
+    with pytest.raises(ValueError, match="one entry per caption, got 6, 6 and 2"):
+        FeatureTable(features, IMAGE_IDS, rows=torch.tensor([3, 1]), label="x")
+    with pytest.raises(ValueError, match="rows must not be negative, got -2"):
+        FeatureTable(features, IMAGE_IDS, rows=torch.arange(6) - 2, label="x")
     with pytest.raises(ValueError, match="rescale must be 'clip' or 'shift', got 'cosine'"):
         FeatureTable(features, IMAGE_IDS, label="x", rescale="cosine")
 

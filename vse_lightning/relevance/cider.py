@@ -52,7 +52,7 @@ class CIDErRelevance(RelevanceSource):
             raise ValueError(f"sigma must be positive, got {sigma}")
         self.n = n
         self.sigma = sigma
-        self.name = "CIDEr-D" if n == 4 else f"CIDEr-D-{n}"
+        self.name = "CIDEr-D" if (n, sigma) == (4, 6.0) else f"CIDEr-D(n={n}, sigma={sigma:g})"
         self._vocabulary: NgramVocabulary | None = None
         self._idf: list[NDArray[np.float64]] = []
 

@@ -90,7 +90,7 @@ class _Entries(NamedTuple):
 
 def _weigh(found: NgramOccurrences, idf: NDArray[np.float64], images: IntArray) -> _Entries:
     """The entries of the n-grams of one order."""
-    size = max(1, len(idf))
+    size = max(1, len(idf))  # there may be no n-grams of this order
     keys = np.sort(found.captions * size + found.ngrams)
     captions, ngrams = np.divmod(keys, size)
     starts = np.flatnonzero(np.diff(keys, prepend=-1))
@@ -98,9 +98,10 @@ def _weigh(found: NgramOccurrences, idf: NDArray[np.float64], images: IntArray) 
     turns = np.arange(len(keys)) - np.repeat(starts, counts)
     counts = np.repeat(counts, counts)
     weights = idf[ngrams]
+    # Each of the c occurrences adds c idf^2, all together (c idf)^2.
     norms = np.sqrt(np.bincount(captions, counts * weights**2, minlength=len(images)))[captions]
 
-    columns = ngrams.copy()
+    columns = ngrams.copy()  # of first occurrences; later ones have columns of their own
     columns[turns > 0] = size + np.unique((turns * size + ngrams)[turns > 0], return_inverse=True)[1]
     kept = np.flatnonzero(_is_shared(columns, images[captions]) & (weights > 0))
     values = (weights[kept] / norms[kept]).astype(np.float32)

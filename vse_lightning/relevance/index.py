@@ -34,11 +34,11 @@ class CaptionIndex:
         image_ids = _ids("image_ids", image_ids).cpu()
         count = len(image_ids)
         text_ids = torch.arange(count) if text_ids is None else _ids("text_ids", text_ids).cpu()
-        rows = torch.arange(count) if rows is None else rows
-        if not count or len(text_ids) != count:
+        rows = torch.arange(count) if rows is None else _ids("rows", rows).cpu()
+        if not count or len(text_ids) != count or len(rows) != count:
             raise ValueError(
-                f"image_ids and text_ids must have one entry per caption, got {count} image_ids and {len(text_ids)} "
-                "text_ids"
+                f"image_ids, text_ids and rows must have one entry per caption, got {count}, {len(text_ids)} and "
+                f"{len(rows)}"
             )
         self._text_ids, order = text_ids.sort()
         repeated = self._text_ids[1:][self._text_ids.diff() == 0]

@@ -30,7 +30,7 @@ class PrecomputedRelevance(RelevanceSource):
         ValueError: if the file is no such array, or ``side`` or ``rescale`` is unknown.
     """
 
-    def __init__(self, path: str, side: str = "text", rescale: str = "clip") -> None:
+    def __init__(self, path: str | Path, side: str = "text", rescale: str = "clip") -> None:
         if side not in ("text", "image"):
             raise ValueError(f"side must be 'text' or 'image', got {side!r}")
         self.path = path
@@ -63,10 +63,10 @@ class PrecomputedRelevance(RelevanceSource):
     def _map(self) -> tuple[Path, Tensor]:
         path = Path(self.path).expanduser().absolute()
         if not path.is_file():
-            raise FileNotFoundError(f"path must be an .npy file, got {self.path!r}, which is not there")
+            raise FileNotFoundError(f"path must be an .npy file, got {str(self.path)!r}, which is not there")
         try:
             features = map_features(path)
-        except (ValueError, TypeError) as error:
+        except (EOFError, TypeError, ValueError) as error:
             raise ValueError(f"path must be an .npy file of floating-point numbers, got {path} ({error})") from error
         if features.ndim != 2 or not features.is_floating_point():
             raise ValueError(

@@ -16,7 +16,7 @@ class SBERTRelevance(RelevanceSource):
     """Relevance by meaning: cosine of sentence embeddings, the best over the captions of the image.
 
     Every distinct caption is encoded once and kept on disk as float16, so that the next run, the other processes and
-    the workers read a memory map. 40,000 captions take about a minute on two CPU cores with the default model.
+    the workers read a memory map. 40,000 captions take about two minutes on two CPU cores with the default model.
 
     Sentence embeddings see paraphrases that word overlap misses, but are lenient on numbers, colours and who does what
     to whom; compare with :class:`CIDErRelevance` before you trust a ranking to them.

@@ -77,9 +77,9 @@ class RelevanceSource(ABC):
 
 
 def check_captions(captions: Sequence[str], image_ids: Tensor, text_ids: Tensor | None = None) -> None:
-    """Raise a ``ValueError`` unless there are captions, as many as ids."""
+    """Raise a ``ValueError`` unless there are captions, and as many ids."""
     counts = [len(captions), len(image_ids)] + ([] if text_ids is None else [len(text_ids)])
     if not captions or len(set(counts)) > 1:
         names = ("captions", "image_ids", "text_ids")
         found = ", ".join(f"{count} {name}" for count, name in zip(counts, names, strict=False))
-        raise ValueError(f"a table needs captions and as many ids, got {found}")
+        raise ValueError(f"captions and their ids must be as many, at least one, got {found}")

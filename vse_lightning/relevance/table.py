@@ -45,7 +45,7 @@ class RelevanceTable(ABC):
         """
 
     def to(self, device: torch.device | str) -> Self:
-        """A table whose features stay on ``device``; here the same table, as it has none that a device would help."""
+        """A table that works on ``device``; by default the table itself, for those that work on the CPU."""
         return self
 
     def __copy__(self) -> Self:
@@ -71,7 +71,7 @@ class FeatureTable(RelevanceTable):
         rescale: ``"clip"``: max(cosine, 0); ``"shift"``: (1 + cosine) / 2.
 
     Raises:
-        ValueError: if ids repeat, or lengths do not match.
+        ValueError: if text ids repeat, lengths differ, or there is a row that ``features`` lacks.
 
     References:
         Li et al., "Integrating Listwise Ranking into Pairwise-based Image-Text Retrieval", 2023: the maximum over the
@@ -107,6 +107,8 @@ class FeatureTable(RelevanceTable):
         needed = 1 + int(rows.max()) if rows is not None else len(image_ids)
         if needed > len(self._features):
             raise ValueError(f"features must have at least {needed} rows, one per caption, got {len(self._features)}")
+        if rows is not None and rows.min() < 0:
+            raise ValueError(f"rows must not be negative, got {int(rows.min())}")
 
     @torch.no_grad()
     def block(self, image_ids: Tensor, text_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
