@@ -57,10 +57,11 @@ def print_files(files: list[tuple[str, int, Path]]) -> None:
     if not files:
         Console().print("nothing to cache: no label source of this config keeps anything on disk")
         return
-    table = Table("labels", "captions", "size", "file")
+    table = Table("labels", "captions", "size")
+    table.add_column("file", overflow="fold")
     for name, captions, path in files:
         table.add_row(name, f"{captions:,}", f"{path.stat().st_size / 1e6:.1f} MB", str(path))
-    Console(soft_wrap=True).print(table)
+    Console().print(table)
 
 
 def _datamodule(args: list[str]) -> Any:
