@@ -176,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5000, help="pairs on which pycocoevalcap is timed")
     parser.add_argument("--encode", type=int, default=2000, help="captions to encode")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; pycocoevalcap uses one")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     folder = os.environ.get("VSE_DATA")
