@@ -36,7 +36,8 @@ class ImageTextDataModule(LightningDataModule):
     shorter one is left out unless it is the only one, because these losses depend on the batch size.
 
     How pictures and captions become tensors is asked of the LightningModule, by ``image_transform(train)`` and
-    ``text_transform()`` where it has them. Otherwise pictures become float tensors in [0, 1] and captions stay strings.
+    ``text_transform()`` where it has them; its ``fit_text(captions)`` is called with the training captions. Otherwise
+    pictures become float tensors in [0, 1] and captions stay strings.
 
     Args:
         source: where images, captions and splits (``train``, ``val``, ``test``) come from.
@@ -116,7 +117,7 @@ class ImageTextDataModule(LightningDataModule):
         self._fitted: list[RelevanceSource] = []
 
     def setup(self, stage: str) -> None:
-        """Fit the label sources on the training captions and build their tables, each once."""
+        """Fit label sources and the module's vocabulary on the training captions; build tables, each once."""
         train, evaluation = self._text_ids("train"), self._text_ids("val", "test")
         self.train_captions, self.eval_captions = self._captions(train), self._captions(evaluation)
         if stage == "fit" and self.relevance is not None and self.relevance_table is None:
@@ -126,6 +127,10 @@ class ImageTextDataModule(LightningDataModule):
             self.eval_relevance_tables = {
                 name: self._table(labels, evaluation) for name, labels in self.eval_relevance.items()
             }
+        fit_text = self._of_module("fit_text")
+        if stage == "fit" and fit_text is not None:
+            # here and not in the module's own setup: averaging callbacks copy the module before that
+            fit_text(self.train_captions)
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Shuffled (image, caption) pairs of the split ``train``."""

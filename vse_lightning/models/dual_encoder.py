@@ -1,6 +1,6 @@
 """The reference model: one encoder of images, one of texts, any relevance-aware loss."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, Self
 
@@ -23,7 +23,8 @@ class DualEncoder(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule):
     """Embeds images and texts side by side and compares them by their cosine.
 
     The encoders own their preprocessing: the data module asks for :meth:`image_transform` and :meth:`text_transform`,
-    and a vocabulary is fitted on the training captions before training starts and saved with the weights.
+    and calls :meth:`fit_text` with the training captions before training starts; the vocabulary is saved with the
+    weights.
 
     Args:
         image_encoder: a module ``image -> (N, D)`` with ``transform(train)``, such as ``TimmImageEncoder``.
@@ -73,12 +74,14 @@ class DualEncoder(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule):
             model: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
         return model
 
-    def setup(self, stage: str) -> None:
-        """Fit the text encoder's vocabulary on the training captions, if it has one and it is not fitted yet."""
-        fit = getattr(self.text_encoder, "fit", None)
-        captions = getattr(getattr(self.trainer, "datamodule", None), "train_captions", None)
-        if stage == "fit" and fit is not None and captions:
-            fit(captions)
+    def fit_text(self, captions: Sequence[str]) -> None:
+        """Fit the text encoder's vocabulary, if it has one and it is not fitted yet; the data module calls it.
+
+        Args:
+            captions: the training captions, and no others.
+        """
+        if hasattr(self.text_encoder, "fit"):
+            self.text_encoder.fit(captions)
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Image and text embeddings of a batch; as :meth:`embed`."""
