@@ -15,12 +15,14 @@ from vse_lightning.functional.ndcg import ndcg_at_k
 from vse_lightning.functional.ranks import ranks
 from vse_lightning.functional.recall import recall_at_k
 from vse_lightning.functional.semantic_margin import semantic_margin
+from vse_lightning.functional.significance import bootstrap_interval, paired_randomization_test
 from vse_lightning.functional.similarity import caption_relevance, cosine_similarity
 from vse_lightning.functional.smooth_ndcg import smooth_ndcg
 from vse_lightning.functional.triplet import triplet
 
 __all__ = [
     "average_precision_at_r",
+    "bootstrap_interval",
     "caption_relevance",
     "coherent_score",
     "contrastive",
@@ -29,6 +31,7 @@ __all__ = [
     "kendall_tau",
     "ladder",
     "ndcg_at_k",
+    "paired_randomization_test",
     "r_precision",
     "ranks",
     "recall_at_k",
