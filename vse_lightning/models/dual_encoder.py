@@ -1,25 +1,17 @@
 """The reference model: one encoder of images, one of texts, any relevance-aware loss."""
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import IO, Any, ClassVar, Literal, Self
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
 
-from lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim import AdamW
 
-from vse_lightning.checks import require_one_of
 from vse_lightning.losses import RetrievalLoss
 from vse_lightning.metrics import RetrievalMetrics
-from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
-from vse_lightning.models.restoring import restoring
-
-OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
-SchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
+from vse_lightning.models.retriever import OptimizerCallable, Retriever, SchedulerCallable
 
 
-class DualEncoder(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule):
+class DualEncoder(Retriever):
     """Embeds images and texts side by side and compares them by their cosine.
 
     The encoders own their preprocessing: the data module asks for :meth:`image_transform` and :meth:`text_transform`,
@@ -37,9 +29,12 @@ class DualEncoder(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule):
         lr_monitor: what ``ReduceLROnPlateau`` watches.
         relevance_weight: factor of the loss; at least 0.
         gather: with several processes, whether candidates of the others count.
+        embed_chunk_size: embed so many pairs at a time in training and compute their activations again for the backward
+            pass, so that a batch trains that would not fit; ``None`` embeds it at once.
+        queue_size: pairs of past batches that are further candidates; graded losses need a label table for them.
     """
 
-    own_arguments: ClassVar[tuple[str, ...]] = ("image_encoder", "text_encoder", "optimizer", "lr_scheduler")
+    own_arguments: ClassVar[tuple[str, ...]] = ("image_encoder", "text_encoder")
 
     def __init__(
         self,
@@ -53,26 +48,24 @@ class DualEncoder(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule):
         lr_monitor: str = "val/rsum",
         relevance_weight: float = 1.0,
         gather: bool = True,
+        embed_chunk_size: int | None = None,
+        queue_size: int = 0,
     ) -> None:
         super().__init__(
+            optimizer,
+            lr_scheduler,
+            lr_interval,
+            lr_monitor,
             relevance_loss=relevance_loss,
             relevance_weight=relevance_weight,
             gather=gather,
+            embed_chunk_size=embed_chunk_size,
+            queue_size=queue_size,
             retrieval_metrics=retrieval_metrics,
         )
         _check_widths(image_encoder, text_encoder)
-        require_one_of("lr_interval", lr_interval, ("epoch", "step"))
         self.save_hyperparameters()
         self.image_encoder, self.text_encoder = image_encoder, text_encoder
-        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
-        self.lr_interval, self.lr_monitor = lr_interval, lr_monitor
-
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: str | Path | IO[bytes], *args: Any, **kwargs: Any) -> Self:
-        """The trained model, from its checkpoint alone: no network, no original folder."""
-        with restoring():
-            model: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
-        return model
 
     def fit_text(self, captions: Sequence[str]) -> None:
         """Fit the text encoder's vocabulary, if it has one and it is not fitted yet; the data module calls it.
@@ -80,16 +73,18 @@ class DualEncoder(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule):
         Args:
             captions: the training captions, and no others.
         """
-        if hasattr(self.text_encoder, "fit"):
-            self.text_encoder.fit(captions)
+        fit = getattr(self.text_encoder, "fit", None)
+        if fit is not None:
+            fit(captions)
 
-    def forward(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Image and text embeddings of a batch; as :meth:`embed`."""
-        return self.image_encoder(batch["image"]), self.text_encoder(batch["text"])
+    def encode_images(self, image: Any) -> Tensor:
+        """Embeddings ``(N, D)`` of images as :meth:`image_transform` makes them, not normalised."""
+        embeds: Tensor = self.image_encoder(image)
+        return embeds
 
-    def embed(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Embeddings ``(N, D)`` and ``(M, D)`` of the batch's ``image`` and ``text``, not normalised."""
-        embeds: tuple[Tensor, Tensor] = self(batch)
+    def encode_texts(self, text: Any) -> Tensor:
+        """Embeddings ``(M, D)`` of texts as :meth:`text_transform` makes them, not normalised."""
+        embeds: Tensor = self.text_encoder(text)
         return embeds
 
     def image_transform(self, train: bool) -> Callable[[Any], Tensor] | None:
@@ -101,14 +96,6 @@ class DualEncoder(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule):
         """How the text encoder wants a list of captions; the data module asks."""
         transform: Callable[[list[str]], Any] = self.text_encoder.transform()  # type: ignore[operator]
         return transform
-
-    def configure_optimizers(self) -> Any:
-        """The optimizer of all parameters that learn, with its schedule."""
-        optimizer = self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
-        if self.lr_scheduler is None:
-            return optimizer
-        schedule = {"scheduler": self.lr_scheduler(optimizer), "interval": self.lr_interval, "monitor": self.lr_monitor}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
 def _check_widths(image_encoder: nn.Module, text_encoder: nn.Module) -> None:

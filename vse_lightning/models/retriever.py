@@ -1,0 +1,90 @@
+"""What the models that bring everything share: optimizer and schedule from a config, and complete checkpoints."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, ClassVar, Literal, Self
+
+from lightning import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.optimizer import ParamsT
+
+from vse_lightning.checks import require_one_of
+from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
+from vse_lightning.models.restoring import restoring
+
+OptimizerCallable = Callable[[ParamsT], Optimizer]
+SchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
+
+
+class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC):
+    """A module that embeds images and texts side by side, trained and measured by the mixins alone.
+
+    Args:
+        optimizer: makes the optimizer from the parameters.
+        lr_scheduler: makes the learning-rate schedule from the optimizer; ``None`` keeps the rate.
+        lr_interval: whether the schedule advances every ``"epoch"`` or every ``"step"``.
+        lr_monitor: what ``ReduceLROnPlateau`` watches.
+        loss_and_metrics: arguments of the mixins.
+    """
+
+    own_arguments: ClassVar[tuple[str, ...]] = ("optimizer", "lr_scheduler")
+
+    def __init__(
+        self,
+        optimizer: OptimizerCallable,
+        lr_scheduler: SchedulerCallable | None,
+        lr_interval: Literal["epoch", "step"],
+        lr_monitor: str,
+        **loss_and_metrics: Any,
+    ) -> None:
+        super().__init__(**loss_and_metrics)
+        require_one_of("lr_interval", lr_interval, ("epoch", "step"))
+        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
+        self.lr_interval, self.lr_monitor = lr_interval, lr_monitor
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path | IO[bytes], *args: Any, **kwargs: Any) -> Self:
+        """The trained model, from its checkpoint alone: no network, no original folder."""
+        with restoring():
+            model: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        return model
+
+    @abstractmethod
+    def encode_images(self, image: Any) -> Tensor:
+        """Embeddings ``(N, D)`` of images as :meth:`image_transform` makes them, not normalised."""
+
+    @abstractmethod
+    def encode_texts(self, text: Any) -> Tensor:
+        """Embeddings ``(M, D)`` of texts as :meth:`text_transform` makes them, not normalised."""
+
+    @abstractmethod
+    def image_transform(self, train: bool) -> Callable[[Any], Tensor] | None:
+        """How the model wants pictures; the data module asks."""
+
+    @abstractmethod
+    def text_transform(self) -> Callable[[list[str]], Any]:
+        """How the model wants a list of captions; the data module asks."""
+
+    def forward(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Image and text embeddings of a batch; as :meth:`embed`."""
+        return self.encode_images(batch["image"]), self.encode_texts(batch["text"])
+
+    def embed(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Embeddings ``(N, D)`` and ``(M, D)`` of the batch's ``image`` and ``text``, not normalised."""
+        embeds: tuple[Tensor, Tensor] = self(batch)
+        return embeds
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer of all parameters that learn, with its schedule."""
+        optimizer = self.make_optimizer()
+        if self.lr_scheduler is None:
+            return optimizer
+        schedule = {"scheduler": self.lr_scheduler(optimizer), "interval": self.lr_interval, "monitor": self.lr_monitor}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def make_optimizer(self) -> Optimizer:
+        """The optimizer of all parameters that learn."""
+        return self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
