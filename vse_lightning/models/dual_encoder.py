@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
-from torch.optim import AdamW
 
 from vse_lightning.losses import RetrievalLoss
 from vse_lightning.metrics import RetrievalMetrics
@@ -23,10 +22,11 @@ class DualEncoder(Retriever):
         text_encoder: a module ``text -> (M, D)`` with ``transform()``, such as ``GRUTextEncoder``.
         relevance_loss: what to train on; needed to fit.
         retrieval_metrics: what to measure in validation and test; ``None`` measures nothing.
-        optimizer: makes the optimizer from the parameters.
+        optimizer: makes the optimizer from the parameters; ``None`` is AdamW as PyTorch has it.
         lr_scheduler: makes the learning-rate schedule from the optimizer; ``None`` keeps the rate.
         lr_interval: whether the schedule advances every ``"epoch"`` or every ``"step"``.
         lr_monitor: what ``ReduceLROnPlateau`` watches.
+        lr_warmup_steps: over how many steps the rate rises to where the schedule has it; at least 0.
         relevance_weight: factor of the loss; at least 0.
         gather: with several processes, whether candidates of the others count.
         embed_chunk_size: embed so many pairs at a time in training and compute their activations again for the backward
@@ -42,10 +42,11 @@ class DualEncoder(Retriever):
         text_encoder: nn.Module,
         relevance_loss: RetrievalLoss | None = None,
         retrieval_metrics: RetrievalMetrics | None = None,
-        optimizer: OptimizerCallable = AdamW,
+        optimizer: OptimizerCallable | None = None,
         lr_scheduler: SchedulerCallable | None = None,
         lr_interval: Literal["epoch", "step"] = "epoch",
         lr_monitor: str = "val/rsum",
+        lr_warmup_steps: int = 0,
         relevance_weight: float = 1.0,
         gather: bool = True,
         embed_chunk_size: int | None = None,
@@ -56,6 +57,7 @@ class DualEncoder(Retriever):
             lr_scheduler,
             lr_interval,
             lr_monitor,
+            lr_warmup_steps,
             relevance_loss=relevance_loss,
             relevance_weight=relevance_weight,
             gather=gather,

@@ -43,6 +43,7 @@ class FeatureImageEncoder(nn.Module):
         residual_mlp: bool = False,
         dropout: float = 0.0,
         region_dropout: float = 0.0,
+        normalize: bool = False,
     ) -> None:
         super().__init__()
         require_whole("input_dim", input_dim)
@@ -51,6 +52,7 @@ class FeatureImageEncoder(nn.Module):
         self.input_dim = input_dim
         self.embed_dim = embed_dim
         self.region_dropout = region_dropout
+        self.normalize = normalize
         self.dropout = nn.Dropout(dropout)
         self.linear = projection(input_dim, embed_dim)
         self.mlp = _two_layers(input_dim, embed_dim) if residual_mlp else None
@@ -77,7 +79,8 @@ class FeatureImageEncoder(nn.Module):
                 f"input_dim={self.input_dim} asks for features (N, {self.input_dim}) or (N, R, {self.input_dim}), "
                 f"got {tuple(image.shape)}; pictures need an encoder of pictures, such as TimmImageEncoder"
             )
-        regions = self.dropout(image if image.ndim == 3 else image.unsqueeze(1))
+        features = torch.nn.functional.normalize(image, dim=-1) if self.normalize else image
+        regions = self.dropout(features if image.ndim == 3 else features.unsqueeze(1))
         vectors: Tensor = self.linear(regions)
         if self.mlp is not None:
             vectors = vectors + self.mlp(regions)

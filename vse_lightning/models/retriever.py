@@ -7,11 +7,11 @@ from typing import IO, Any, ClassVar, Literal, Self
 
 from lightning import LightningModule
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import ParamsT
 
-from vse_lightning.checks import require_one_of
+from vse_lightning.checks import require_one_of, require_whole
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
 from vse_lightning.models.restoring import restoring
 
@@ -23,10 +23,11 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
     """A module that embeds images and texts side by side, trained and measured by the mixins alone.
 
     Args:
-        optimizer: makes the optimizer from the parameters.
+        optimizer: makes the optimizer from the parameters; ``None`` is AdamW as PyTorch has it.
         lr_scheduler: makes the learning-rate schedule from the optimizer; ``None`` keeps the rate.
         lr_interval: whether the schedule advances every ``"epoch"`` or every ``"step"``.
         lr_monitor: what ``ReduceLROnPlateau`` watches.
+        lr_warmup_steps: over how many steps the rate rises to where the schedule has it; at least 0.
         loss_and_metrics: arguments of the mixins.
     """
 
@@ -34,15 +35,19 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
 
     def __init__(
         self,
-        optimizer: OptimizerCallable,
+        optimizer: OptimizerCallable | None,
         lr_scheduler: SchedulerCallable | None,
         lr_interval: Literal["epoch", "step"],
         lr_monitor: str,
+        lr_warmup_steps: int = 0,
         **loss_and_metrics: Any,
     ) -> None:
         super().__init__(**loss_and_metrics)
         require_one_of("lr_interval", lr_interval, ("epoch", "step"))
-        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
+        require_whole("lr_warmup_steps", lr_warmup_steps, least=0)
+        # None and not AdamW as the default: a config that names another class would inherit AdamW's weight decay
+        self.optimizer: OptimizerCallable = AdamW if optimizer is None else optimizer
+        self.lr_scheduler, self.lr_warmup_steps = lr_scheduler, lr_warmup_steps
         self.lr_interval, self.lr_monitor = lr_interval, lr_monitor
 
     @classmethod
@@ -80,10 +85,16 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
     def configure_optimizers(self) -> Any:
         """The optimizer of all parameters that learn, with its schedule."""
         optimizer = self.make_optimizer()
-        if self.lr_scheduler is None:
-            return optimizer
-        schedule = {"scheduler": self.lr_scheduler(optimizer), "interval": self.lr_interval, "monitor": self.lr_monitor}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        schedules: list[dict[str, Any]] = []
+        if self.lr_warmup_steps:
+            # the schedule multiplies what the warm-up makes of the rate: both advance by factors
+            first = 1 / (self.lr_warmup_steps + 1)
+            rising = LinearLR(optimizer, start_factor=first, total_iters=self.lr_warmup_steps)
+            schedules.append({"scheduler": rising, "interval": "step"})
+        if self.lr_scheduler is not None:
+            schedule = self.lr_scheduler(optimizer)
+            schedules.append({"scheduler": schedule, "interval": self.lr_interval, "monitor": self.lr_monitor})
+        return [optimizer], schedules
 
     def make_optimizer(self) -> Optimizer:
         """The optimizer of all parameters that learn."""
