@@ -159,12 +159,14 @@ def test_pickle(make_batch, passes):
     assert loaded.compute() != values
 
 
-def test_forward_returns_the_value_of_the_batch(make_batch):
+def test_forward_returns_the_value_of_the_batch(make_batch, passes):
     first, second = make_batch(12), make_batch(10, seed=1, first_id=1000)
     for make in (RetrievalMetrics, RetrievalNDCG):
         metric = make()
         metric(**vars(first))
         assert metric(**vars(second)) == second.feed(make()).compute()
+        if make is RetrievalMetrics:
+            assert len(passes) == 3
         both = second.feed(first.feed(make()))
         assert metric.compute() == both.compute()
 

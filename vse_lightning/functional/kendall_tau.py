@@ -49,8 +49,8 @@ def kendall_tau(x: Tensor, y: Tensor) -> Tensor:
     if length < 2:
         return x.new_zeros(x.shape[:-1], dtype=dtype)
     rows = max(1, _ELEMENTS_AT_ONCE // length)
-    pairs = zip(x.reshape(-1, length).split(rows), y.reshape(-1, length).split(rows), strict=True)
-    return torch.cat([_tau(x_rows, y_rows) for x_rows, y_rows in pairs]).to(dtype).view(x.shape[:-1])
+    blocks = zip(*(torch.split(lists.reshape(-1, length), rows) for lists in (x, y)), strict=True)
+    return torch.cat([_tau(*block) for block in blocks]).to(dtype).view(x.shape[:-1])
 
 
 def _tau(x: Tensor, y: Tensor) -> Tensor:

@@ -106,10 +106,11 @@ class Ranking:
         )
         if not listed:
             return merged
-        columns = ("candidates", "scores", "relevance")
-        merged = merged._list_best(
-            *(torch.cat([getattr(ranking, name) for ranking in rankings], dim=1) for name in columns), listed
+        candidates, scores, relevance = (
+            torch.cat([getattr(ranking, name) for ranking in rankings], dim=1)
+            for name in ("candidates", "scores", "relevance")
         )
+        merged = merged._list_best(candidates, scores, relevance, listed)
         last = merged.scores[:, -1]
         still_tied = [(ranking.scores[:, -1] == last)[:, None] * ranking.overflow for ranking in rankings]
         return replace(merged, overflow=merged.overflow + torch.stack(still_tied).sum(dim=0))
@@ -123,7 +124,8 @@ class Ranking:
 
     def select(self, queries: Tensor) -> Ranking:
         """The ranking of some ``queries``, by row number."""
-        return replace(self, **{name: column[queries] for name, column in self.columns().items()})
+        selected = {name: column[queries] for name, column in self.columns().items()}
+        return Ranking(num_candidates=self.num_candidates, **selected)
 
     def columns(self) -> dict[str, Tensor]:
         """All that has one row per query."""

@@ -69,7 +69,7 @@ def count_ahead_of_positives(scores: Tensor, positives: Tensor, limit: int | Non
     masked = scores.masked_fill(~positives, -torch.inf)
     if limit == 1:
         best = masked.amax(dim=1, keepdim=True)
-        return ((scores >= best) & ~positives).sum(dim=1, keepdim=True), num_positives
+        return _count((scores >= best) & ~positives)[:, None], num_positives
     own = masked.topk(max(1, int(num_positives.max()))).values
     present = torch.arange(own.shape[1], device=own.device) < num_positives[:, None]
     return count_ahead(scores, own, present, limit), num_positives
@@ -94,9 +94,12 @@ def count_ahead(scores: Tensor, own: Tensor, present: Tensor, limit: int | None 
 
 def count_at_least(scores: Tensor, bars: Tensor) -> Tensor:
     """Number of the candidates ``scores (Q, C)`` that reach each of the query's ``bars (Q, P)``: ``(Q, P)`` int64."""
-    # Summing the mask as bytes is twice as fast as summing it as bool.
-    counts = [(scores >= bar[:, None]).view(torch.uint8).sum(dim=1, dtype=torch.int32) for bar in bars.T]
-    return torch.stack(counts, dim=1).long()
+    return torch.stack([_count(scores >= bar[:, None]) for bar in bars.T], dim=1)
+
+
+def _count(mask: Tensor) -> Tensor:
+    """Number of true entries in each row; as bytes they are summed twice as fast as as bools."""
+    return mask.view(torch.uint8).sum(dim=1, dtype=torch.int32).long()
 
 
 def ranks_from_counts(ahead: Tensor, num_positives: Tensor, num_candidates: int) -> Tensor:

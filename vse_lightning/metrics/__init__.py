@@ -1,4 +1,22 @@
-"""Image-text retrieval metrics: thin :class:`torchmetrics.Metric` shells over one streaming engine."""
+"""Image-text retrieval metrics: thin :class:`torchmetrics.Metric` shells over one streaming engine.
+
+A query is an image that ranks all texts (``i2t``) or a text that ranks all images (``t2i``). Its positives are the
+texts of the image, or the image of the text; any number of texts per image.
+
+- Rank: 1 + the number of candidates that are no positives and score at least as high as the best positive. A tie never
+  helps, so a model that scores everything alike ranks last.
+- Recall at k (``RecallAtK``, ``RSum``): the share of queries whose rank is at most k. ``recall="all"`` is another
+  measure: the mean share of a query's positives that rank within k.
+- MAP@R, R-Precision: over the R best candidates of a query with R positives; ties as above.
+- NDCG at k: candidates with equal scores share the mean of their gains, as in scikit-learn; positives have relevance 1.
+- Coherent Score at k: Kendall's tau-b of score and relevance over the k best candidates; of those that tie across the
+  cut the first by id are taken; a constant list counts 0.
+- Median rank: that of numpy, the mean of the two middle ranks of an even number of queries.
+
+A gallery is every image and every text once: images are told apart by id, and so are texts if they have ids. ``folds``
+averages over equal consecutive parts by ascending image id (COCO 1K), ``captions_per_image=1`` keeps the first captions
+only (the Ladder Loss paper), in the gallery and in the relevance.
+"""
 
 from vse_lightning.metrics.average_precision import MAPAtR, RPrecision
 from vse_lightning.metrics.coherent_score import CoherentScore

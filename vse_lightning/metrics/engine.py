@@ -14,6 +14,7 @@ from vse_lightning.metrics.gallery import Gallery
 from vse_lightning.metrics.pair_scores import Block, PairScores
 from vse_lightning.metrics.reading import Direction, Reading
 from vse_lightning.metrics.relevance import RelevanceRows
+from vse_lightning.metrics.running_lists import RunningLists
 from vse_lightning.metrics.workers import Workers
 
 
@@ -101,7 +102,7 @@ class _TextQueries:
         self._reading = reading
         self._pair_scores = pair_scores
         self._workers = workers
-        self._pending: list[Ranking] = []
+        self._lists = RunningLists(reading.listed, reading.ideal)
         if reading.positives:
             # A text's positive is needed before its block arrives. Scored beforehand it may differ in the last bit from
             # the score in the block, which counts.
@@ -110,20 +111,14 @@ class _TextQueries:
             self._at_least = torch.zeros_like(self._expected, dtype=torch.int64)
 
     def add(self, rows: Tensor, scores: Tensor, relevance: Tensor | None) -> None:
-        reading = self._reading
-        if reading.positives:
+        if self._reading.positives:
             own_rows, own_texts = own_pairs(self._gallery, rows)
             self._own[own_texts] = scores[own_rows, own_texts]
             self._at_least += count_at_least(scores.T, self._expected[:, None])[:, 0]
-        lists = scores.T
-        if reading.graded and relevance is not None:
-            lists, relevance = lists.contiguous(), relevance.T.contiguous()
-        self._pending.append(Ranking.of(lists, relevance, listed=reading.listed, ideal=reading.ideal, candidates=rows))
-        if sum(ranking.scores.shape[1] for ranking in self._pending) > 4 * max(reading.listed, 1):
-            self._pending = [self._merge(self._pending)]
+        self._lists.add(rows, scores, relevance if self._reading.graded else None)
 
     def ranking(self) -> Ranking:
-        ranking = self._merge(_gather(self._merge(self._pending), self._workers))
+        ranking = self._lists.merge(_gather(self._lists.ranking(), self._workers))
         if not self._reading.positives:
             return ranking
         at_least = self._workers.sum(self._at_least)
@@ -134,15 +129,12 @@ class _TextQueries:
         one = torch.ones_like(at_least)
         return ranking.with_positives((at_least - one)[:, None], one)
 
-    def _merge(self, rankings: Sequence[Ranking]) -> Ranking:
-        return Ranking.merge(rankings, self._reading.listed, self._reading.ideal)
-
     def _positive_scores_beforehand(self) -> Tensor:
         scores = self._gallery.text_embeds.new_full((len(self._gallery.text_embeds),), -torch.inf)
-        for block in self._workers.share(self._pair_scores.blocks):
-            rows = self._pair_scores.images(block)
+        images = torch.arange(len(self._gallery.image_embeds), device=scores.device)
+        for rows in self._workers.share(torch.tensor_split(images, max(1, len(images) // 64))):
             own_rows, own_texts = own_pairs(self._gallery, rows)
-            scores[own_texts] = self._pair_scores.score_pairs(block, rows[own_rows], own_texts).to(scores.dtype)
+            scores[own_texts] = self._pair_scores.score_pairs(rows[own_rows], own_texts).to(scores.dtype)
         return self._workers.largest(scores)
 
     def _count_again(self, texts: Tensor, own: Tensor) -> Tensor:

@@ -63,11 +63,11 @@ class PairScores:
         for some in torch.split(rows, self._rows_per_block):
             yield some, scores[self._distinct_image[some] - block[0]]
 
-    def score_pairs(self, block: Block, rows: Tensor, texts: Tensor) -> Tensor:
-        """Scores ``(P,)`` of images ``rows (P,)`` of a block with ``texts (P,)``: as :meth:`score` up to rounding."""
+    def score_pairs(self, rows: Tensor, texts: Tensor) -> Tensor:
+        """Scores ``(P,)`` of the images ``rows (P,)`` with ``texts (P,)``: those of :meth:`score` up to rounding."""
+        images, image = torch.unique(self._distinct_image[rows], return_inverse=True)
         columns, column = torch.unique(self._distinct_text[texts], return_inverse=True)
-        scores = self._score(self._images[slice(*block)], self._texts[columns])
-        return scores[self._distinct_image[rows] - block[0], column]
+        return self._score(self._images[images], self._texts[columns])[image, column]
 
     def _score(self, images: Tensor, texts: Tensor) -> Tensor:
         scores = self._similarity(images, texts)

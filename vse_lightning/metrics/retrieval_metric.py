@@ -56,6 +56,7 @@ class RetrievalMetric(Metric):
     name: str
     directions: tuple[Direction, ...]
     reading: Reading
+    _forward_cache: Any
     image_embeds: list[Tensor]
     text_embeds: list[Tensor]
     image_ids: list[Tensor]
@@ -157,7 +158,7 @@ class RetrievalMetric(Metric):
             "text_features": text_features,
             "text_ids": text_ids,
         }
-        added = checked_batch(batch, self._lists())
+        added = checked_batch(batch, self.lists())
         widths = added["image_embeds"].shape[1], added["text_embeds"].shape[1]
         if self.similarity is None and widths[0] != widths[1]:
             raise ValueError(
@@ -212,14 +213,15 @@ class RetrievalMetric(Metric):
             gathered: list[Tensor] = dist_sync_fn(tensor, group=process_group or self.process_group)
             return gathered
 
-        for name, tensors in gather_states(self._lists(), all_gather, self.device).items():
+        for name, tensors in gather_states(self.lists(), all_gather, self.device).items():
             setattr(self, name, tensors)
 
     def workers(self) -> Workers:
         """The processes whose states have been joined in this one's, if any."""
         return Workers.of_group(self.process_group) if self._is_synced and self.dist_sync_fn is None else Workers()
 
-    def _lists(self) -> dict[str, list[Tensor]]:
+    def lists(self) -> dict[str, list[Tensor]]:
+        """The state by name."""
         return {state: getattr(self, state) for state in STATES}
 
     def _take_fingerprint(self, synced: bool) -> Fingerprint:

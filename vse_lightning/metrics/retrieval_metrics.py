@@ -12,6 +12,7 @@ from torchmetrics.utilities.prints import rank_zero_warn
 from vse_lightning.metrics.average_precision import MAPAtR, RPrecision
 from vse_lightning.metrics.coherent_score import CoherentScore
 from vse_lightning.metrics.evaluation import MissingRelevanceError, computable, evaluate
+from vse_lightning.metrics.gallery import State
 from vse_lightning.metrics.ndcg import RetrievalNDCG
 from vse_lightning.metrics.pair_scores import Similarity
 from vse_lightning.metrics.rank_statistics import MeanRank, MedianRank
@@ -140,6 +141,16 @@ class RetrievalMetrics(MetricCollection):
         else:
             super().__setattr__(name, value)
 
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Add a batch and return the values of this batch alone, of this process alone."""
+        self.update(*args, **kwargs)
+        leader, members = self._leader, self._metrics()
+        batch = {name: tensors[-1:] for name, tensors in leader.lists().items()}
+        values = evaluate(batch, self._possible(members, batch, None))
+        for name, value in values.items():
+            members[name]._forward_cache = value
+        return {self._set_name(name): value.to(leader.device) for name, value in values.items()}
+
     def compute(self) -> dict[str, Tensor]:
         """The value of every metric; without relevance those of the metrics that need none.
 
@@ -181,9 +192,7 @@ class RetrievalMetrics(MetricCollection):
         with leader.sync_context(leader.dist_sync_fn, should_sync=leader.sync_on_compute):
             state = leader.metric_state
             for place, relevance in enumerate(relevances):
-                wanted = members if place == 0 else graded
-                possible = computable(wanted, state, relevance)
-                self._warn_of([name for name in wanted if name not in possible])
+                possible = self._possible(members if place == 0 else graded, state, relevance)
                 values = evaluate(state, possible, relevance=relevance, similarity=similarity, workers=leader.workers())
                 results.append({self._set_name(name): value.to(leader.device) for name, value in values.items()})
         return results
@@ -194,6 +203,13 @@ class RetrievalMetrics(MetricCollection):
 
     def _metrics(self) -> dict[str, RetrievalMetric]:
         return dict(self.items(keep_base=True, copy_state=False))  # type: ignore[arg-type]
+
+    def _possible(
+        self, metrics: dict[str, RetrievalMetric], state: State, relevance: RelevanceBlocks | None
+    ) -> dict[str, RetrievalMetric]:
+        possible = computable(metrics, state, relevance)
+        self._warn_of([name for name in metrics if name not in possible])
+        return possible
 
     def _compute_groups_create_state_ref(self, copy: bool = False) -> None:
         # Nothing writes into the state, so members need no copies of it however they are reached.

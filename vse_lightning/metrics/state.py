@@ -15,7 +15,7 @@ _VECTORS = ("image_embeds", "text_embeds", "text_features")
 def checked_batch(batch: Mapping[str, Tensor | None], state: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
     """Return what a ``batch`` adds to each list of the ``state``.
 
-    Embeddings and features are detached, half precision is promoted to float32, and ids go where the embeddings are.
+    Embeddings and features are detached, half precision is promoted to float32, and all goes where the images are.
 
     Raises:
         ValueError: if shapes, lengths, types or earlier updates disagree, or an embedding is not finite.
@@ -26,7 +26,7 @@ def checked_batch(batch: Mapping[str, Tensor | None], state: Mapping[str, Sequen
         if batch[name] is None and name in ("text_features", "text_ids"):
             continue
         tensor = _tensor(name, batch[name])
-        added[name] = _vectors(name, tensor) if name in _VECTORS else _ids(name, tensor, device)
+        added[name] = (_vectors(name, tensor) if name in _VECTORS else _ids(name, tensor)).to(device)
     for name, rows in added.items():
         embeds = "image_embeds" if name in ("image_embeds", "image_ids") else "text_embeds"
         if len(rows) != len(added[embeds]):
@@ -95,10 +95,10 @@ def _vectors(name: str, tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def _ids(name: str, tensor: Tensor, device: torch.device) -> Tensor:
+def _ids(name: str, tensor: Tensor) -> Tensor:
     if tensor.ndim != 1 or tensor.is_floating_point() or tensor.dtype == torch.bool:
         raise ValueError(f"{name} must be integers (rows,), got {tensor.dtype} {tuple(tensor.shape)}")
-    return tensor.to(device, torch.int64)
+    return tensor.long()
 
 
 def _check_against(name: str, added: Tensor | None, state: Mapping[str, Sequence[Tensor]]) -> None:

@@ -1,0 +1,168 @@
+"""The full protocol (R@{1,5,10}, NDCG@10, CS@100, both directions) against what people use today.
+
+    python examples/benchmarks/metrics.py                          # 1,000 images x 5,000 texts, all rivals
+    python examples/benchmarks/metrics.py --images 5000 --no-rivals
+
+Our rows are the median of several runs in one process, the rivals run once. They loop over queries: torchmetrics (NDCG
+and recall) with scipy's kendalltau, and the NumPy loop of the VSE++ code extended to the graded metrics. "embeddings"
+starts from embeddings and caption features, "matrices" from the score and relevance matrices. The two products alone
+are the lower bound.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.stats import kendalltau
+from torch import Tensor
+from torchmetrics.retrieval import RetrievalNormalizedDCG, RetrievalRecall
+
+from vse_lightning.functional.similarity import caption_relevance, cosine_similarity
+from vse_lightning.metrics import RetrievalMetrics, evaluate_scores
+
+KS = (1, 5, 10)
+
+
+def make_gallery(num_images: int, width: int, feature_width: int) -> dict[str, Tensor]:
+    """Five captions per image: a retrieval model that is right about half of the time, labels with some structure."""
+    generator = torch.Generator().manual_seed(0)
+    image_of_text = torch.arange(num_images).repeat_interleave(5)
+    topics = torch.randn(num_images, 16, generator=generator) @ torch.randn(16, width, generator=generator)
+    images = topics + 2 * torch.randn(num_images, width, generator=generator)
+    texts = images[image_of_text] + 9 * torch.randn(5 * num_images, width, generator=generator)
+    projection = torch.randn(width, feature_width, generator=generator)
+    features = topics[image_of_text] @ projection / width**0.5
+    features += 3 * torch.randn(features.shape, generator=generator)
+    return {
+        "image_embeds": images,
+        "text_embeds": texts,
+        "image_ids": torch.arange(num_images),
+        "text_image_ids": image_of_text,
+        "text_features": torch.nn.functional.normalize(features, dim=1),
+        "text_ids": torch.arange(5 * num_images),
+    }
+
+
+def products(gallery: dict[str, Tensor]) -> None:
+    """The two matrix products that nobody can avoid, in blocks: images x texts and texts x texts."""
+    texts, features = gallery["text_embeds"], gallery["text_features"]
+    for images in gallery["image_embeds"].split(500):
+        images @ texts.T
+    for captions in features.split(500):
+        captions @ features.T
+
+
+def ours(gallery: dict[str, Tensor]) -> dict[str, float]:
+    """One pass of the collection."""
+    metrics = RetrievalMetrics(recall_ks=KS)
+    metrics.update(**gallery)
+    return {name: float(value) for name, value in metrics.compute().items()}
+
+
+def ours_from_matrices(scores: Tensor, relevance: Tensor, positives: Tensor) -> dict[str, float]:
+    """The same metrics from given matrices."""
+    metrics = dict(RetrievalMetrics(recall_ks=KS).items())
+    return {name: float(value) for name, value in evaluate_scores(metrics, scores, relevance, positives).items()}
+
+
+def matrices(gallery: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores, relevance and positives, as the rivals need them."""
+    scores = cosine_similarity(gallery["image_embeds"], gallery["text_embeds"])
+    positives = gallery["image_ids"][:, None] == gallery["text_image_ids"]
+    captions = torch.arange(len(gallery["text_ids"])).view(-1, 5)
+    features = gallery["text_features"]
+    return scores, caption_relevance(features, captions, features).masked_fill(positives, 1), positives
+
+
+def torchmetrics_and_scipy(scores: Tensor, relevance: Tensor, positives: Tensor) -> dict[str, float]:
+    """Torchmetrics on flat tensors, one query after the other, and scipy for each query's 100 best."""
+    values = {}
+    for direction in ("i2t", "t2i"):
+        if direction == "t2i":
+            scores, relevance, positives = scores.T.contiguous(), relevance.T.contiguous(), positives.T.contiguous()
+        queries = torch.arange(len(scores)).repeat_interleave(scores.shape[1])
+        for k in KS:
+            # RetrievalRecall is the share of positives found and drops scores <= 0: shift them.
+            recall = RetrievalRecall(top_k=k)(scores.flatten() + 2, positives.flatten(), indexes=queries)
+            values[f"{direction}_recall_of_all_at_{k}"] = float(recall)
+        gains = torch.exp2(relevance) - 1
+        ndcg = RetrievalNormalizedDCG(top_k=10)(scores.flatten(), gains.flatten(), indexes=queries)
+        values[f"{direction}_ndcg_at_10"] = float(ndcg)
+        best = scores.topk(100)
+        pairs = zip(best.values.numpy(), relevance.gather(1, best.indices).numpy(), strict=True)
+        values[f"{direction}_coherent_score_at_100"] = statistics.fmean(kendalltau(s, r).statistic for s, r in pairs)
+    return values
+
+
+def numpy_loop(scores: Tensor, relevance: Tensor, positives: Tensor) -> dict[str, float]:
+    """An argsort per query as in the VSE++ code."""
+    values = {}
+    for direction in ("i2t", "t2i"):
+        s, r, p = scores.numpy(), relevance.numpy(), positives.numpy()
+        if direction == "t2i":
+            s, r, p = s.T, r.T, p.T
+        ranks, ndcgs, taus = np.zeros(len(s)), [], []
+        discount = 1 / np.log2(np.arange(2, 12))
+        for query in range(len(s)):
+            order = np.argsort(s[query])[::-1]
+            ranks[query] = np.flatnonzero(p[query][order])[0]
+            ideal = np.sort(r[query])[::-1][:10]
+            ndcgs.append((2 ** r[query][order[:10]] - 1) @ discount / ((2**ideal - 1) @ discount))
+            taus.append(kendalltau(s[query][order[:100]], r[query][order[:100]]).statistic)
+        values |= {f"{direction}_recall_at_{k}": float((ranks < k).mean()) for k in KS}
+        values[f"{direction}_ndcg_at_10"] = float(np.mean(ndcgs))
+        values[f"{direction}_coherent_score_at_100"] = float(np.mean(taus))
+    return values
+
+
+def measure(work: Callable[[], object], repeats: int) -> float:
+    """Median seconds."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--feature-width", type=int, default=384)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--no-rivals", action="store_true", help="for sizes at which the rivals take an hour")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    gallery = make_gallery(arguments.images, arguments.width, arguments.feature_width)
+    print(f"{arguments.images:,} images x {5 * arguments.images:,} texts, {arguments.threads} threads")
+    values = ours(gallery)  # also warms up
+    bound = measure(lambda: products(gallery), arguments.repeats)
+    from_embeddings = measure(lambda: ours(gallery), arguments.repeats)
+    print(f"{'the two products alone':44}{bound:9.2f} s")
+    print(f"{'vse_lightning, embeddings':44}{from_embeddings:9.2f} s{from_embeddings / bound:8.1f} x the products")
+    if arguments.no_rivals:
+        return
+    given = matrices(gallery)
+    making = measure(lambda: matrices(gallery), arguments.repeats)
+    from_matrices = measure(lambda: ours_from_matrices(*given), arguments.repeats)
+    print(f"{'vse_lightning, matrices':44}{from_matrices:9.2f} s")
+    for name, rival in {"torchmetrics + scipy": torchmetrics_and_scipy, "VSE++ loop + scipy": numpy_loop}.items():
+        start = time.perf_counter()
+        theirs = rival(*given)
+        seconds = time.perf_counter() - start
+        total = making + seconds
+        print(f"{name + ', embeddings':44}{total:9.2f} s{total / from_embeddings:8.1f} x ours")
+        print(f"{name + ', matrices':44}{seconds:9.2f} s{seconds / from_matrices:8.1f} x ours")
+        shared = values.keys() & theirs.keys()
+        difference = max(abs(values[key] - theirs[key]) for key in shared)
+        print(f"    largest difference in {len(shared)} values: {difference:.1e}")
+
+
+if __name__ == "__main__":
+    main()
