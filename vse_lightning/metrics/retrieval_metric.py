@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -64,6 +65,10 @@ class RetrievalMetric(Metric):
     text_features: list[Tensor]
     text_ids: list[Tensor]
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__signature__ = _signature_with_options(cls)  # type: ignore[attr-defined]
+
     def __init__(
         self,
         *,
@@ -75,6 +80,7 @@ class RetrievalMetric(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.compute_with_cache = False  # the shared pass remembers, and asks the other processes whether they do
         self.protocol = EvaluationProtocol(chunk_size, folds, captions_per_image)
         self.shared_pass = SharedPass([self])
         self.similarity = similarity
@@ -104,7 +110,7 @@ class RetrievalMetric(Metric):
     @similarity.setter
     def similarity(self, similarity: Similarity | None) -> None:
         self._similarity = ByReference(similarity)
-        self._forget()
+        self.shared_pass.forget()
 
     @property
     def relevance(self) -> RelevanceBlocks | None:
@@ -116,7 +122,7 @@ class RetrievalMetric(Metric):
         if relevance is not None and not hasattr(relevance, "block"):
             raise ValueError(f"relevance must have a method block, as a RelevanceTable, got {relevance!r}")
         self._relevance = ByReference(relevance)
-        self._forget()
+        self.shared_pass.forget()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("similarity", "relevance"):  # a module must not become a submodule of the metric
@@ -173,7 +179,7 @@ class RetrievalMetric(Metric):
         Raises:
             ValueError: if a text describes an image never seen, an image has no text, or a graded metric has no labels.
         """
-        fingerprint = self._fingerprint or self._take_fingerprint(False)
+        fingerprint = self._fingerprint or self._take_fingerprint(synced=False)
         return self.shared_pass.value(self, fingerprint, self.metric_state, self.workers()).to(self.device)
 
     def per_query(self) -> dict[Direction, Tensor]:
@@ -181,7 +187,7 @@ class RetrievalMetric(Metric):
 
         Image queries are ordered by ascending id; text queries likewise, or by image and arrival without ``text_ids``.
         """
-        with self.sync_context(should_sync=self._to_sync):
+        with self.joined():
             return query_values(self.metric_state, self, self.workers())
 
     def reset(self) -> None:
@@ -198,15 +204,36 @@ class RetrievalMetric(Metric):
         should_unsync: bool = True,
         distributed_available: Callable[[], bool] | None = None,
     ) -> Iterator[None]:
-        """Join the states of all processes meanwhile, unless the values for this state are known."""
+        """Join the states of all processes meanwhile, unless all of them know the values for their state."""
+        available = distributed_available or self.distributed_available_fn
+        should_sync = should_sync and available()
         self._fingerprint = self._take_fingerprint(should_sync)
         known = self.shared_pass.knows(self._fingerprint)
+        if should_sync:
+            # One that was updated must not wait for others that were not.
+            flag = torch.tensor(known, device=self.device)
+            known = bool(torch.stack((dist_sync_fn or gather_all_tensors)(flag, self.process_group)).all())
         try:
-            self.sync(dist_sync_fn, process_group, should_sync and not known, distributed_available)
+            if not known:
+                self.shared_pass.forget()
+                self.sync(dist_sync_fn, process_group, should_sync, distributed_available)
             yield
         finally:
             self._fingerprint = None
             self.unsync(should_unsync and self._is_synced)
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """Join the states of all processes meanwhile."""
+        self.sync(self.dist_sync_fn, should_sync=self._to_sync)
+        try:
+            yield
+        finally:
+            self.unsync(self._is_synced)
+
+    def _copy_state_dict(self) -> dict[str, Tensor | list[Any]]:
+        # Nothing writes into the tensors.
+        return {name: list(tensors) for name, tensors in self.lists().items()}
 
     def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
         def all_gather(tensor: Tensor) -> list[Tensor]:
@@ -227,6 +254,10 @@ class RetrievalMetric(Metric):
     def _take_fingerprint(self, synced: bool) -> Fingerprint:
         return synced, self._update_count, tuple(self.image_embeds)
 
-    def _forget(self) -> None:
-        self._computed = None
-        self.shared_pass.forget()
+
+def _signature_with_options(cls: type[RetrievalMetric]) -> inspect.Signature:
+    """What the class takes, with the options that it hands on spelled out, for ``help`` and whoever inspects."""
+    own = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    shared = list(inspect.signature(RetrievalMetric.__init__).parameters.values())[1:]
+    kept = [parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+    return inspect.Signature(kept + shared if len(kept) < len(own) else kept)
