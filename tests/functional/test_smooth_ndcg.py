@@ -78,7 +78,7 @@ def test_a_second_derivative_is_refused():
 
 
 @pytest.mark.parametrize("block", [1, 40, 121, 300, 2000])  # parts of a row's comparisons, one row, several rows
-@pytest.mark.parametrize("odds_range", [0, 160])
+@pytest.mark.parametrize("odds_range", [0, 340])
 def test_blocks_do_not_matter(lists, monkeypatch, block, odds_range):
     def value_and_gradient():
         scores = lists.scores.clone().requires_grad_()

@@ -122,6 +122,16 @@ def test_a_single_query(make_loss, candidates):
     assert scores.grad.isfinite().all()
 
 
+def test_no_queries_is_a_zero_with_a_gradient(make_loss):
+    """A process whose share of a small last batch is empty still takes part in the backward pass."""
+    scores = torch.zeros(0, 4, requires_grad=True)
+    terms = make_loss().query_terms(scores, torch.zeros(0, 4), torch.zeros(0, 4, dtype=torch.bool))
+    for total, count in terms.values():
+        assert total.shape == count.shape == (0,)
+        total.sum().backward(retain_graph=True)
+    assert scores.grad.shape == (0, 4)
+
+
 def test_large_scores_keep_the_digits_of_their_differences():
     """A shift of all scores changes no loss: sums are taken over differences."""
     scores, relevance = torch.arange(64.0).view(8, 8)[:, torch.randperm(8)] / 16, torch.rand(8, 8)

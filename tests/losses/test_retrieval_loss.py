@@ -115,6 +115,7 @@ def test_wrong_shapes_are_refused():
     positives = torch.ones(2, 3, dtype=torch.bool)
     for arguments, message in (
         ((scores[0],), r"KendallLoss: scores must be a matrix \(queries, candidates\), got shape \(3,\)"),
+        ((scores[:, :0],), r"KendallLoss: scores must have candidates, got shape \(2, 0\)"),
         ((scores,), r"KendallLoss: positives are needed when scores are not square, got shape \(2, 3\)"),
         ((scores, scores, positives.T), r"positives must have the shape of scores \(2, 3\), got \(3, 2\)"),
         ((scores, scores, positives.float()), r"KendallLoss: positives must be bool, got torch.float32"),

@@ -28,8 +28,9 @@ def smooth_ndcg(
     - :math:`Z`: the same sum over the list sorted by relevance. (The authors' code lets equally relevant candidates
       share an ideal rank, so that with several positives a perfect list still costs something; here it costs 0.)
 
-    The value and the gradient are exact, computed together in blocks: extra memory is O(Q C), never Q C C. The
-    gradient is kept from the forward pass, so there is no second derivative: asking for one is an error.
+    The value and the gradient by the scores are exact, computed together in blocks: beside a few (Q, C) matrices there
+    is one block of at most 16 million comparisons, never a (Q, C, C) table. The gradient is kept from the forward pass,
+    so there is no second derivative: asking for one is an error. The relevance is a constant.
 
     Shape:
         - ``scores``, ``relevance``: ``(Q, C)`` float, relevance in [0, 1].
@@ -60,9 +61,9 @@ def smooth_ndcg(
 
 
 # entries of a block of comparisons: stays in the cache of a CPU, or keeps a GPU busy
-_CPU_BLOCK, _LARGEST_BLOCK = 2**19, 2**24
-# scores at most so many temperatures apart have odds, e^(s / temperature), well within float32
-_ODDS_RANGE = 160
+_CPU_BLOCK, _LARGEST_BLOCK = 2**20, 2**24
+# scores at most so many temperatures apart have e^(s / 2 temperature), the root of their odds, within float32
+_ODDS_RANGE = 340
 
 
 @torch.library.custom_op("vse_lightning::smooth_dcg", mutates_args=())
@@ -80,7 +81,7 @@ def _smooth_dcg(scores: Tensor, shares: Tensor, temperature: float, with_gradien
     # where looking costs no wait for the device: one exponential per candidate replaces one per comparison
     as_odds = scores.device.type == "cpu" and bool((span <= _ODDS_RANGE * temperatures).all())
     if as_odds:
-        standing = standing.exp()
+        standing = (standing / 2).exp()
     gradient = torch.empty_like(scores) if with_gradient else None
     value = _dcg(standing, shares, as_odds, gradient)
     return value, scores.new_empty(0) if gradient is None else gradient.div_(temperatures)
@@ -149,5 +150,6 @@ def _above(standing: Tensor, tile: slice, as_odds: bool, block: Tensor) -> Tenso
     theirs, own = standing[:, None, :], standing[:, tile, None]
     out = block[:, : own.shape[1]]
     if as_odds:
-        return torch.div(theirs, torch.add(theirs, own, out=out), out=out)
+        ratio = torch.mul(own, theirs.reciprocal(), out=out)
+        return torch.addcmul(ratio.new_ones(()), ratio, ratio, out=out).reciprocal_()
     return torch.sub(theirs, own, out=out).sigmoid_()

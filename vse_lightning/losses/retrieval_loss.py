@@ -98,6 +98,7 @@ class RetrievalLoss(nn.Module):
         """Checked inputs in full precision, with the default positives and relevance 1 at the positives."""
         name = type(self).__name__
         require(scores.ndim == 2, "{}: scores must be a matrix (queries, candidates), got shape {}", name, scores.shape)
+        require(scores.shape[1] > 0, "{}: scores must have candidates, got shape {}", name, scores.shape)
         scores = full_precision(scores)
         if positives is None:
             square = scores.shape[0] == scores.shape[1]
