@@ -27,7 +27,7 @@ class Retriever(RelevanceLossMixin, LightningModule):
         self.minings += [loss.mining for loss in self.relevance_loss.modules() if hasattr(loss, "mining")]
 
     def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), lr=1e-3)
+        return torch.optim.Adam(self.parameters(), lr=3e-3)
 
 
 def tower():
@@ -76,3 +76,10 @@ def test_lseh_warms_up_and_losses_without_mining_are_left_alone():
 def test_epochs_are_whole_numbers():
     with pytest.raises(ValueError, match="epochs must be a whole number of at least 1, got 0"):
         HardNegativeWarmup(epochs=0)
+
+
+def test_warm_up_prevents_the_collapse_at_the_margin():
+    _, collapsed = fit(TripletLoss(margin=0.2), [], epochs=10)
+    _, warmed = fit(TripletLoss(margin=0.2), [HardNegativeWarmup(epochs=5)], epochs=10)
+    assert collapsed > 0.19  # every hinge rests at the margin
+    assert warmed < 0.05
