@@ -6,11 +6,12 @@ from typing import Any, Literal, Self
 from torch import Tensor, nn
 
 from vse_lightning.checks import require_one_of, require_whole
+from vse_lightning.models.hugging_face import checkpoint_gradients, config_text
 from vse_lightning.models.pooling import POOLINGS, Pooling
 from vse_lightning.models.projection import projection
 from vse_lightning.models.restoring import is_restoring
 from vse_lightning.models.subwords import SubwordTokenizer
-from vse_lightning.models.text_backbone import checkpoint_gradients, empty_text_backbone, load_text_backbone
+from vse_lightning.models.text_backbone import empty_text_backbone, load_text_backbone
 
 
 class TransformerTextEncoder(nn.Module):
@@ -101,11 +102,11 @@ class TransformerTextEncoder(nn.Module):
         """Config and tokenizer as plain values, for the state dict."""
         if self.backbone is None or self.tokenizer is None:
             return None
-        return {"config_json": self.backbone.config.to_json_string(use_diff=False), **self.tokenizer.state()}
+        return {"config_json": config_text(self.backbone), "tokenizer": self.tokenizer.state()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take config and tokenizer of a state dict; PyTorch calls this before it loads the weights."""
-        self.tokenizer = SubwordTokenizer(state["tokenizer_json"], state["padding_id"], self.max_length)
+        self.tokenizer = SubwordTokenizer(**{**state["tokenizer"], "max_length": self.max_length})
         if self.backbone is None:
             self._set_backbone(empty_text_backbone(state["config_json"]))
 

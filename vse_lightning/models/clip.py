@@ -1,0 +1,134 @@
+"""Fine-tuning of CLIP and its relatives."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
+from torch.optim.optimizer import ParamsT
+
+from vse_lightning.checks import require
+from vse_lightning.losses import RetrievalLoss
+from vse_lightning.metrics import RetrievalMetrics
+from vse_lightning.models.clip_backbone import CLIPBackbone, Freeze
+from vse_lightning.models.layer_decay import decayed_optimizer
+from vse_lightning.models.processor_transform import ProcessorTransform
+from vse_lightning.models.retriever import OptimizerCallable, Retriever, SchedulerCallable
+from vse_lightning.models.subwords import SubwordTokenizer
+
+
+class CLIPRetriever(Retriever):
+    """Fine-tunes a dual encoder of Hugging Face (CLIP, SigLIP, VisionTextDualEncoder and their like) with any loss.
+
+    The model brings its preprocessing: pictures go through its own image processor, without augmentation, captions
+    through its own tokenizer. Scores are cosines; the model's own logit scale and bias stay as they are. Checkpoints
+    hold everything: ``load_from_checkpoint`` needs neither network nor the original folder, and
+    ``retriever.backbone.model.save_pretrained(folder)`` gives the model back to Hugging Face.
+
+    With a ``ContrastiveLoss`` start from the temperature that the model was trained to, 0.01 for CLIP.
+
+    Args:
+        model: name on the Hugging Face hub, or path of a folder with a model and its preprocessing.
+        pretrained: whether to load the weights; otherwise they start at random.
+        relevance_loss: what to train on; needed to fit.
+        retrieval_metrics: what to measure in validation and test; ``None`` measures nothing.
+        max_length: tokens after so many are cut off; ``None`` for as many as the model can take.
+        freeze: ``"image"`` or ``"text"`` keeps that tower as it is (without dropout); its projection into the joint
+            space, where the model has one, still learns.
+        layer_decay: factor in (0, 1] by which the learning rate falls from each layer of the towers to the one before
+            it; what stands behind the layers learns at the full rate. ``None`` is one rate for all.
+        gradient_checkpointing: whether to recompute activations in the backward pass instead of storing them.
+        optimizer: makes the optimizer from the parameters. The default is AdamW with ``lr=1e-5``.
+        lr_scheduler: makes the learning-rate schedule from the optimizer; ``None`` keeps the rate.
+        lr_interval: whether the schedule advances every ``"epoch"`` or every ``"step"``.
+        lr_monitor: what ``ReduceLROnPlateau`` watches.
+        relevance_weight: factor of the loss; at least 0.
+        gather: with several processes, whether candidates of the others count.
+        embed_chunk_size: embed so many pairs at a time in training and compute their activations again for the backward
+            pass, so that a batch trains that would not fit; ``None`` embeds it at once.
+        queue_size: pairs of past batches that are further candidates; graded losses need a label table for them.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        pretrained: bool = True,
+        relevance_loss: RetrievalLoss | None = None,
+        retrieval_metrics: RetrievalMetrics | None = None,
+        max_length: int | None = None,
+        freeze: Freeze = "none",
+        layer_decay: float | None = None,
+        gradient_checkpointing: bool = False,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: SchedulerCallable | None = None,
+        lr_interval: Literal["epoch", "step"] = "epoch",
+        lr_monitor: str = "val/rsum",
+        lr_warmup_steps: int = 0,
+        relevance_weight: float = 1.0,
+        gather: bool = True,
+        embed_chunk_size: int | None = None,
+        queue_size: int = 0,
+    ) -> None:
+        super().__init__(
+            _gentle_adamw if optimizer is None else optimizer,
+            lr_scheduler,
+            lr_interval,
+            lr_monitor,
+            lr_warmup_steps,
+            relevance_loss=relevance_loss,
+            relevance_weight=relevance_weight,
+            gather=gather,
+            embed_chunk_size=embed_chunk_size,
+            queue_size=queue_size,
+            retrieval_metrics=retrieval_metrics,
+        )
+        within = layer_decay is None or 0 < layer_decay <= 1
+        require(within, "layer_decay must be in (0, 1] or None, got {}", layer_decay)
+        self.save_hyperparameters()
+        self.layer_decay = layer_decay
+        self.backbone = CLIPBackbone(model, pretrained, max_length, freeze, gradient_checkpointing)
+
+    def encode_images(self, image: Tensor) -> Tensor:
+        """Embeddings ``(N, D)`` of pictures ``(N, 3, height, width)``, not normalised."""
+        return self.backbone.encode_images(image)
+
+    def encode_texts(self, text: Mapping[str, Tensor]) -> Tensor:
+        """Embeddings ``(M, D)`` of the token tensors that :meth:`text_transform` makes, not normalised."""
+        return self.backbone.encode_texts(text)
+
+    def image_transform(self, train: bool) -> ProcessorTransform:
+        """The model's own image processor, in training too."""
+        return self.backbone.image_transform()
+
+    def text_transform(self) -> SubwordTokenizer:
+        """The model's own tokenizer."""
+        return self.backbone.text_transform()
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer of all parameters that learn, with its schedules."""
+        optimizers, schedules = super().configure_optimizers()
+        if self.layer_decay is not None:
+            for schedule in schedules:
+                _check_schedule(schedule["scheduler"])
+        return optimizers, schedules
+
+    def make_optimizer(self) -> Optimizer:
+        """The optimizer of all parameters that learn, each layer at its rate."""
+        if self.layer_decay is None:
+            return super().make_optimizer()
+        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return decayed_optimizer(self.optimizer, learning, self.backbone.towers().values(), self.layer_decay)
+
+
+def _gentle_adamw(params: ParamsT) -> AdamW:
+    # At the usual rate the model would forget what it knows.
+    return AdamW(params, lr=1e-5)
+
+
+def _check_schedule(schedule: object) -> None:
+    if isinstance(schedule, OneCycleLR | CyclicLR):
+        raise ValueError(
+            f"lr_scheduler must keep the rates of the layers, but {type(schedule).__name__} sets its own: take "
+            "another, such as CosineAnnealingLR, or layer_decay=None"
+        )

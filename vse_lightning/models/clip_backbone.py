@@ -1,0 +1,154 @@
+"""Dual encoders of Hugging Face with their preprocessing."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self, TypeVar
+
+from torch import Tensor, nn
+
+from vse_lightning.checks import require, require_one_of, require_whole
+from vse_lightning.models.hugging_face import (
+    checkpoint_gradients,
+    config_text,
+    empty_model,
+    explaining_absence,
+    longest_text,
+    read_model,
+    read_tokenizer,
+)
+from vse_lightning.models.processor_transform import ProcessorTransform
+from vse_lightning.models.restoring import is_restoring
+from vse_lightning.models.subwords import SubwordTokenizer
+
+Freeze = Literal["none", "image", "text"]
+Part = TypeVar("Part")
+
+
+class CLIPBackbone(nn.Module):
+    """A Hugging Face dual encoder: model, tokenizer and image processor.
+
+    All three travel in the state dict: a checkpoint needs neither the hub nor the folder that the model came from (see
+    ``restoring``).
+
+    Args:
+        model: name on the Hugging Face hub, or path of a folder.
+        pretrained: whether to load the weights; otherwise they start at random.
+        max_length: tokens after so many are cut off; ``None`` for as many as the model can take.
+        freeze: the tower that stays as it is; its projection learns.
+        gradient_checkpointing: whether to recompute activations in the backward pass instead of storing them.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        pretrained: bool = True,
+        max_length: int | None = None,
+        freeze: Freeze = "none",
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        require_one_of("freeze", freeze, ("none", "image", "text"))
+        if max_length is not None:
+            require_whole("max_length", max_length)
+        self.max_length = max_length
+        self.freeze = freeze
+        self.gradient_checkpointing = gradient_checkpointing
+        self.model: Any = None
+        self._picture_transform: ProcessorTransform | None = None
+        self._tokenizer: SubwordTokenizer | None = None
+        if not is_restoring():
+            loaded, self._picture_transform, self._tokenizer = _load(model, pretrained, max_length)
+            self._set_model(loaded)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode; a frozen tower stays in evaluation mode."""
+        super().train(mode)
+        if self.freeze != "none" and self.model is not None:
+            self.towers()[self.freeze].eval()
+        return self
+
+    def towers(self) -> dict[str, nn.Module]:
+        """The encoders of images and of texts, without their projections into the joint space."""
+        return {"image": self.model.vision_model, "text": self.model.text_model}
+
+    def image_transform(self) -> ProcessorTransform:
+        """The callable that turns a picture into a row of what ``encode_images`` takes."""
+        return _restored(self._picture_transform)
+
+    def text_transform(self) -> SubwordTokenizer:
+        """The callable that turns a list of captions into what ``encode_texts`` takes."""
+        return _restored(self._tokenizer)
+
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
+        """Embeddings ``(N, D)`` of pictures ``(N, 3, height, width)``."""
+        return _embeds(_restored(self.model).get_image_features(pixel_values=pixel_values))
+
+    def encode_texts(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Embeddings ``(M, D)`` of the token tensors that ``text_transform`` makes."""
+        if not isinstance(tokens, Mapping):
+            raise TypeError(f"text must be the dict that text_transform() makes, got {type(tokens).__name__}")
+        return _embeds(_restored(self.model).get_text_features(**tokens))
+
+    def get_extra_state(self) -> dict[str, Any] | None:
+        """Config and preprocessing as plain values, for the state dict."""
+        if self.model is None:
+            return None
+        preprocessing = {"processor_json": self.image_transform().text(), "tokenizer": self.text_transform().state()}
+        return {"config_json": config_text(self.model), **preprocessing}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take config and preprocessing of a state dict; PyTorch calls this before it loads the weights."""
+        length = {} if self.max_length is None else {"max_length": self.max_length}
+        self._picture_transform = ProcessorTransform.from_text(state["processor_json"])
+        self._tokenizer = SubwordTokenizer(**{**state["tokenizer"], **length})
+        if self.model is None:
+            self._set_model(empty_model(state["config_json"]))
+
+    def _set_model(self, model: Any) -> None:
+        self.model = model
+        # Scale and bias of the model's own loss: without a gradient here, which distributed training refuses.
+        for parameter in model.parameters(recurse=False):
+            parameter.requires_grad_(False)
+        if self.gradient_checkpointing:
+            # VisionTextDualEncoder leaves it to its towers; in transformers 4 those of CLIP leave it to the whole.
+            for part in [model] if model.supports_gradient_checkpointing else self.towers().values():
+                checkpoint_gradients(part)
+        if self.freeze != "none":
+            self.towers()[self.freeze].requires_grad_(False).eval()
+
+
+def _load(model: str, pretrained: bool, max_length: int | None) -> tuple[Any, ProcessorTransform, SubwordTokenizer]:
+    from transformers import AutoConfig, AutoImageProcessor
+
+    with explaining_absence(model, "download it elsewhere: hf download NAME --local-dir FOLDER"):
+        config = AutoConfig.from_pretrained(model)
+        if not (hasattr(config, "vision_config") and hasattr(config, "text_config")):
+            raise ValueError(
+                f"model={model!r} must be a dual encoder such as CLIP, got model type {config.model_type!r}; an "
+                "encoder of text alone or of images alone goes into a DualEncoder"
+            )
+        picture = ProcessorTransform.of(AutoImageProcessor.from_pretrained(model), model)
+        tokenizer = read_tokenizer(model, model)
+        limit = longest_text(tokenizer, config.text_config)
+        fits = max_length is None or max_length <= limit
+        require(fits, "max_length must be at most {} for model={!r}, got {}", limit, model, max_length)
+        loaded = read_model(model, config, pretrained)
+    parts = ("get_image_features", "get_text_features", "vision_model", "text_model")
+    missing = [part for part in parts if not hasattr(loaded, part)]
+    require(not missing, "model={!r} must be a dual encoder such as CLIP, but it has no {}", model, ", ".join(missing))
+    # SigLIP reads the last place of a text of fixed length.
+    fill = config.text_config.model_type.startswith("siglip")
+    return loaded, picture, SubwordTokenizer.of(tokenizer, max_length or limit, fill)
+
+
+def _embeds(output: Any) -> Tensor:
+    # transformers 4 returns the embeddings, 5 an object that holds them.
+    embeds: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+    return embeds
+
+
+def _restored(part: Part | None) -> Part:
+    if part is None:
+        raise RuntimeError(
+            "CLIPRetriever was built inside restoring() and has nothing to encode with: load its state dict first"
+        )
+    return part

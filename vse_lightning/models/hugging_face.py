@@ -1,0 +1,83 @@
+"""Models and tokenizers of Hugging Face: read with errors that help, or built from the text of their config."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def explaining_absence(model: str, alternative: str) -> Iterator[None]:
+    """Say what to do where reading a model fails because something of it is not there.
+
+    Args:
+        model: what the user asked for.
+        alternative: the last of the remedies.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"model={model!r} is neither a folder written by save_pretrained (config, preprocessing, weights) nor in "
+            "the local Hugging Face cache, and could not be downloaded. Check the name, go online once, give the path "
+            f"of such a folder, or {alternative}"
+        ) from error
+
+
+def read_model(path: str, config: Any, pretrained: bool) -> Any:
+    """The model of a folder or hub name, or one with random weights."""
+    from transformers import AutoModel
+
+    # Loaded models come in evaluation mode and in the file's precision; precision is the trainer's business.
+    return (AutoModel.from_pretrained(path) if pretrained else AutoModel.from_config(config)).float().train()
+
+
+def empty_model(config_json: str) -> Any:
+    """The model of a config, with weights that a state dict has yet to fill."""
+    from transformers import CONFIG_MAPPING, AutoModel
+
+    config = json.loads(config_json)
+    return AutoModel.from_config(CONFIG_MAPPING[config["model_type"]].from_dict(config)).float().train()
+
+
+def config_text(model: Any) -> str:
+    """The config that :func:`empty_model` takes."""
+    text: str = model.config.to_json_string(use_diff=False)
+    return text
+
+
+def read_tokenizer(path: str, model: str) -> Any:
+    """The fast tokenizer of a folder or hub name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (ImportError, ValueError):  # its own class is a slow one (SigLIP's), which asks for a package not installed
+        tokenizer = None
+    if tokenizer is None or not tokenizer.is_fast:
+        try:
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(path)
+        except ValueError as error:
+            raise ValueError(f"model={model!r} must have a fast tokenizer, found none: {error}") from error
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        # Without its files, transformers 5 makes a tokenizer that knows no word, and says nothing.
+        raise ValueError(f"model={model!r} must come with its tokenizer, found none beside the config")
+    return tokenizer
+
+
+def longest_text(tokenizer: Any, text_config: Any) -> int:
+    """How many tokens the model can take, special ones included."""
+    return min(int(tokenizer.model_max_length), getattr(text_config, "max_position_embeddings", sys.maxsize))
+
+
+def checkpoint_gradients(model: Any) -> None:
+    """Recompute the model's activations in the backward pass instead of storing them."""
+    # transformers 5 renamed the method and warns about the old name; 4 has only the old one.
+    new_name = "activation_checkpointing_enable"
+    enable = getattr(model, new_name if hasattr(model, new_name) else "gradient_checkpointing_enable")
+    enable({"use_reentrant": False})
