@@ -1,7 +1,7 @@
 """Fine-tune CLIP with a graded loss: python examples/finetune_clip.py [--model openai/clip-vit-base-patch32]
 
-Without --model a tiny CLIP with random weights is made and trained on rendered shapes, offline and in a minute on a CPU;
-with it any CLIP, SigLIP or VisionTextDualEncoder is, by its hub name or the folder that save_pretrained wrote.
+Without --model a tiny CLIP with random weights learns from rendered shapes, offline and in a minute on a CPU. With it
+any CLIP, SigLIP or VisionTextDualEncoder does, by its hub name or the folder that save_pretrained wrote.
 """
 
 import argparse
