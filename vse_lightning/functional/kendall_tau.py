@@ -91,25 +91,26 @@ def _tied_pairs(changes: Tensor) -> Tensor:
 def _inversions(permutation: Tensor) -> Tensor:
     """Number of pairs of each ``permutation (Q, k)`` of 0 .. k - 1 in which the larger element comes first.
 
-    Elements that agree in all higher bits form a group in list order, one half of which has the bit and the other not.
-    Each inversion is seen once, at the highest bit in which its two elements differ, as a 1 before a 0: the zeros'
-    positions in the group add up to 0 + 1 + ... (the zeros before each) + the ones before each.
+    Elements that agree in all higher bits form a group in list order; a half of it lacks the next bit and goes first in
+    the next round. Each inversion is seen once, at the highest bit in which its elements differ: as a one before a zero.
     """
     num_lists, length = permutation.shape
     padded_length = 1 << (length - 1).bit_length()
-    positions = torch.arange(padded_length, device=permutation.device)
     # The smallest integer that fits: the counting is bound by memory.
     dtype = torch.int16 if padded_length <= 1 << 15 else torch.int32
+    positions = torch.arange(padded_length, dtype=dtype, device=permutation.device)
     elements = pad(permutation.to(dtype), (0, padded_length - length))
     elements[:, length:] = positions[length:]
     inversions = torch.zeros(num_lists, dtype=torch.int64, device=permutation.device)
     half = padded_length // 2
     while half:
-        groups = padded_length // (2 * half)
-        zero = (elements & half) == 0
-        position = (positions % (2 * half)).to(dtype)
-        inversions += torch.where(zero, position, 0).sum(dim=1) - groups * half * (half - 1) // 2
-        zeros, ones = elements[zero].view(num_lists, groups, half), elements[~zero].view(num_lists, groups, half)
-        elements = torch.stack([zeros, ones], dim=2).view(num_lists, padded_length)
+        ones = ((elements & half) != 0).to(dtype)
+        ones_before = ones.cumsum(dim=1, dtype=dtype) - ones
+        ones_before_group = positions // (2 * half) * half
+        inversions += ((1 - ones) * (ones_before - ones_before_group)).sum(dim=1)
+        place_of_zero = positions + ones_before_group - ones_before
+        place_of_one = ones_before_group + half + ones_before
+        place = place_of_zero + ones * (place_of_one - place_of_zero)
+        elements = torch.empty_like(elements).scatter_(1, place.long(), elements)
         half //= 2
     return inversions

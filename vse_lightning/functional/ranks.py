@@ -65,7 +65,7 @@ def positive_ranks(scores: Tensor, positives: Tensor) -> Tensor:
 
 def count_ahead_of_positives(scores: Tensor, positives: Tensor, limit: int | None = None) -> tuple[Tensor, Tensor]:
     """:func:`count_ahead` of the positives that a mask ``(Q, C)`` marks, and their number ``(Q,)``."""
-    num_positives = positives.sum(dim=1)
+    num_positives = _count(positives)
     masked = scores.masked_fill(~positives, -torch.inf)
     if limit == 1:
         best = masked.amax(dim=1, keepdim=True)

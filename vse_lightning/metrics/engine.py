@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -89,9 +90,8 @@ class _ImageQueries:
         self._rankings.append(ranking)
 
     def ranking(self, workers: Workers) -> Ranking:
-        everyone = _gather(Ranking.concatenate(self._rankings), workers)
-        rows = torch.cat(workers.gather(torch.cat(self._rows)))
-        return Ranking.concatenate(everyone).select(rows.argsort())
+        everyone, rows = _gather(Ranking.concatenate(self._rankings), torch.cat(self._rows), workers)
+        return Ranking.concatenate(everyone).select(torch.cat(rows).argsort())
 
 
 class _TextQueries:
@@ -118,7 +118,12 @@ class _TextQueries:
         self._lists.add(rows, scores, relevance if self._reading.graded else None)
 
     def ranking(self) -> Ranking:
-        ranking = self._lists.merge(_gather(self._lists.ranking(), self._workers))
+        lists = self._lists.ranking()
+        sizes = torch.tensor([lists.num_candidates], device=lists.scores.device)
+        everyone, sizes_of_all = _gather(lists, sizes, self._workers)
+        ranking = self._lists.merge(
+            [replace(part, num_candidates=int(size)) for part, size in zip(everyone, sizes_of_all, strict=True)]
+        )
         if not self._reading.positives:
             return ranking
         at_least = self._workers.sum(self._at_least)
@@ -146,16 +151,11 @@ class _TextQueries:
         return self._workers.sum(at_least)
 
 
-def _gather(ranking: Ranking, workers: Workers) -> list[Ranking]:
-    """The ranking that each process has."""
-    if workers.count == 1:
-        return [ranking]
-    columns = {name: workers.gather(column) for name, column in ranking.columns().items()}
-    sizes = workers.gather(torch.tensor(ranking.num_candidates, device=ranking.scores.device))
-    return [
-        Ranking(num_candidates=int(size), **{name: gathered[place] for name, gathered in columns.items()})
-        for place, size in enumerate(sizes)
-    ]
+def _gather(ranking: Ranking, companion: Tensor, workers: Workers) -> tuple[list[Ranking], list[Tensor]]:
+    """The ranking that each process has, and the tensor that goes with it."""
+    received = workers.gather([companion, *ranking.columns().values()])
+    rankings = [Ranking(ranking.num_candidates, *parts[1:]) for parts in received]
+    return rankings, [parts[0] for parts in received]
 
 
 def _progress(blocks: Sequence[Block], workers: Workers) -> Iterable[Block]:

@@ -211,8 +211,7 @@ class RetrievalMetric(Metric):
         known = self.shared_pass.knows(self._fingerprint)
         if should_sync:
             # One that was updated must not wait for others that were not.
-            flag = torch.tensor(known, device=self.device)
-            known = bool(torch.stack((dist_sync_fn or gather_all_tensors)(flag, self.process_group)).all())
+            known = self._workers().all(known, self.device)
         try:
             if not known:
                 self.shared_pass.forget()
@@ -245,7 +244,11 @@ class RetrievalMetric(Metric):
 
     def workers(self) -> Workers:
         """The processes whose states have been joined in this one's, if any."""
-        return Workers.of_group(self.process_group) if self._is_synced and self.dist_sync_fn is None else Workers()
+        return self._workers() if self._is_synced else Workers()
+
+    def _workers(self) -> Workers:
+        # Whoever brings an own way to communicate does not want another one used.
+        return Workers.of_group(self.process_group) if self.dist_sync_fn is None else Workers()
 
     def lists(self) -> dict[str, list[Tensor]]:
         """The state by name."""
