@@ -1,0 +1,190 @@
+"""A page to look at: what the model retrieves, and how relevant it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from vse_lightning.callbacks.gallery.items import Items
+from vse_lightning.callbacks.gallery.logged_pictures import log_pictures, pictures_of
+from vse_lightning.callbacks.gallery.page import gallery_page
+from vse_lightning.callbacks.gallery.ranked_queries import protocol_of, rank_queries
+from vse_lightning.callbacks.gallery.ranked_run import RankedRun
+from vse_lightning.callbacks.gallery.selection import select_queries
+from vse_lightning.checks import require, require_whole
+from vse_lightning.data import ImageTextSource
+from vse_lightning.metrics import RetrievalMetrics
+from vse_lightning.metrics.gallery import State
+
+Stage = Literal["val", "test"]
+_STAGES_OF = {"fit": "val", "validate": "val", "test": "test"}
+
+
+class RetrievalGallery(Callback):
+    """Writes one HTML page after validation or test: queries with what the model retrieved for them.
+
+    ``gallery-test.html`` in the log folder shows the metrics with their label source, mean relevance by rank against
+    the ideal order and, for sampled, best and worst queries of both directions, the best-scored captions or pictures
+    with score and relevance, matches marked, beside the rank of the first match, NDCG and Kendall's tau. The page holds
+    all it needs and opens from disk. ``gallery-test.npz`` beside it is what ``compare_to`` of another run reads.
+    Loggers that take images (TensorBoard, W&B) get the sampled queries and the curves too.
+
+    The LightningModule measures with :class:`~vse_lightning.mixins.RetrievalMetricsMixin`. The first process ranks the
+    whole gallery once more, in blocks and without folds; of several dataloaders the first is shown.
+
+    Args:
+        queries: how many to sample, how many of the best and of the worst to show, in each direction; a page grows by
+            about 0.3 MB for each.
+        top_k: candidates to show of each query, and the cut-off of its NDCG.
+        depth: ranks of the relevance curve, and the cut-off of tau.
+        stages: after which of ``"val"`` and ``"test"`` to write; during fit, each validation replaces the page.
+        seed: of the sample.
+        compare_to: ``gallery-{stage}.npz`` of another run, to show beside this one.
+        source: where pictures and captions are read; default: ``source`` of the data module.
+
+    Attributes:
+        path: of the page written last, on the first process.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        queries: int = 4,
+        top_k: int = 10,
+        depth: int = 100,
+        stages: Sequence[Stage] = ("test",),
+        seed: int = 0,
+        compare_to: str | Path | None = None,
+        source: ImageTextSource | None = None,
+    ) -> None:
+        require_whole("queries", queries)
+        require_whole("top_k", top_k)
+        require_whole("depth", depth, least=2)
+        require_whole("seed", seed, least=0)
+        known = not isinstance(stages, str) and 0 < len(set(stages) & {"val", "test"}) == len(stages)
+        require(known, "stages must be a list of 'val', 'test' or both, got {!r}", stages)
+        self.queries, self.top_k, self.depth = queries, top_k, depth
+        self.stages = list(stages)
+        self.seed = seed
+        self.compare_to = None if compare_to is None else Path(compare_to).expanduser()
+        self.source = source
+        self.path: Path | None = None
+        self._other: RankedRun | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Fail before the work begins, not after it.
+
+        Raises:
+            FileNotFoundError: there is no ``compare_to``.
+            ValueError: ``compare_to`` is no results file, the module has no retrieval metrics, or there is no source.
+        """
+        if _STAGES_OF.get(stage) not in self.stages:
+            return
+        if self.compare_to is not None:
+            self._other = RankedRun.load(self.compare_to)
+        self._metrics_of(pl_module)
+        self._source_of(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the page of the validation."""
+        if "val" in self.stages and not trainer.sanity_checking:
+            self._write(trainer, pl_module, "val")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the page of the test."""
+        if "test" in self.stages:
+            self._write(trainer, pl_module, "test")
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
+        metrics = self._metrics_of(pl_module)
+        state = _state_of_all_processes(metrics)
+        folder = Path(trainer.log_dir or trainer.default_root_dir)  # asks the other processes too
+        if not trainer.is_global_zero:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"gallery-{stage}.html"
+        run = self._ranked_run(trainer, pl_module, state, stage, name="/".join(path.parent.absolute().parts[-2:]))
+        run.save(path.with_suffix(".npz"))
+        selected = {name: select_queries(ranked, self.queries, self.seed) for name, ranked in run.directions.items()}
+        items = Items(self._source_of(trainer))
+        page = gallery_page(run, selected, items, _facts(trainer, pl_module, metrics), self._comparable(run))
+        path.write_text(page, encoding="utf-8")
+        self.path = path
+        pictures = pictures_of(run, selected["t2i"]["sampled"], items)
+        log_pictures(trainer.loggers, pictures, trainer.global_step)
+        rank_zero_info(f"Retrieval gallery: {path}")
+
+    def _ranked_run(self, trainer: Trainer, pl_module: Any, state: State, stage: Stage, name: str) -> RankedRun:
+        metrics = self._metrics_of(pl_module)
+        relevance = next(iter(pl_module._evaluation_tables(metrics).values()))
+        similarity = pl_module.similarity if metrics.similarity is None else metrics.similarity
+        directions, label = rank_queries(state, metrics, relevance, similarity, self.top_k, self.depth)
+        return RankedRun(
+            name=name,
+            stage=stage,
+            label=label,
+            metrics=_values_of(trainer, stage),
+            metric_labels=pl_module.retrieval_labels,
+            top_k=self.top_k,
+            depth=self.depth,
+            directions=directions,
+        )
+
+    def _comparable(self, run: RankedRun) -> RankedRun | None:
+        if self._other is None or run.ranks_the_same_queries_as(self._other):
+            return self._other
+        rank_zero_warn(f"compare_to: {self.compare_to} ranked other images or captions, so the page leaves it out")
+        return None
+
+    def _metrics_of(self, pl_module: LightningModule) -> RetrievalMetrics:
+        metrics = getattr(pl_module, "retrieval_metrics", None)
+        if not isinstance(metrics, RetrievalMetrics):
+            raise ValueError(
+                "RetrievalGallery shows what RetrievalMetricsMixin measures: "
+                f"{type(pl_module).__name__} must inherit from it and be given retrieval_metrics, got {metrics!r}"
+            )
+        return metrics
+
+    def _source_of(self, trainer: Trainer) -> ImageTextSource:
+        source = self.source or getattr(getattr(trainer, "datamodule", None), "source", None)
+        if not isinstance(source, ImageTextSource):
+            raise ValueError(
+                "source must be an ImageTextSource with the pictures and captions of the batches' image_ids and "
+                f"text_ids where the data module has none, got {source!r}"
+            )
+        return source
+
+
+def _state_of_all_processes(metrics: RetrievalMetrics) -> State:
+    leader: Any = next(iter(metrics.values(copy_state=False)))
+    leader.sync(leader.dist_sync_fn, should_sync=leader.sync_on_compute)
+    try:
+        return dict(leader.metric_state)
+    finally:
+        leader.unsync(leader._is_synced)
+
+
+def _values_of(trainer: Trainer, stage: Stage) -> dict[str, float]:
+    """Logged metrics of the stage's first dataloader, without the stage."""
+    named = {
+        name.removeprefix(f"{stage}/").removesuffix("/dataloader_idx_0"): float(value)
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith(f"{stage}/")
+    }
+    return {name: value for name, value in named.items() if "/" not in name}
+
+
+def _facts(trainer: Trainer, pl_module: LightningModule, metrics: RetrievalMetrics) -> dict[str, str]:
+    """What the head of the page says besides the run and its labels."""
+    facts = {"model": type(pl_module).__name__}
+    if trainer.ckpt_path:
+        facts["checkpoint"] = Path(trainer.ckpt_path).name
+    if protocol_of(metrics).folds > 1:
+        facts["metrics"] = f"mean over {protocol_of(metrics).folds} folds; lists and curves rank the whole gallery"
+    return facts
