@@ -8,7 +8,9 @@ from vse_lightning.cli import find_configs
 
 def test_shipped_configs_are_found_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = find_configs(["fit", "--config", "quickstart.yaml", "--config=loss/triplet.yaml", "-c", "configs/loss/lseh.yaml"])
+    found = find_configs(
+        ["fit", "--config", "quickstart.yaml", "--config=loss/triplet.yaml", "-c", "configs/loss/lseh.yaml"]
+    )
     assert found[0] == "fit"
     assert all(argument.partition("=")[2].endswith(".yaml") or argument[0] in "-f/" for argument in found)
     assert found[2].endswith("configs/quickstart.yaml")

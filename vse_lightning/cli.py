@@ -16,7 +16,10 @@ from vse_lightning.checks import require
 from vse_lightning.models.restoring import restoring
 from vse_lightning.report import print_results
 
-COMMANDS = {"label": "compute and cache the labels of a config ahead of training"}
+COMMANDS = {
+    "label": "compute and cache the labels of a config ahead of training",
+    "evaluate": "numbers for embeddings, scores or TREC runs of any model, several side by side",
+}
 """Commands that are no method of the trainer, each a module of :mod:`vse_lightning.commands`."""
 DESCRIPTION = "Relevance-aware image-text retrieval: train, test and compare losses from YAML files. Besides the " + (
     "commands below: " + "; ".join(f"{name}: {what}" for name, what in COMMANDS.items()) + "."

@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-_SHORT = {"recall_at": "R@", "ndcg_at": "NDCG@", "coherent_score_at": "CS@"}
+_SHORT = {
+    "recall_at_": "R@",
+    "recall_of_all_at_": "recall of all@",
+    "ndcg_at_": "NDCG@",
+    "coherent_score_at_": "CS@",
+    "map_at_r": "mAP@R",
+    "r_precision": "R-Precision",
+    "eccv_": "ECCV ",
+    "cxc_": "CxC ",
+}
 _TITLES = {"val": "validation", "test": "test"}
 
 
@@ -28,14 +37,19 @@ def print_results(metrics: Mapping[str, Any], stage: str, labels: Mapping[str, s
         if row in values:
             table.add_row(row, f"{values[row]:.1f}", "")
         else:
-            cells = (_shown(row, values.get(f"{direction}_{row}")) for direction in ("i2t", "t2i"))
-            table.add_row(_label(row, labels), *cells)
+            cells = (shown_value(row, values.get(f"{direction}_{row}")) for direction in ("i2t", "t2i"))
+            table.add_row(metric_label(row, labels), *cells)
     if rows:
         Console().print(table)
 
 
-def _label(row: str, labels: Mapping[str, str]) -> str:
-    """``ndcg_at_10_cider`` -> ``NDCG@10 (CIDEr-D)``."""
+def metric_label(row: str, labels: Mapping[str, str]) -> str:
+    """What a metric is called in a table: ``ndcg_at_10_cider`` -> ``NDCG@10 (CIDEr-D)``.
+
+    Args:
+        row: its logged name without stage and direction.
+        labels: label sources by suffix, as for :func:`print_results`.
+    """
     for suffix, source in sorted(labels.items(), reverse=True):
         graded = row.startswith(("ndcg", "coherent"))
         if graded and row.endswith(suffix):
@@ -43,12 +57,17 @@ def _label(row: str, labels: Mapping[str, str]) -> str:
     return _short(row)
 
 
-def _short(row: str) -> str:
-    name, _, number = row.rpartition("_")
-    return _SHORT[name] + number if name in _SHORT else row.replace("_", " ")
-
-
-def _shown(row: str, value: float | None) -> str:
+def shown_value(row: str, value: float | None) -> str:
+    """A value of the metric of a row: recalls in percent, others with four digits; nothing for None."""
     if value is None:
         return ""
-    return f"{100 * value:.1f} %" if row.startswith("recall") else f"{value:.4g}"
+    return f"{100 * value:.1f} %" if "recall" in row else f"{value:#.4g}"
+
+
+def _short(row: str) -> str:
+    for name, short in _SHORT.items():
+        row = row.replace(name, short)
+    return row.replace("_", " ")
+
+
+_label, _shown = metric_label, shown_value

@@ -20,6 +20,7 @@ only (the Ladder Loss paper), in the gallery and in the relevance.
 
 from vse_lightning.metrics.average_precision import MAPAtR, RPrecision
 from vse_lightning.metrics.coherent_score import CoherentScore
+from vse_lightning.metrics.eccv_caption import ECCVCaption
 from vse_lightning.metrics.evaluation import MissingRelevanceError, evaluate, evaluate_scores
 from vse_lightning.metrics.ndcg import RetrievalNDCG
 from vse_lightning.metrics.rank_statistics import MeanRank, MedianRank
@@ -29,6 +30,7 @@ from vse_lightning.metrics.retrieval_metrics import RetrievalMetrics
 
 __all__ = [
     "CoherentScore",
+    "ECCVCaption",
     "MAPAtR",
     "MeanRank",
     "MedianRank",

@@ -19,15 +19,13 @@ from vse_lightning.metrics.engine import rank_gallery
 from vse_lightning.metrics.exact_arithmetic import exact_arithmetic
 from vse_lightning.metrics.gallery import Gallery, State
 from vse_lightning.metrics.pair_scores import PairScores, Similarity
-from vse_lightning.metrics.protocol import EvaluationProtocol
+from vse_lightning.metrics.protocol import PAIRS_AT_ONCE, EvaluationProtocol
 from vse_lightning.metrics.reading import Direction, Reading
 from vse_lightning.metrics.relevance import RelevanceBlocks, relevance_rows
 from vse_lightning.metrics.workers import Workers
 
 if TYPE_CHECKING:
     from vse_lightning.metrics.retrieval_metric import RetrievalMetric
-
-_PAIRS_AT_ONCE = 1 << 24
 
 
 class MissingRelevanceError(ValueError):
@@ -123,7 +121,7 @@ def computable(
     metrics: Mapping[str, RetrievalMetric], state: State, relevance: RelevanceBlocks | None = None
 ) -> dict[str, RetrievalMetric]:
     """The ``metrics`` for which there is all they need: graded ones need a table of labels or text_features."""
-    labelled = relevance is not None or len(state["text_features"]) > 0
+    labelled = relevance is not None or len(state.get("text_features", ())) > 0
     return {
         name: metric
         for name, metric in metrics.items()
@@ -216,12 +214,12 @@ def _rank_matrices(
         scores, positives = scores.T, positives.T
         relevance = None if relevance is None else relevance.T
     rankings = []
-    size = max(1, _PAIRS_AT_ONCE // scores.shape[1])
+    size = max(1, PAIRS_AT_ONCE // scores.shape[1])
     for start in range(0, len(scores), size):
         rows = slice(start, start + size)
-        lists, matches, labels = scores[rows].contiguous(), positives[rows], None
+        lists, matches, labels = scores[rows].contiguous(), positives[rows].contiguous(), None
         if reading.graded and relevance is not None:
-            labels = as_relevance(relevance[rows], lists).masked_fill(matches, 1).contiguous()
+            labels = as_relevance(relevance[rows].contiguous(), lists).masked_fill(matches, 1)
         ranking = Ranking.of(lists, labels, listed=reading.listed, ideal=reading.ideal)
         if reading.positives:
             ranking = ranking.with_positives(*count_ahead_of_positives(lists, matches, reading.positives))

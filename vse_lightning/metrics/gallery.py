@@ -9,6 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from vse_lightning.metrics.state import STATES
+
 State = Mapping[str, Tensor | Sequence[Tensor]]
 
 
@@ -43,7 +45,7 @@ class Gallery:
             ValueError: if there is nothing, if a text describes no image, if an image has no text, or if only some
                 texts have ids or features.
         """
-        joined = {name: _join(tensors) for name, tensors in state.items()}
+        joined = {name: _join(state.get(name, ())) for name in STATES}
         image_embeds, text_embeds = joined["image_embeds"], joined["text_embeds"]
         image_ids, text_image_ids = joined["image_ids"], joined["text_image_ids"]
         if image_embeds is None or text_embeds is None or image_ids is None or text_image_ids is None:

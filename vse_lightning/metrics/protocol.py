@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PAIRS_AT_ONCE = 2**24
+"""How many scores are held at a time unless told otherwise: 64 MiB."""
+
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
@@ -31,7 +34,7 @@ class EvaluationProtocol:
 
     def rows_per_block(self, num_texts: int) -> int:
         """How many images to score at a time."""
-        return self.chunk_size or max(64, 2**24 // max(1, num_texts))
+        return self.chunk_size or max(64, PAIRS_AT_ONCE // num_texts)
 
 
 def _is_integer(value: object) -> bool:

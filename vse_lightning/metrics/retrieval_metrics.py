@@ -189,7 +189,7 @@ class RetrievalMetrics(MetricCollection):
         graded = {name: metric for name, metric in members.items() if metric.needs_relevance}
         results = []
         leader = self._leader
-        with leader.sync_context(leader.dist_sync_fn, should_sync=leader.sync_on_compute):
+        with leader.joined():
             state = leader.metric_state
             for place, relevance in enumerate(relevances):
                 possible = self._possible(members if place == 0 else graded, state, relevance)

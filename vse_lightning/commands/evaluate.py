@@ -1,0 +1,121 @@
+"""``vse-lightning evaluate``: numbers for embeddings, score matrices or runs of any model, without the model."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vse_lightning.checks import require
+from vse_lightning.commands.arrays import ArrayNames, read_model
+from vse_lightning.commands.caption_files import Captions, read_lines, read_split_file
+from vse_lightning.commands.comparison import Measurements, Resampling, Result, compare, print_comparison
+from vse_lightning.commands.evaluate_options import parser
+from vse_lightning.commands.extended_ground_truth import measure_extended
+from vse_lightning.commands.label_sources import make_labels
+from vse_lightning.commands.measuring import Protocol, measure
+from vse_lightning.commands.run_measuring import measure_run
+from vse_lightning.commands.trec import read_judgements, read_run, write_run
+
+
+class Evaluated(NamedTuple):
+    """The measurements of each model, and what they rest on."""
+
+    models: dict[str, Measurements]
+    setting: dict[str, Any]  # for the JSON
+    labels: dict[str, str]  # label sources by the suffix of the metrics that use them
+    notes: list[str]  # for the reader of the table
+
+
+def run(args: list[str]) -> None:
+    """Read, compute, print.
+
+    Args:
+        args: as ``vse-lightning evaluate --help`` describes them.
+
+    Raises:
+        FileNotFoundError: if a file is not there.
+        ValueError: if an option is out of its range, or files do not fit together.
+    """
+    options = parser().parse_args(args)
+    resampling = Resampling(options.intervals, options.level, options.resamples, options.seed)
+    output: Path | None = options.output
+    require(output is None or output.parent.is_dir(), "--output must be in a folder that exists, got {}", output)
+    evaluated = _evaluate_runs(options) if options.qrels else _evaluate_outputs(options)
+    results = compare(evaluated.models, resampling)
+    print_comparison(results, evaluated.labels, resampling, evaluated.notes)
+    if output is not None:
+        content = {**evaluated.setting, "resampling": vars(resampling), "models": _as_json(results)}
+        output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _evaluate_outputs(options: Namespace) -> Evaluated:
+    """Embeddings or scores."""
+    names = ArrayNames(options.image_key, options.text_key, options.scores_key)
+    outputs = [read_model(model, names) for model in options.models]
+    _require_different([output.name for output in outputs])
+    captions = _captions(options, len(outputs[0].text_embeds))
+    protocol = _protocol(options)
+    require(protocol.folds == 1 or options.write_trec is None, "--write-trec writes one gallery: leave out --folds")
+    labels = make_labels(options.labels, captions)
+    models: dict[str, Measurements] = {}
+    for output in outputs:
+        extended = {}
+        if options.eccv:
+            extended = measure_extended(output, captions, options.eccv_data, protocol.recall_ks)
+        models[output.name] = {**measure(output, captions, labels, protocol), **extended}
+        if options.write_trec is not None:
+            write_run(options.write_trec, output, captions, protocol.first_captions, options.trec_depth)
+    setting = {
+        "captions": captions.origin,
+        "images": len(captions.image_ids),
+        "texts": len(captions.text_ids),
+        "folds": protocol.folds,
+        "first_captions": protocol.first_captions,
+        "labels": {suffix: source.description for suffix, source in labels.items()},
+    }
+    notes = [f"{captions.origin}: {setting['images']:,} images, {setting['texts']:,} captions"]
+    notes += [f"mean over {protocol.folds} folds of the images"] if protocol.folds > 1 else []
+    notes += [f"first captions of each image: {protocol.first_captions}"] if protocol.first_captions else []
+    notes += [f"labels: {source.description}" for source in labels.values()]
+    notes += [] if labels else ["recalls only: NDCG and Coherent Score need graded labels, such as --labels sbert"]
+    return Evaluated(models, setting, {suffix: source.table.label for suffix, source in labels.items()}, notes)
+
+
+def _evaluate_runs(options: Namespace) -> Evaluated:
+    """Runs of trec_eval."""
+    unused = ("captions", "captions_per_image", "image_ids", "labels", "eccv", "write_trec", "first_captions")
+    given = [f"--{name.replace('_', '-')}" for name in unused if getattr(options, name)]
+    require(not given, "--qrels evaluates runs as they are, without {}", ", ".join(given))
+    runs = [read_run(model) for model in options.models]
+    _require_different([name for name, _ in runs])
+    judgements = read_judgements(options.qrels)
+    models: dict[str, Measurements] = {
+        name: measure_run(ranked, judgements, _protocol(options)) for name, ranked in runs
+    }
+    return Evaluated(models, {"judgements": options.qrels}, {}, [f"{options.qrels}: {len(judgements):,} queries"])
+
+
+def _protocol(options: Namespace) -> Protocol:
+    return Protocol(
+        options.recall_ks, options.ndcg_ks, options.coherent_ks, options.ranks, options.folds, options.first_captions
+    )
+
+
+def _captions(options: Namespace, num_texts: int) -> Captions:
+    if options.captions is None or Path(options.captions).suffix != ".json":
+        require(options.split is None, "--split is for a Karpathy JSON as --captions, got {}", options.captions)
+        return read_lines(options.captions, options.image_ids, options.captions_per_image, num_texts)
+    told = options.captions_per_image is not None or options.image_ids is not None
+    message = "--captions {} tells which captions belong to an image: leave out --captions-per-image and --image-ids "
+    require(not told, message + "(--first-captions keeps only the first)", options.captions)
+    return read_split_file(options.captions, options.split)
+
+
+def _require_different(names: list[str]) -> None:
+    require(len(set(names)) == len(names), "models must differ in name, got {}: write NAME=FILE", ", ".join(names))
+
+
+def _as_json(results: dict[str, dict[str, Result]]) -> dict[str, dict[str, Any]]:
+    return {model: {name: result.as_json() for name, result in of_model.items()} for model, of_model in results.items()}

@@ -1,0 +1,54 @@
+"""ECCV Caption and CxC for outputs whose captions have COCO ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from vse_lightning.commands.arrays import ModelOutput
+from vse_lightning.commands.caption_files import Captions
+from vse_lightning.commands.measuring import Measurement, gallery_state
+from vse_lightning.metrics import ECCVCaption
+
+
+def measure_extended(
+    model: ModelOutput, captions: Captions, ground_truth: Path | None, recall_ks: Sequence[int]
+) -> dict[str, Measurement]:
+    """Compute :class:`~vse_lightning.metrics.ECCVCaption` of a model.
+
+    Args:
+        model: what to measure.
+        captions: what its rows are.
+        ground_truth: folder of the data; None: that of the installed package.
+        recall_ks: cut-offs of the recalls on CxC.
+
+    Raises:
+        ValueError: if the captions have no COCO ids, lack some of the benchmark, or there is no ground truth.
+    """
+    coco_images, coco_texts = captions.coco_image_ids, captions.coco_text_ids
+    if coco_images is None or coco_texts is None:
+        raise ValueError(
+            f"--eccv needs a Karpathy JSON whose images have 'cocoid' and sentences 'sentid', got {captions.origin}"
+        )
+    try:
+        metric = ECCVCaption(recall_ks, ground_truth, model.similarity)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--eccv: {error}") from error
+    state = gallery_state(model, captions)
+    text_ids, text_image_ids = coco_texts[state["text_ids"]], coco_images[state["text_image_ids"]]
+    metric.update(
+        state["image_embeds"],
+        state["text_embeds"],
+        image_ids=coco_images[state["image_ids"]],
+        text_image_ids=text_image_ids,
+        text_ids=text_ids,
+    )
+    ordered, rows = text_ids.sort()
+    measured = {}
+    for name, (query_ids, values) in metric.per_query().items():
+        is_image = name.startswith("i2t")
+        images = query_ids if is_image else text_image_ids[rows[torch.searchsorted(ordered, query_ids)]]
+        measured[name] = Measurement(float(values.double().mean()), {"": values}, {"": images})
+    return measured

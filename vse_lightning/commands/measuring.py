@@ -1,0 +1,174 @@
+"""The metrics of a model's output, with the values of single queries that intervals and tests need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from vse_lightning.checks import require
+from vse_lightning.commands.arrays import ModelOutput
+from vse_lightning.commands.caption_files import Captions
+from vse_lightning.commands.label_sources import Labels
+from vse_lightning.metrics import RetrievalMetric, RetrievalMetrics, evaluate
+from vse_lightning.metrics.gallery import Gallery
+from vse_lightning.metrics.reading import Direction
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What to compute, and which images and captions compete; see :class:`~vse_lightning.metrics.RetrievalMetrics`."""
+
+    recall_ks: Sequence[int] = (1, 5, 10)
+    ndcg_ks: Sequence[int] = (10,)
+    coherent_ks: Sequence[int] = (100,)
+    rank_statistics: bool = False
+    folds: int = 1
+    first_captions: int | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The value of a metric.
+
+    Attributes:
+        value: over all queries.
+        per_query: ``(Q,)`` the values of the queries, by direction.
+        images: ``(Q,)`` the image that each query is about, by direction; None: the queries are independent.
+        is_mean: whether the value is the mean of ``per_query``, added over the directions.
+    """
+
+    value: float
+    per_query: Mapping[str, Tensor]
+    images: Mapping[str, Tensor] | None = None
+    is_mean: bool = True
+
+
+def measure(
+    model: ModelOutput, captions: Captions, labels: Mapping[str, Labels], protocol: Protocol
+) -> dict[str, Measurement]:
+    """Compute the metrics of a model, in one pass for each label source.
+
+    Args:
+        model: what to measure.
+        captions: what its rows are, as :func:`gallery_state` describes.
+        labels: by the suffix of the metrics that use them; without any, only metrics that need none are computed.
+        protocol: what to compute.
+
+    Returns:
+        Measurements by the name of the metric with its suffix.
+
+    Raises:
+        ValueError: if the rows do not fit the captions, or the folds do not divide the images.
+    """
+    state = gallery_state(model, captions)
+    images = _images_of_queries(Gallery.from_state(state), protocol)
+    measured = {}
+    for place, (suffix, source) in enumerate(labels.items() or [("", None)]):
+        metrics = _metrics(protocol, source is not None)
+        recorders = {name: _Recorder(metric) for name, metric in metrics.items() if not place or metric.needs_relevance}
+        values = evaluate(
+            state,
+            cast("dict[str, RetrievalMetric]", recorders),
+            relevance=None if source is None else source.table,
+            similarity=model.similarity,
+        )
+        for name, recorder in recorders.items():
+            measured[name + suffix] = recorder.measurement(float(values[name]), images)
+    return measured
+
+
+def gallery_state(model: ModelOutput, captions: Captions) -> dict[str, Tensor]:
+    """The evaluated rows of a model with their ids, as :func:`~vse_lightning.metrics.evaluate` takes them.
+
+    The model has a row for each image and each caption that is evaluated, or for all of the file, in its order. There
+    may be a row of images for each caption, as VSE++ writes them.
+
+    Raises:
+        ValueError: if the number of rows does not fit the captions.
+    """
+    image_ids, text_ids = captions.image_ids, captions.text_ids
+    image_of_text = captions.text_image_ids
+    evaluated, of_file, given = len(text_ids), len(image_of_text), len(model.text_embeds)
+    whole_file = given == of_file
+    transposed = ": are images and texts swapped?" if len(model.image_embeds) in (evaluated, of_file) else ""
+    message = "{}: there must be a row for each of the {} captions of {} (or of the {} of the whole file), got {}{}"
+    fitting = given in (evaluated, of_file)
+    require(fitting, message, model.name, evaluated, captions.origin, of_file, given, transposed)
+    image_embeds = _one_row_per_image(model, image_of_text if whole_file else image_of_text[text_ids], captions.origin)
+    return {
+        "image_embeds": image_embeds[image_ids] if whole_file else image_embeds,
+        "text_embeds": model.text_embeds[text_ids] if whole_file else model.text_embeds,
+        "image_ids": image_ids,
+        "text_image_ids": image_of_text[text_ids],
+        "text_ids": text_ids,
+        "text_features": torch.empty(0, 0),
+    }
+
+
+def _one_row_per_image(model: ModelOutput, image_of_text: Tensor, origin: str) -> Tensor:
+    embeds = model.image_embeds
+    images, image_row = torch.unique(image_of_text, return_inverse=True)
+    if len(embeds) == len(images):
+        return embeds
+    message = "{}: there must be a row for each of the {} images of {}, or for each of their {} captions, got {}"
+    fitting = len(embeds) == len(image_of_text)
+    require(fitting, message, model.name, len(images), origin, len(image_of_text), len(embeds))
+    rows = torch.arange(len(image_of_text))
+    first = rows.new_full((len(images),), len(rows)).scatter_reduce(0, image_row, rows, "amin")
+    different = (embeds != embeds[first[image_row]]).any(dim=1).nonzero().flatten()
+    message = "{}: where images have a row for each caption, those of one image must be equal, but row {} differs"
+    require(len(different) == 0, message, model.name, *different[:1].tolist())
+    return embeds[first]
+
+
+def _metrics(protocol: Protocol, labelled: bool) -> dict[str, RetrievalMetric]:
+    collection = RetrievalMetrics(
+        recall_ks=protocol.recall_ks,
+        ndcg_ks=protocol.ndcg_ks if labelled else (),
+        coherent_ks=protocol.coherent_ks if labelled else (),
+        rank_statistics=protocol.rank_statistics,
+        folds=protocol.folds,
+        captions_per_image=protocol.first_captions,
+    )
+    return {str(name): cast("RetrievalMetric", metric) for name, metric in collection.items()}
+
+
+def _images_of_queries(gallery: Gallery, protocol: Protocol) -> dict[str, Tensor]:
+    """Image id of each query in the order of ``per_query``."""
+    if protocol.first_captions is not None:
+        gallery = gallery.first_captions(protocol.first_captions)
+    folds = list(gallery.folds(protocol.folds))
+    return {
+        "i2t": torch.cat([fold.image_ids for fold in folds]),
+        "t2i": torch.cat([fold.image_ids[fold.image_of_text] for fold in folds]),
+    }
+
+
+class _Recorder:
+    """Stands in for a metric and keeps what it summarises, so that one pass gives values of all queries too."""
+
+    def __init__(self, metric: RetrievalMetric) -> None:
+        self._metric = metric
+        self._folds: list[Mapping[Direction, Tensor]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._metric, name)
+
+    def summarise(self, values: Mapping[Direction, Tensor]) -> Tensor:
+        """As the metric does."""
+        self._folds.append(values)
+        return self._metric.summarise(values)
+
+    def measurement(self, value: float, images: Mapping[str, Tensor]) -> Measurement:
+        """What was recorded, with its ``value``."""
+        directions = self._metric.directions
+        return Measurement(
+            value,
+            {direction: torch.cat([fold[direction] for fold in self._folds]) for direction in directions},
+            {direction: images[direction] for direction in directions},
+            is_mean=type(self._metric).summarise is RetrievalMetric.summarise,
+        )
