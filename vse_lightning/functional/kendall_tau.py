@@ -92,7 +92,7 @@ def _inversions(permutation: Tensor) -> Tensor:
     """Number of pairs of each ``permutation (Q, k)`` of 0 .. k - 1 in which the larger element comes first.
 
     Elements that agree in all higher bits form a group in list order; a half of it lacks the next bit and goes first in
-    the next round. Each inversion is seen once, at the highest bit in which its elements differ: as a one before a zero.
+    the next round. Each inversion is seen once, as a one before a zero at the highest bit in which its elements differ.
     """
     num_lists, length = permutation.shape
     padded_length = 1 << (length - 1).bit_length()
