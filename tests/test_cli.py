@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from vse_lightning.cli import find_configs
+from vse_lightning.cli import find_configs, main
 
 
 def test_shipped_configs_are_found_by_name(tmp_path, monkeypatch):
@@ -33,3 +33,34 @@ def test_command_line_errors_are_one_line(tmp_path):
     assert result.returncode != 0
     assert result.stderr.splitlines()[-1].startswith("vse-lightning: --config: no file 'nothing.yaml' here")
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_checkpoint_of_fit_is_tested_and_validated_by_its_path(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = ["--config", "quickstart.yaml", "--config", "relevance/cider.yaml"]
+    config += ["--data.init_args.source.init_args.num_images=40", "--trainer.accelerator=cpu"]
+    config += [
+        "--data.init_args.num_workers=0",
+        "--data.init_args.batch_size=32",
+        "--trainer.enable_progress_bar=false",
+    ]
+    main(["fit", *config, "--trainer.max_epochs=1"])
+    fitted = capsys.readouterr().out
+    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    table = fitted[fitted.index("R@1") : fitted.index("checkpoint:")]
+    main(["test", *config, "--ckpt_path", str(checkpoint)])
+    assert table in capsys.readouterr().out
+    main(["validate", *config, "--ckpt_path", str(checkpoint)])
+    assert "NDCG@10 (CIDEr-D)" in capsys.readouterr().out
+    from vse_lightning.models import DualEncoder
+
+    assert DualEncoder.load_from_checkpoint(checkpoint, weights_only=True).text_encoder.vocabulary
+
+
+def test_wrong_arguments_in_a_config_are_named(tmp_path):
+    command = [sys.executable, "-m", "vse_lightning", "fit", "--config", "quickstart.yaml"]
+    command += ["--model.init_args.retrieval_metrics.init_args.recall_ks=[0]"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode != 0
+    assert result.stderr.splitlines()[-1] == "vse-lightning: k must be a positive integer, got 0"

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -72,12 +73,12 @@ class RetrievalCLI(LightningCLI):
 
     def test(self, **kwargs: Any) -> None:
         """Run ``trainer.test`` and print its table."""
-        self.trainer.test(self.model, **{**kwargs, "datamodule": self.datamodule, "verbose": False})
+        self.trainer.test(**{**kwargs, "verbose": False})
         self._report("test", kwargs.get("ckpt_path"))
 
     def validate(self, **kwargs: Any) -> None:
         """Run ``trainer.validate`` and print its table."""
-        self.trainer.validate(self.model, **{**kwargs, "datamodule": self.datamodule, "verbose": False})
+        self.trainer.validate(**{**kwargs, "verbose": False})
         self._report("val", kwargs.get("ckpt_path"))
 
     def _report(self, stage: str, checkpoint: str | None) -> None:
@@ -137,6 +138,12 @@ def main(args: list[str] | None = None) -> None:
 
 def _first_cause(error: BaseException) -> BaseException:
     """What went wrong inside, where jsonargparse wraps it in what it could not make of it."""
-    while error.__cause__ is not None:
+    while error.__cause__ is not None and _raised_in(error).startswith("jsonargparse"):
         error = error.__cause__
     return error
+
+
+def _raised_in(error: BaseException) -> str:
+    """Name of the module that raised an error."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return str(frames[-1][0].f_globals.get("__name__", "")) if frames else ""
