@@ -13,6 +13,7 @@ from typing import Any
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
+from vse_lightning.callbacks import RetrievalGallery
 from vse_lightning.checks import require
 from vse_lightning.models.restoring import restoring
 from vse_lightning.report import print_results
@@ -85,7 +86,9 @@ class RetrievalCLI(LightningCLI):
         if self.trainer.is_global_zero:
             labels = getattr(self.model, "retrieval_labels", {})
             print_results(self.trainer.callback_metrics, stage, labels)
-            for name, path in (("checkpoint", checkpoint), ("log", self.trainer.log_dir)):
+            galleries = [found for found in self.trainer.callbacks if isinstance(found, RetrievalGallery)]  # type: ignore[attr-defined]
+            page = galleries[0].path if galleries else None
+            for name, path in (("checkpoint", checkpoint), ("log", self.trainer.log_dir), ("page", page)):
                 if path:
                     print(f"{name:>10}: {path}")
 

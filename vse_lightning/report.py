@@ -68,6 +68,3 @@ def _short(row: str) -> str:
     for name, short in _SHORT.items():
         row = row.replace(name, short)
     return row.replace("_", " ")
-
-
-_label, _shown = metric_label, shown_value

@@ -168,6 +168,16 @@ def test_pages_are_reproducible_and_seeds_differ(write_page):
     assert pages[0] != pages[2]
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Using `DistributedSampler` with the dataloaders:UserWarning")
+def test_two_processes_write_the_page_of_one(write_page, trainer_with, tmp_path):
+    _, html, _ = write_page(RetrievalGallery())  # 7 images: one process sees an image twice
+    trainer = trainer_with(RetrievalGallery(), folder="two", strategy="ddp_fork", devices=2)
+    trainer.test(GivenEmbeddings(), Rows(NastySource()), verbose=False)
+    written = (tmp_path / "two" / "gallery-test.html").read_text(encoding="utf-8")
+    assert written.replace("/two<", "/run<").replace("/two,", "/run,") == html
+
+
 def test_validation_writes_only_when_asked_and_never_in_the_sanity_check(trainer_with):
     gallery = RetrievalGallery(stages=["val"])
     trainer = trainer_with(gallery, max_epochs=1, check_val_every_n_epoch=2, num_sanity_val_steps=2)

@@ -105,7 +105,6 @@ def gallery_state(model: ModelOutput, captions: Captions) -> dict[str, Tensor]:
         "image_ids": image_ids,
         "text_image_ids": image_of_text[text_ids],
         "text_ids": text_ids,
-        "text_features": torch.empty(0, 0),
     }
 
 
