@@ -122,6 +122,21 @@ def test_scores_equal_those_of_a_loop_over_the_matrix(write_page):
         scores, relevance, match = scores.T, relevance.T, match.T
 
 
+def test_lists_follow_the_protocol_but_for_folds(write_page):
+    gallery, html, _ = write_page(RetrievalGallery(), captions_per_image=1, folds=7)
+    assert "mean over 7 folds; lists and curves rank the whole gallery" in html
+    run = RankedRun.load(gallery.path.with_suffix(".npz"))
+    assert run.directions["t2i"].query_ids.tolist() == [10, 12, 14, 16, 18, 20, 22]
+    assert run.directions["t2i"].candidate_ids.shape == (7, 7)
+
+
+def test_one_image_is_enough(write_page):
+    source = NastySource()
+    source.splits["test"] = torch.tensor([8])
+    _, html, _ = write_page(RetrievalGallery(), source=source)
+    assert Page(html).elements.count("article") == 2 * 3
+
+
 def test_a_second_run_stands_beside(write_page):
     first, _, _ = write_page(RetrievalGallery(queries=2), folder="first", seed=1)
     gallery = RetrievalGallery(queries=2, compare_to=first.path.with_suffix(".npz"))

@@ -76,7 +76,7 @@ def _curves(run: RankedRun) -> Image:
     draw = ImageDraw.Draw(picture)
     for left, (direction, name) in zip((0, width), DIRECTIONS.items(), strict=True):
         ranked = run.directions[direction]
-        draw.text((left + 40, 8), f"{name}: relevance by rank", fill=_INK, font_size=14)
+        draw.text((left + 40, 8), f"{name.replace('→', 'to')}: relevance by rank", fill=_INK, font_size=14)
         for value in (0.0, 0.5, 1.0):
             y = _y(value)
             draw.line((left + 40, y, left + width - 20, y), fill=_FAINT)
