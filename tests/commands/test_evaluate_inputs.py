@@ -157,13 +157,16 @@ class _Evil:
         return print, ("unpickled",)
 
 
-@pytest.mark.parametrize("name", ["evil.pt", "evil.npy", "broken.npz", "broken.safetensors", "model.pkl"])
+@pytest.mark.parametrize("name", ["evil.pt", "evil.npy", "zip.npy", "broken.npz", "broken.safetensors", "model.pkl"])
 def test_files_that_are_not_arrays(outputs, evaluate, capsys, name):
     path = outputs.folder / name
     if name == "evil.pt":
         torch.save(_Evil(), path)
     elif name == "evil.npy":
         np.save(path, np.array([_Evil()], dtype=object), allow_pickle=True)
+    elif name == "zip.npy":
+        with path.open("wb") as file:
+            np.savez(file, scores=outputs.scores)
     else:
         path.write_bytes(pickle.dumps([1]))
     with pytest.raises(ValueError, match=name) as error:
@@ -229,6 +232,9 @@ def test_wrong_caption_files(outputs, evaluate):
     with pytest.raises(ValueError, match="--image-ids must be integers"):
         evaluate(model, "--image-ids", ids)
     broken = outputs.folder / "broken.json"
+    broken.write_text(json.dumps({"images": [{"split": "test", "sentences": []}]}))
+    with pytest.raises(ValueError, match=r"--captions: every image needs a sentence, images\[0\] of"):
+        evaluate(model, "--captions", broken)
     broken.write_text(json.dumps({"images": [{"sentences": []}]}))
     with pytest.raises(ValueError, match=r"--captions: a Karpathy split file has .*KeyError: 'split'"):
         evaluate(model, "--captions", broken)

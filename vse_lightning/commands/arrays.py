@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from vse_lightning.checks import require
 from vse_lightning.data.paths import existing_path
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.metrics.pair_scores import Similarity
+
+_UNREADABLE = (AttributeError, EOFError, RuntimeError, TypeError, ValueError, UnpicklingError, BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -114,23 +116,23 @@ def read_arrays(path: Path) -> Mapping[str, Callable[[], Tensor]]:
     """
     readers = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors, ".pt": _torch, ".pth": _torch}
     require(path.suffix in readers, "arrays are read from {}, got {}", ", ".join(readers), path)
-    with _naming(path):
+    with _errors_naming(path):
         arrays = readers[path.suffix](path)
     return {name: partial(_read_named, path, read) for name, read in arrays.items()}
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _errors_naming(path: Path) -> Iterator[None]:
     """Say which file it was that could not be read."""
     try:
         yield
-    except (EOFError, ValueError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path} cannot be read as {path.suffix} without unpickling: {reason}") from error
 
 
 def _read_named(path: Path, read: Callable[[], Tensor]) -> Tensor:
-    with _naming(path):
+    with _errors_naming(path):
         return read()
 
 

@@ -40,11 +40,6 @@ class Captions:
     coco_text_ids: Tensor | None = None
 
     @property
-    def num_images(self) -> int:
-        """Images of the whole file."""
-        return 1 + int(self.text_image_ids.max())
-
-    @property
     def text_ids(self) -> Tensor:
         """``(M,)`` the captions that are evaluated, ascending."""
         return self.texts_of(self.image_ids)
@@ -84,7 +79,8 @@ def read_split_file(path: str, split: str | None) -> Captions:
         ) from error
     chosen = split or (next(iter(splits)) if len(splits) == 1 else "test")
     require(chosen in splits, "--split must be one of {} in {}, got {!r}", ", ".join(splits), path, chosen)
-    require(bool((counts > 0).all()), "--captions: every image needs a sentence, image {} of {} has none", counts, path)
+    bare = (counts == 0).nonzero().flatten().tolist()
+    require(not bare, "--captions: every image needs a sentence, images[{}] of {} has none", *bare[:1], path)
     return Captions(
         origin=f"{found.name}, split {chosen}",
         texts=texts,
@@ -123,12 +119,8 @@ def read_lines(path: str | None, image_ids: str | None, captions_per_image: int 
     if image_ids is not None:
         file = existing_path("--image-ids", image_ids)
         of_text = _integers(file) if file.suffix == ".npy" else _lines("--image-ids", file)
-        require(
-            len(of_text) == count,
-            "--image-ids must have an id for each of the {} captions, got {}",
-            count,
-            len(of_text),
-        )
+        message = "--image-ids must have an id for each of the {} captions, got {}"
+        require(len(of_text) == count, message, count, len(of_text))
         number: dict[object, int] = {}
         text_image_ids = torch.tensor([number.setdefault(image, len(number)) for image in of_text])
     else:
@@ -147,9 +139,8 @@ def _ids(entries: Sequence[Any], key: str) -> Tensor | None:
 
 def _lines(argument: str, path: Path) -> list[str]:
     try:
-        with path.open(
-            encoding="utf-8", newline="\n"
-        ) as file:  # Python would also break lines where captions do not end
+        # Told what ends a line, Python does not break captions at the rarer characters that it would take for an end.
+        with path.open(encoding="utf-8", newline="\n") as file:
             return [line.strip() for line in file]
     except UnicodeDecodeError as error:
         raise ValueError(f"{argument} must be a text file in UTF-8, got {path} ({error})") from error
@@ -157,10 +148,6 @@ def _lines(argument: str, path: Path) -> list[str]:
 
 def _integers(path: Path) -> list[int]:
     ids = np.load(path, allow_pickle=False)
-    require(
-        ids.ndim == 1 and ids.dtype.kind in "iu",
-        "--image-ids must be integers (captions,), got {} {}",
-        ids.dtype,
-        ids.shape,
-    )
+    message = "--image-ids must be integers (captions,), got {} {}"
+    require(ids.ndim == 1 and ids.dtype.kind in "iu", message, ids.dtype, ids.shape)
     return list(ids.tolist())

@@ -35,9 +35,8 @@ def measure_run(run: Grades, judgements: Grades, protocol: Protocol) -> dict[str
     parts = []
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
         some = queries[start : start + _QUERIES_AT_ONCE]
-        parts.append(
-            _query_values([run.get(query, {}) for query in some], [judgements[query] for query in some], protocol)
-        )
+        retrieved, judged = [run.get(query, {}) for query in some], [judgements[query] for query in some]
+        parts.append(_query_values(retrieved, judged, protocol))
     values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return {name: Measurement(float(of_metric.double().mean()), {"": of_metric}) for name, of_metric in values.items()}
 
@@ -55,10 +54,8 @@ def _query_values(
     ranks = positive_ranks(scores, grades > 0)
     values = {f"recall_at_{k}": recall_of_ranks(ranks, counts, width, k) for k in protocol.recall_ks}
     values |= {f"recall_of_all_at_{k}": recall_of_ranks(ranks, counts, width, k, "all") for k in protocol.recall_ks}
-    values |= {
-        "map_at_r": average_precision_of_ranks(ranks, counts),
-        "r_precision": r_precision_of_ranks(ranks, counts),
-    }
+    values["map_at_r"] = average_precision_of_ranks(ranks, counts)
+    values["r_precision"] = r_precision_of_ranks(ranks, counts)
     if protocol.ndcg_ks:
         # NDCG does not depend on the scale of linear gains, but relevance must not exceed 1.
         scale = ideal.amax().clamp(min=1)

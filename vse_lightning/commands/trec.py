@@ -59,7 +59,7 @@ def write_run(
     Queries and candidates are row numbers in the captions file: images ``i0``, captions ``t0``.
 
     Args:
-        folder: where ``{name}.i2t.run``, ``{name}.t2i.run``, ``i2t.qrels`` and ``t2i.qrels`` go; made if need be.
+        folder: where ``{model}.i2t.run``, ``{model}.t2i.run``, ``i2t.qrels`` and ``t2i.qrels`` go; made if need be.
         model: what retrieves.
         captions: what its rows are.
         first_captions: how many captions of each image are in the gallery; default all.
@@ -77,9 +77,10 @@ def write_run(
     similarity = model.similarity
     i2t = _ranked(similarity, gallery.image_embeds, gallery.text_embeds, depth)
     t2i = _ranked(lambda of, among: similarity(among, of).T, gallery.text_embeds, gallery.image_embeds, depth)
+    tag = "_".join(model.name.split())
     content = {
-        f"{model.name}.i2t.run": _run_lines(images, texts, i2t, model.name),
-        f"{model.name}.t2i.run": _run_lines(texts, images, t2i, model.name),
+        f"{tag}.i2t.run": _run_lines(images, texts, i2t, tag),
+        f"{tag}.t2i.run": _run_lines(texts, images, t2i, tag),
         "i2t.qrels": (f"{image} 0 {text} 1\n" for image, text in pairs),
         "t2i.qrels": (f"{text} 0 {image} 1\n" for image, text in pairs),
     }
@@ -97,14 +98,12 @@ def _read(path: Path, form: str, column: int) -> Grades:
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             fields = line.split()
-            require(
-                len(fields) == width, "{} must have lines {!r}, got {!r} in line {}", path, form, line.strip(), number
-            )
+            message = "{} must have lines {!r}, got {!r} in line {}"
+            require(len(fields) == width, message, path, form, line.strip(), number)
             query, candidate, grade = fields[0], fields[2], fields[column]
             of_query = grades.setdefault(query, {})
-            require(
-                candidate not in of_query, "{} names {} twice for query {}, in line {}", path, candidate, query, number
-            )
+            message = "{} names {} twice for query {}, in line {}"
+            require(candidate not in of_query, message, path, candidate, query, number)
             of_query[candidate] = _number(grade)
             finite = isfinite(of_query[candidate])
             require(finite, "{} must have a number in column {}, got {!r} in line {}", path, column + 1, grade, number)
@@ -127,9 +126,10 @@ def _ranked(
     pair_scores = PairScores(similarity, queries, candidates, EvaluationProtocol().rows_per_block(len(candidates)))
     for block in pair_scores.blocks:
         with exact_arithmetic(queries.device):
-            for rows, scores in pair_scores.score(block):
-                best = top_k(scores, depth).indices
-                yield from zip(rows.tolist(), best.tolist(), scores.gather(1, best).tolist(), strict=True)
+            scored = list(pair_scores.score(block))
+        for rows, scores in scored:
+            best = top_k(scores, depth).indices
+            yield from zip(rows.tolist(), best.tolist(), scores.gather(1, best).tolist(), strict=True)
 
 
 def _run_lines(
