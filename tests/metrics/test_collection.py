@@ -171,6 +171,7 @@ def test_forward_returns_the_value_of_the_batch(make_batch, passes):
         assert metric.compute() == both.compute()
 
 
+@pytest.mark.filterwarnings("ignore:The default value for `maximize`:FutureWarning")  # torchmetrics 1.6
 def test_tracker(make_batch):
     tracker = MetricTracker(RetrievalMetrics(recall_ks=(1, 5), ndcg_ks=(5,), coherent_ks=()), maximize=True)
     expected = []

@@ -26,6 +26,11 @@ class RelevanceBlocks(Protocol):
         ...
 
 
+def label_of(table: RelevanceBlocks | None) -> str:
+    """What to print beside values under the labels of a ``table``, or of the ``text_features`` if there is none."""
+    return "text features" if table is None else getattr(table, "label", type(table).__name__)
+
+
 def relevance_rows(
     gallery: Gallery, table: RelevanceBlocks | None, captions_per_image: int | None
 ) -> RelevanceRows | None:
@@ -48,7 +53,7 @@ def _from_table(gallery: Gallery, table: RelevanceBlocks, captions_per_image: in
             raise ValueError(f"relevance.block must return {expected} for these ids, got {tuple(block.shape)}")
         low, high = (bound.item() for bound in block.aminmax())
         if not (low >= 0 and high <= 1):
-            raise ValueError(f"relevance must lie in [0, 1], but {table.label} has values from {low} to {high}")
+            raise ValueError(f"relevance must lie in [0, 1], but {label_of(table)} has values from {low} to {high}")
         return block.clone()  # a table may return a view of what it stores
 
     return rows

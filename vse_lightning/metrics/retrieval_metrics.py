@@ -18,7 +18,7 @@ from vse_lightning.metrics.pair_scores import Similarity
 from vse_lightning.metrics.rank_statistics import MeanRank, MedianRank
 from vse_lightning.metrics.reading import Direction
 from vse_lightning.metrics.recall import RecallAtK, RSum
-from vse_lightning.metrics.relevance import RelevanceBlocks
+from vse_lightning.metrics.relevance import RelevanceBlocks, label_of
 from vse_lightning.metrics.retrieval_metric import RetrievalMetric
 from vse_lightning.metrics.shared_pass import SharedPass
 
@@ -133,7 +133,7 @@ class RetrievalMetrics(MetricCollection):
     @property
     def relevance_label(self) -> str:
         """Name of the labels behind the graded values, to print beside them."""
-        return "text features" if self.relevance is None else self.relevance.label
+        return label_of(self.relevance)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("similarity", "relevance"):  # a module must not become a member of the collection
