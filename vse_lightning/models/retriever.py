@@ -17,6 +17,8 @@ from vse_lightning.models.restoring import restoring
 
 OptimizerCallable = Callable[[ParamsT], Optimizer]
 SchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
+CLASS_KEY = "retriever_class"
+"""Where a checkpoint names the class of its model, which its hyper-parameters do only if LightningCLI made it."""
 
 
 class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC):
@@ -56,6 +58,10 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         with restoring():
             model: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
         return model
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Name the class, for :func:`~vse_lightning.models.load_retriever`."""
+        checkpoint[CLASS_KEY] = f"{type(self).__module__}.{type(self).__qualname__}"
 
     @abstractmethod
     def encode_images(self, image: Any) -> Tensor:

@@ -1,0 +1,83 @@
+"""A retriever from a checkpoint of which nothing but the path is known."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from importlib import import_module
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from vse_lightning.checks import require
+from vse_lightning.data.paths import existing_path
+from vse_lightning.models.retriever import CLASS_KEY, Retriever
+
+_UNREADABLE = (EOFError, KeyError, RuntimeError, ValueError, UnpicklingError)
+
+
+def load_retriever(path: str | Path) -> Retriever:
+    """Restore a trained model of whichever class, on the CPU and in evaluation mode.
+
+    The checkpoint names its class and holds all that the model needs: no network, no original folder, no config.
+    Nothing is unpickled. A class outside this package must have been imported before, as for Lightning.
+
+    Args:
+        path: a checkpoint that ``fit`` or a ``Trainer`` wrote.
+
+    Raises:
+        FileNotFoundError: there is nothing at ``path``.
+        ValueError: it is no checkpoint, of no :class:`Retriever`, or does not hold what its class is built from.
+    """
+    found = existing_path("checkpoint", path)
+    checkpoint = _read(found)
+    arguments = checkpoint.get("hyper_parameters", {})
+    name = str(arguments.get("_class_path") or checkpoint.get(CLASS_KEY, ""))
+    require(bool(name), "checkpoint {} must be of a Retriever such as DualEncoder, but names no class", found)
+    retriever = _class_named(name, found)
+    _check_arguments(retriever, arguments, found)
+    return retriever.load_from_checkpoint(found, map_location="cpu", weights_only=True).eval()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What the checkpoint holds, its tensors still on disk."""
+    require(path.is_file(), "checkpoint must be a file, got the folder {}", path)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except _UNREADABLE as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"checkpoint {path} cannot be read without unpickling: {reason}") from error
+    lightning = isinstance(checkpoint, dict) and "state_dict" in checkpoint
+    require(lightning, "checkpoint {} must be one that Lightning wrote, with a state_dict", path)
+    return dict(checkpoint)
+
+
+def _class_named(name: str, path: Path) -> type[Retriever]:
+    module, _, attribute = name.rpartition(".")
+    if module.partition(".")[0] == __package__.partition(".")[0]:
+        import_module(module)
+    message = "checkpoint {} is of the class {}: import {} first, since code that a checkpoint names is not run unasked"
+    require(module in sys.modules, message, path, name, module)
+    found = getattr(sys.modules[module], attribute, None)
+    is_retriever = isinstance(found, type) and issubclass(found, Retriever)
+    require(is_retriever, "checkpoint {} must be of a Retriever such as DualEncoder, got {}", path, name)
+    return found  # type: ignore[return-value]
+
+
+def _check_arguments(retriever: type[Retriever], arguments: dict[str, Any], path: Path) -> None:
+    """Modules given from Python are no plain values, so that a checkpoint does not hold them."""
+    parameters = inspect.signature(retriever).parameters.values()
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    missing = [name for name in needed if name not in arguments]
+    given = ", ".join(f"{name}=..." for name in missing)
+    require(
+        not missing,
+        "checkpoint {} was made in Python and lacks {}: restore it with {}.load_from_checkpoint(path, {}), or train "
+        "with vse-lightning fit, whose checkpoints are complete",
+        path,
+        " and ".join(missing),
+        retriever.__name__,
+        given,
+    )
