@@ -1,15 +1,13 @@
 import json
-import multiprocessing
-import os
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vse_lightning.relevance import cache
-from vse_lightning.relevance.cache import CacheEntry, cache_folder, cache_key
+from vse_lightning.relevance.cache import CacheEntry, cache_key
+from vse_lightning.relevance.cache_folder import cache_folder
 
 CAPTIONS = ["a dog", "a bus", "a cat"]
 
@@ -128,14 +126,15 @@ def test_a_damaged_entry_is_made_again_with_a_warning(entry, encoder, damage):
     assert np.array_equal(np.load(entry.path), Encoder().encode(CAPTIONS))
 
 
-def test_a_failed_encoding_leaves_nothing(entry):
+def test_a_failed_encoding_leaves_no_entry(entry):
     class Failing(Encoder):
         def encode(self, captions):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         entry.make(CAPTIONS, Failing)
-    assert [path.suffix for path in entry.folder.iterdir()] == [".lock"]
+    assert not entry.path.exists()
+    assert not entry.description_path.exists()
 
 
 def test_the_key_depends_on_captions_order_and_settings():
@@ -180,37 +179,3 @@ def test_the_folder(monkeypatch):
     assert cache_folder(None) == Path("/xdg/vse_lightning")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder(None) == Path.home() / ".cache" / "vse_lightning"
-
-
-class SlowEncoder(Encoder):
-    """Leaves a mark in a folder."""
-
-    def __init__(self, folder):
-        super().__init__()
-        self.folder = folder
-
-    def encode(self, captions):
-        (self.folder / f"encoded-by-{os.getpid()}").touch()
-        time.sleep(0.5)
-        return super().encode(captions)
-
-
-def make_when_told(entry, folder, start):
-    start.wait()
-    entry.make(CAPTIONS, lambda: SlowEncoder(folder))
-    (folder / f"read-{np.load(entry.path).sum()}-by-{os.getpid()}").touch()
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_processes_that_ask_at_once_encode_once(entry, tmp_path):
-    context = multiprocessing.get_context("fork")
-    start = context.Event()
-    processes = [context.Process(target=make_when_told, args=(entry, tmp_path, start)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    start.set()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert len(list(tmp_path.glob("encoded-*"))) == 1
-    assert len(list(tmp_path.glob("read-66.0-*"))) == 3

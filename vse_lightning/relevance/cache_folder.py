@@ -1,0 +1,37 @@
+"""The folder of cached caption features: where it is, and whether it can take more."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+
+def cache_folder(chosen: str | Path | None) -> Path:
+    """The chosen folder, or the default that :class:`RelevanceSource` documents."""
+    folder = chosen or os.environ.get("VSE_LIGHTNING_CACHE")
+    if not folder:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "vse_lightning"
+    return Path(folder).expanduser().absolute()
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder if need be; raise an ``OSError`` that names the remedy if files cannot be made in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"cache_dir must be a folder that can be written, got {folder} ({error.strerror}); set cache_dir or the "
+            "environment variable VSE_LIGHTNING_CACHE to another"
+        ) from error
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Raise an ``OSError`` unless the disk of the folder has room for that many bytes."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            f"cache_dir must have room for {needed / 1e6:.1f} MB of features, got {free / 1e6:.1f} MB in {folder}; set "
+            "cache_dir or the environment variable VSE_LIGHTNING_CACHE to another disk"
+        )
