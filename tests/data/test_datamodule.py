@@ -1,6 +1,10 @@
+import os
 import pickle
+import time
 import warnings
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning import LightningModule, Trainer
@@ -11,7 +15,10 @@ from torch.utils.data.distributed import DistributedSampler
 from vse_lightning.data import ImageTextDataModule, KarpathySource, ShapesSource
 from vse_lightning.data.dataset import default_transform
 from vse_lightning.data.samplers import SimilarBatchSampler
-from vse_lightning.relevance import LSARelevance
+from vse_lightning.losses import SmoothNDCGLoss
+from vse_lightning.mixins import RelevanceLossMixin
+from vse_lightning.relevance import LSARelevance, PrecomputedRelevance, RelevanceTable, SBERTRelevance, parts
+from vse_lightning.relevance.sentence_encoder import SentenceModel
 
 pytestmark = [
     # Lightning 2.6 with torch 2.15
@@ -224,6 +231,62 @@ def test_large_batches_and_several_processes_ask_the_table_instead(source, batch
     assert data.relevance_table is not None
 
 
+class Ranker(RelevanceLossMixin, Retriever):
+    """A host that learns from graded labels; remembers its losses."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        super().__init__(relevance_loss=SmoothNDCGLoss(temperature=0.1))
+        self.image, self.text, self.losses = nn.Linear(3, 4), nn.Linear(1, 4), []
+
+    def embed(self, batch):
+        return self.image(batch["image"].mean(dim=(2, 3))), self.text(batch["text"][:, None].float())
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        self.losses.append(float(outputs["loss"]))
+
+
+def test_labels_on_the_device_give_the_same_losses(source, trainer):
+    losses = []
+    for labels_on_device in (False, True):
+        module = Ranker()
+        options = {"batch_size": 32, "num_workers": 0, "text": lengths, "labels_on_device": labels_on_device}
+        data = ImageTextDataModule(source, relevance=LSARelevance(5), **options)
+        trainer(limit_val_batches=0).fit(module, datamodule=data)
+        assert ("relevance" in module.seen["train"][0]) is not labels_on_device
+        losses.append(module.losses)
+    assert len(losses[0]) == 5
+    assert losses[0] == pytest.approx(losses[1])
+
+
+@pytest.mark.parametrize(("labels_on_device", "devices"), [(True, ["meta", "meta"]), (False, [])])
+def test_labels_on_the_device_are_those_of_training_and_evaluation(
+    source, word_relevance, monkeypatch, labels_on_device, devices
+):
+    asked = []
+    monkeypatch.setattr(RelevanceTable, "to", lambda table, device: asked.append(str(device)) or table)
+    data = ImageTextDataModule(source, relevance=word_relevance, labels_on_device=labels_on_device)
+    data.trainer = FakeTrainer(1, device="meta")
+    data.setup("fit")
+    assert asked == devices
+
+
+@pytest.mark.parametrize(("num_captions", "message"), [(199, "got 199 rows"), (201, "got 201 rows"), (200, None)])
+@pytest.mark.parametrize("stage", ["fit", "test", "predict"])
+def test_precomputed_labels_must_be_those_of_the_whole_source(
+    source, word_relevance, tmp_path, num_captions, message, stage
+):
+    np.save(tmp_path / "captions.npy", np.ones((num_captions, 2), np.float32))
+    labels = PrecomputedRelevance(tmp_path / "captions.npy")
+    data = ImageTextDataModule(source, relevance=word_relevance, eval_relevance={"own": labels})
+    if message is None:
+        data.setup(stage)
+        return
+    with pytest.raises(ValueError, match=rf"one row for each of the 200 captions.* {message} in .*captions\.npy"):
+        data.setup(stage)
+    assert word_relevance.tables == []  # before anything is computed
+
+
 @pytest.mark.parametrize(("batch_size", "sizes"), [(60, [60, 60]), (160, [160]), (161, [160])])
 def test_last_short_batch_is_left_out_unless_it_is_the_only_one(source, batch_size, sizes):
     data = ImageTextDataModule(source, batch_size=batch_size, num_workers=0)
@@ -270,6 +333,35 @@ def test_two_processes_share_the_data(source, trainer, tmp_path, batches):
     assert set(ids(first["val"] + second["val"], "image_ids")) == {32, 33, 34, 35}
     if batches == "distinct":
         assert all(len(batch["image_ids"].unique()) == 16 for batch in first["train"] + second["train"])
+
+
+class SlowSentences:
+    """Stands for a SentenceTransformer: leaves what it encoded in a file for each process."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def encode(self, captions, **options):
+        time.sleep(0.2)  # for the other process to come
+        with (self.folder / f"{os.getpid()}.txt").open("a") as file:
+            file.writelines(caption + "\n" for caption in captions if caption != "a")
+        return torch.tensor([[len(caption), 1.0] for caption in captions]).numpy()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_two_processes_share_the_encoding_of_captions(source, trainer, tmp_path, monkeypatch):
+    for name in ("model", "cache", "encoded"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(parts, "PART_CAPTIONS", 16)
+    monkeypatch.setattr(SentenceModel, "load", lambda self, device: SlowSentences(tmp_path / "encoded"))
+    labels = SBERTRelevance(str(tmp_path / "model"))
+    options = {"batch_size": 16, "num_workers": 0, "cache_dir": tmp_path / "cache"}
+    data = ImageTextDataModule(source, relevance=labels, **options)
+    trainer(strategy="ddp_fork", devices=2, max_steps=1, limit_val_batches=0).fit(Retriever(), datamodule=data)
+    shares = [path.read_text().splitlines() for path in (tmp_path / "encoded").iterdir()]
+    assert len(shares) == 2
+    distinct = [*dict.fromkeys(source.captions[:160]), *dict.fromkeys(source.captions[160:])]
+    assert sorted(shares[0] + shares[1]) == sorted(distinct)
 
 
 @pytest.mark.parametrize("batches", ["distinct", "similar"])
@@ -402,10 +494,10 @@ class FakeTrainer:
 
     lightning_module = None
     state = type("State", (), {"fn": None})
-    strategy = type("Strategy", (), {"root_device": torch.device("cpu")})
 
-    def __init__(self, processes):
+    def __init__(self, processes, device="cpu"):
         self.world_size = self.num_devices = processes
+        self.strategy = SimpleNamespace(root_device=torch.device(device))
 
 
 def test_warnings_are_only_those_of_lightning(source, trainer):

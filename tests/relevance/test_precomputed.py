@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vse_lightning.relevance import FeatureTable, PrecomputedRelevance
+from vse_lightning.relevance import CaptionEnsemble, FeatureTable, LSARelevance, PrecomputedRelevance
 
 CAPTIONS = ["a", "b", "c", "d", "e"]
 IMAGE_IDS = torch.tensor([0, 0, 1, 2, 2])
@@ -96,13 +96,23 @@ def test_a_file_that_is_no_array(tmp_path, content):
 @pytest.mark.parametrize(("side", "rows", "needed"), [("text", 4, 5), ("text", 6, 5), ("image", 2, 3), ("image", 5, 3)])
 def test_the_wrong_number_of_rows(save, side, rows, needed):
     source = PrecomputedRelevance(save(np.ones((rows, 2), np.float32)), side=side)
-    what = "caption" if side == "text" else "image"
-    with pytest.raises(ValueError, match=f"one row per {what} of the data set, got {rows} rows in .* for {needed}"):
+    what = "captions" if side == "text" else "images"
+    message = rf"each of the {needed} {what} of the data set, got {rows} rows in /.*vectors\.npy"
+    with pytest.raises(ValueError, match=message):
         source.table(CAPTIONS, IMAGE_IDS)
+    with pytest.raises(ValueError, match=message):
+        source.check_size(num_captions=5, num_images=3)
+    with pytest.raises(ValueError, match=message):
+        CaptionEnsemble([LSARelevance(), source], [1.0, 1.0]).check_size(num_captions=5, num_images=3)
+
+
+def test_the_right_number_of_rows(save, vectors):
+    PrecomputedRelevance(save(vectors)).check_size(num_captions=5, num_images=3)
+    PrecomputedRelevance(save(vectors), side="image").check_size(num_captions=9, num_images=5)
 
 
 def test_too_few_rows_for_the_ids_of_a_split(save, vectors):
-    with pytest.raises(ValueError, match=r"got 5 rows in .* for 9"):
+    with pytest.raises(ValueError, match=r"a row for every caption of the data set, got 5 rows in .* and the id 8"):
         PrecomputedRelevance(save(vectors)).table(["a"], torch.tensor([0]), torch.tensor([8]))
 
 

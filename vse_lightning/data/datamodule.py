@@ -31,9 +31,9 @@ class ImageTextDataModule(LightningDataModule):
 
     A training item is one (image, caption) pair; an evaluation item is one image with all its captions, so that each
     picture is read and encoded once. A batch is a dict: ``image``, ``text``, ``image_ids (N,)``, ``text_ids (M,)``,
-    ``text_image_ids (M,)`` and in training ``relevance (N, M)``, made in the workers; above 512 pairs and with several
-    processes the loss asks ``relevance_table`` on the device instead. Training batches are shuffled and full: the last,
-    shorter one is left out unless it is the only one, because these losses depend on the batch size.
+    ``text_image_ids (M,)`` and in training ``relevance (N, M)``, made in the workers; above 512 pairs, with several
+    processes and with ``labels_on_device`` the loss asks ``relevance_table`` instead. Training batches are shuffled and
+    full: the last, shorter one is left out unless it is the only one, because these losses depend on the batch size.
 
     How pictures and captions become tensors is asked of the LightningModule, by ``image_transform(train)`` and
     ``text_transform()`` where it has them; its ``fit_text(captions)`` is called with the training captions. Otherwise
@@ -57,6 +57,10 @@ class ImageTextDataModule(LightningDataModule):
             (groups of captions alike under ``relevance``, for graded losses); every pair comes once in an epoch.
         on_corrupt: what to do with a picture that cannot be read: ``"raise"`` an error that names it, or ``"skip"`` it:
             the next item takes its place, and a warning at the end counts and names what was skipped.
+        labels_on_device: keep the caption features of the labels in the memory of the GPU (0.4 GB for all captions of
+            COCO under SBERT), so that the loss and the metrics look labels up there. Pays on large batches, with
+            several processes and in evaluation; batches then hold no ``relevance``. It is for labels from vectors:
+            SBERT, LSA, precomputed. CIDEr-D is computed on the CPU wherever it is asked.
 
     Attributes:
         train_captions: captions of the split ``train`` in source order: vocabularies and label sources are fitted on
@@ -80,6 +84,7 @@ class ImageTextDataModule(LightningDataModule):
         predict_split: str = "test",
         batches: Literal["random", "distinct", "similar"] = "random",
         on_corrupt: Literal["raise", "skip"] = "raise",
+        labels_on_device: bool = False,
     ) -> None:
         super().__init__()
         require_whole("batch_size", batch_size)
@@ -106,6 +111,7 @@ class ImageTextDataModule(LightningDataModule):
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self.predict_split = predict_split
         self.batches = batches
+        self.labels_on_device = labels_on_device
         self._skipped: Tensor | None = None
         if on_corrupt == "skip":  # shared memory: the workers mark what they cannot read
             self._skipped = torch.zeros(source.num_images, dtype=torch.bool)
@@ -118,6 +124,9 @@ class ImageTextDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Fit label sources and the module's vocabulary on the training captions; build tables, each once."""
+        for labels in (self.relevance, *self.eval_relevance.values()):
+            if isinstance(labels, RelevanceSource):  # before another source has worked for long
+                labels.check_size(len(self.source.captions), self.source.num_images)
         train, evaluation = self._text_ids("train"), self._text_ids("val", "test")
         self.train_captions, self.eval_captions = self._captions(train), self._captions(evaluation)
         if stage == "fit" and self.relevance is not None and self.relevance_table is None:
@@ -136,8 +145,8 @@ class ImageTextDataModule(LightningDataModule):
         """Shuffled (image, caption) pairs of the split ``train``."""
         dataset = ImageTextDataset.pairs(self.source, "train", self._transform(train=True), self._skipped)
         processes = 1 if self.trainer is None else self.trainer.world_size
-        labelled_in_workers = processes == 1 and self.batch_size <= LARGEST_BATCH_LABELLED_IN_WORKERS
-        relevance = self.relevance_table if labelled_in_workers else None
+        small = processes == 1 and self.batch_size <= LARGEST_BATCH_LABELLED_IN_WORKERS
+        relevance = self.relevance_table if small and not self.labels_on_device else None
         drop_last = len(dataset) // processes >= self.batch_size
         if self.batches == "random":
             return self._loader(dataset, relevance, batch_size=self.batch_size, shuffle=True, drop_last=drop_last)
@@ -220,6 +229,12 @@ class ImageTextDataModule(LightningDataModule):
         return [self.source.captions[text_id] for text_id in text_ids.tolist()]
 
     def _table(self, labels: Labels, text_ids: Tensor) -> RelevanceTable:
+        table = self._table_in_memory(labels, text_ids)
+        if self.labels_on_device and self.trainer is not None:
+            return table.to(self.trainer.strategy.root_device)
+        return table
+
+    def _table_in_memory(self, labels: Labels, text_ids: Tensor) -> RelevanceTable:
         if isinstance(labels, str):
             return self.source.relevance_table()
         if self.cache_dir is not None:

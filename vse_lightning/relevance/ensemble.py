@@ -46,6 +46,11 @@ class CaptionEnsemble(RelevanceSource):
         for source in self.sources:
             source.cache_dir = folder
 
+    def check_size(self, num_captions: int, num_images: int) -> None:
+        """Check every source; see :meth:`RelevanceSource.check_size`."""
+        for source in self.sources:
+            source.check_size(num_captions, num_images)
+
     def fit(self, captions: Sequence[str], image_ids: Tensor) -> Self:
         """Fit every source; see :meth:`RelevanceSource.fit`."""
         for source in self.sources:
@@ -85,6 +90,12 @@ class EnsembleTable(RelevanceTable):
             mean.add_(relevance, alpha=weight)
             own &= relevance == 1
         return mean.clamp_(max=1).masked_fill_(own, 1)  # weights are rounded: their sum is 1 only nearly
+
+    def between_texts(self) -> Self:
+        """The weighted mean of the members'; see :meth:`RelevanceTable.between_texts`."""
+        copied = self.__copy__()
+        copied._tables = [table.between_texts() for table in self._tables]
+        return copied
 
     def to(self, device: torch.device | str) -> Self:
         """A table whose members stay on ``device``."""

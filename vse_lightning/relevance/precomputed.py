@@ -39,6 +39,16 @@ class PrecomputedRelevance(RelevanceSource):
         self.name = f"precomputed {Path(path).name}"
         self._map()
 
+    def check_size(self, num_captions: int, num_images: int) -> None:
+        """Raise a ``ValueError`` unless the file has one row per caption, or image, of the whole data set."""
+        path, features = self._map()
+        needed = num_captions if self.side == "text" else num_images
+        if len(features) != needed:
+            raise ValueError(
+                f"path must have one row for each of the {needed} {'caption' if self.side == 'text' else 'image'}s of "
+                f"the data set, got {len(features)} rows in {path}"
+            )
+
     def table(self, captions: Sequence[str], image_ids: Tensor, text_ids: Tensor | None = None) -> FeatureTable:
         """The table for these captions; see :meth:`RelevanceSource.table`.
 
@@ -47,18 +57,19 @@ class PrecomputedRelevance(RelevanceSource):
                 ``text_ids`` the captions are the whole data set, and the number of rows must be theirs.
         """
         check_captions(captions, image_ids, text_ids)
-        ids = torch.arange(len(captions)) if text_ids is None else text_ids
-        rows = ids if self.side == "text" else image_ids
         path, features = self._map()
-        needed = 1 + int(rows.max())
-        if len(features) < needed or (text_ids is None and len(features) != needed):
+        if text_ids is None:
+            self.check_size(len(captions), 1 + int(image_ids.max()))
+            text_ids = torch.arange(len(captions))
+        rows = text_ids if self.side == "text" else image_ids
+        if len(features) <= int(rows.max()):
             raise ValueError(
-                f"path must have one row per {'caption' if self.side == 'text' else 'image'} of the data set, got "
-                f"{len(features)} rows in {path} for {needed}"
+                f"path must have a row for every {'caption' if self.side == 'text' else 'image'} of the data set, got "
+                f"{len(features)} rows in {path} and the id {int(rows.max())}"
             )
         _check_finite(features, torch.unique(rows), path)
         table = FeatureTable if self.side == "text" else PictureTable
-        return table(path, image_ids, ids, rows, label=self.name, rescale=self.rescale)
+        return table(path, image_ids, text_ids, rows, label=self.name, rescale=self.rescale)
 
     def _map(self) -> tuple[Path, Tensor]:
         path = Path(self.path).expanduser().absolute()

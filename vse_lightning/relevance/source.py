@@ -40,6 +40,16 @@ class RelevanceSource(ABC):
     name: str
     cache_dir: str | Path | None = None
 
+    def check_size(self, num_captions: int, num_images: int) -> None:  # noqa: B027  # most sources fit any data set
+        """Raise a ``ValueError`` if this source belongs to another data set; here it fits any.
+
+        The data module asks before it makes a table, which may be that of a split only.
+
+        Args:
+            num_captions: captions of the whole data set.
+            num_images: its images.
+        """
+
     def fit(self, captions: Sequence[str], image_ids: Tensor) -> Self:
         """Learn what must be learned from captions, such as document frequencies; here nothing.
 
