@@ -14,6 +14,8 @@ _SHORT = {
     "cxc_": "CxC ",
 }
 _TITLES = {"val": "validation", "test": "test"}
+DIRECTIONS = {"i2t": "image → text", "t2i": "text → image", "i2i": "image → image", "t2t": "text → text"}
+"""What people call the directions, in the order of columns."""
 
 
 def print_results(metrics: Mapping[str, Any], stage: str, labels: Mapping[str, str]) -> None:
@@ -30,17 +32,24 @@ def print_results(metrics: Mapping[str, Any], stage: str, labels: Mapping[str, s
     values = {name.removeprefix(f"{stage}/"): float(value) for name, value in metrics.items() if name.startswith(stage)}
     table = Table(title=f"{_TITLES[stage]}", title_justify="left")
     table.add_column("metric")
-    table.add_column("image → text", justify="right")
-    table.add_column("text → image", justify="right")
-    rows = dict.fromkeys(name.removeprefix("i2t_").removeprefix("t2i_") for name in values)
+    directions = [key for key in DIRECTIONS if any(name.startswith(f"{key}_") for name in values)]
+    for direction in directions:
+        table.add_column(DIRECTIONS[direction], justify="right")
+    rows = dict.fromkeys(without_direction(name) for name in values)
     for row in rows:
         if row in values:
-            table.add_row(row, f"{values[row]:.1f}", "")
+            table.add_row(row, f"{values[row]:.1f}")
         else:
-            cells = (shown_value(row, values.get(f"{direction}_{row}")) for direction in ("i2t", "t2i"))
+            cells = (shown_value(row, values.get(f"{direction}_{row}")) for direction in directions)
             table.add_row(metric_label(row, labels), *cells)
     if rows:
         Console().print(table)
+
+
+def without_direction(name: str) -> str:
+    """The name of a metric without the direction before it: ``i2t_recall_at_1`` -> ``recall_at_1``."""
+    direction, _, row = name.partition("_")
+    return row if direction in DIRECTIONS else name
 
 
 def metric_label(row: str, labels: Mapping[str, str]) -> str:

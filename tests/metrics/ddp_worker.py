@@ -44,6 +44,7 @@ def values_of_all(batch, scored=(), rank=0, world_size=1, group=None):
         "table": {"relevance": Table()},
         "no labels": {"ndcg_ks": (), "coherent_ks": ()},
         "long lists": {"coherent_ks": (1000,), "chunk_size": 64},
+        "others": {"directions": ("i2i", "t2t"), "chunk_size": 64},
         "inexact": {"similarity": inexact, "chunk_size": 64},
     }
     for case, options in cases.items():
@@ -58,7 +59,7 @@ def values_of_all(batch, scored=(), rank=0, world_size=1, group=None):
         passes = len(scored)
         assert metrics.compute() == values[case]
         assert {name: metric.compute() for name, metric in metrics.items(copy_state=False)} == values[case]
-        assert metrics["rsum"]._is_synced is False
+        assert next(iter(metrics.values(copy_state=False)))._is_synced is False
         assert len(scored) == passes  # nothing was scored again
     values["again"], values["under another table"] = metrics.compute_under([None, Table()])
     if rank == 0:  # the others know the values, but must not leave this process alone
@@ -68,6 +69,10 @@ def values_of_all(batch, scored=(), rank=0, world_size=1, group=None):
     feed(single, batch, share(batch, rank, world_size), 100)
     values["queries"] = single.per_query()
     values["single"] = {"single": single.compute()}
+    assert all(map(torch.equal, single.per_query().values(), values["queries"].values()))
+    curves = RetrievalMetrics(process_group=group)
+    feed(curves, batch, share(batch, rank, world_size), 100)
+    values["curves"] = {name: curve.relevance for name, curve in curves.relevance_by_rank(20).items()}
     return values
 
 

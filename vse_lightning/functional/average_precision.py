@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vse_lightning.functional.query_lists import as_scores
+from vse_lightning.functional.query_lists import as_positives, as_scores
 from vse_lightning.functional.ranks import positive_ranks
 
 
@@ -60,7 +60,7 @@ def r_precision(scores: Tensor, positives: Tensor) -> Tensor:
         tensor([0.5000, 1.0000])
     """
     scores = as_scores(scores)
-    return r_precision_of_ranks(positive_ranks(scores, positives), positives.sum(dim=1)).to(scores.dtype)
+    return r_precision_of_sorted(scores, as_positives(positives, scores), scores.sort(dim=1, descending=True).values)
 
 
 def average_precision_of_ranks(positive_ranks: Tensor, num_positives: Tensor) -> Tensor:
@@ -68,6 +68,21 @@ def average_precision_of_ranks(positive_ranks: Tensor, num_positives: Tensor) ->
     place = torch.arange(1, positive_ranks.shape[1] + 1, device=positive_ranks.device)
     precision = (place / positive_ranks).where(positive_ranks <= num_positives[:, None], 0)
     return precision.sum(dim=1) / num_positives.clamp(min=1)
+
+
+def r_precision_of_sorted(scores: Tensor, positives: Tensor, ordered: Tensor) -> Tensor:
+    """:func:`r_precision` of lists of which the ``ordered`` scores ``(Q, C)``, descending, are known: ``(Q,)``.
+
+    Needs no memory for the ranks of all positives, which may be as many as there are candidates.
+    """
+    num_positives = positives.sum(dim=1)
+    last = ordered.gather(1, (num_positives - 1).clamp(min=0)[:, None])
+    above, tied = scores > last, scores == last
+    found = (above & positives).sum(dim=1)
+    # Of those that tie for the last places, the ones that are no positives come first.
+    room = num_positives - above.sum(dim=1) - (tied & ~positives).sum(dim=1)
+    found += torch.minimum(room.clamp(min=0), (tied & positives).sum(dim=1))
+    return (found / num_positives.clamp(min=1)).to(scores.dtype)
 
 
 def r_precision_of_ranks(positive_ranks: Tensor, num_positives: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vse_lightning.functional.ranks import ranks_from_counts
 from vse_lightning.functional.smooth_ndcg import GAINS, gains_of
@@ -118,7 +119,10 @@ class Ranking:
     @staticmethod
     def concatenate(rankings: Sequence[Ranking]) -> Ranking:
         """Put the queries of several rankings of the same candidates one below the other."""
+        num_ranks = max(ranking.ahead.shape[1] for ranking in rankings)
         columns = [ranking.columns() for ranking in rankings]
+        for column in columns:
+            column["ahead"] = pad(column["ahead"], (0, num_ranks - column["ahead"].shape[1]))
         joined = {name: torch.cat([column[name] for column in columns]) for name in columns[0]}
         return Ranking(num_candidates=rankings[0].num_candidates, **joined)
 

@@ -1,7 +1,9 @@
 """Image-text retrieval metrics: thin :class:`torchmetrics.Metric` shells over one streaming engine.
 
 A query is an image that ranks all texts (``i2t``) or a text that ranks all images (``t2i``). Its positives are the
-texts of the image, or the image of the text; any number of texts per image.
+texts of the image, or the image of the text; any number of texts per image. ``i2i`` and ``t2t`` rank all other images
+or texts. Texts of the same image match; a text without such another is no query of metrics that count matches. No image
+matches another: ``i2i`` is graded, by the most relevant text of the other image.
 
 - Rank: 1 + the number of candidates that are no positives and score at least as high as the best positive. A tie never
   helps, so a model that scores everything alike ranks last.
@@ -21,14 +23,17 @@ only (the Ladder Loss paper), in the gallery and in the relevance.
 from vse_lightning.metrics.average_precision import MAPAtR, RPrecision
 from vse_lightning.metrics.coherent_score import CoherentScore
 from vse_lightning.metrics.eccv_caption import ECCVCaption
-from vse_lightning.metrics.evaluation import MissingRelevanceError, evaluate, evaluate_scores
+from vse_lightning.metrics.evaluation import MissingRelevanceError, evaluate
 from vse_lightning.metrics.ndcg import RetrievalNDCG
+from vse_lightning.metrics.pmrp import PMRP
 from vse_lightning.metrics.rank_statistics import MeanRank, MedianRank
 from vse_lightning.metrics.recall import RecallAtK, RSum
 from vse_lightning.metrics.retrieval_metric import RetrievalMetric
 from vse_lightning.metrics.retrieval_metrics import RetrievalMetrics
+from vse_lightning.metrics.score_matrices import evaluate_scores
 
 __all__ = [
+    "PMRP",
     "CoherentScore",
     "ECCVCaption",
     "MAPAtR",

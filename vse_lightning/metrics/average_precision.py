@@ -17,7 +17,7 @@ class MAPAtR(RetrievalMetric):
     """Mean of the queries' :func:`~vse_lightning.functional.average_precision_at_r`.
 
     Args:
-        direction: ``"i2t"`` (images rank texts) or ``"t2i"``.
+        direction: ``"i2t"`` (images rank texts), ``"t2i"``, or ``"t2t"`` (texts rank the other texts).
         options: of :class:`RetrievalMetric`.
 
     Raises:
@@ -33,7 +33,7 @@ class MAPAtR(RetrievalMetric):
     """
 
     def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
-        check_direction(direction)
+        check_direction(direction, matches=True)
         super().__init__(**options)
         self.directions = (direction,)
         self.name = f"{direction}_map_at_r"
@@ -48,7 +48,7 @@ class RPrecision(MAPAtR):
     """Mean of the queries' :func:`~vse_lightning.functional.r_precision`.
 
     Args:
-        direction: ``"i2t"`` (images rank texts) or ``"t2i"``.
+        direction: ``"i2t"`` (images rank texts), ``"t2i"``, or ``"t2t"`` (texts rank the other texts).
         options: of :class:`RetrievalMetric`.
 
     Raises:

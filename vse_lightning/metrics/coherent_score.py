@@ -21,7 +21,7 @@ class CoherentScore(RetrievalMetric):
 
     Args:
         k: cut-off; larger than the gallery means the whole gallery.
-        direction: ``"i2t"`` (images rank texts) or ``"t2i"``.
+        direction: ``"i2t"`` (images rank texts), ``"t2i"``, ``"i2i"`` (images rank the other images) or ``"t2t"``.
         options: of :class:`RetrievalMetric`.
 
     Raises:

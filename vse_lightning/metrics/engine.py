@@ -41,7 +41,7 @@ def rank_gallery(
     images = _ImageQueries(gallery, readings["i2t"]) if "i2t" in readings else None
     texts = _TextQueries(gallery, readings["t2i"], pair_scores, workers) if "t2i" in readings else None
     graded = any(reading.graded for reading in readings.values())
-    for block in _progress(workers.share(pair_scores.blocks), workers):
+    for block in progress(workers.share(pair_scores.blocks), workers):
         for rows, scores in pair_scores.score(block):
             relevance = None
             if graded and relevance_rows is not None:
@@ -90,8 +90,7 @@ class _ImageQueries:
         self._rankings.append(ranking)
 
     def ranking(self, workers: Workers) -> Ranking:
-        everyone, rows = _gather(Ranking.concatenate(self._rankings), torch.cat(self._rows), workers)
-        return Ranking.concatenate(everyone).select(torch.cat(rows).argsort())
+        return gather_queries(self._rankings, self._rows, workers)
 
 
 class _TextQueries:
@@ -151,6 +150,12 @@ class _TextQueries:
         return self._workers.sum(at_least)
 
 
+def gather_queries(rankings: Sequence[Ranking], rows: Sequence[Tensor], workers: Workers) -> Ranking:
+    """One ranking of the queries that all processes have ranked, in the order of their ``rows``."""
+    everyone, places = _gather(Ranking.concatenate(rankings), torch.cat(list(rows)), workers)
+    return Ranking.concatenate(everyone).select(torch.cat(places).argsort())
+
+
 def _gather(ranking: Ranking, companion: Tensor, workers: Workers) -> tuple[list[Ranking], list[Tensor]]:
     """The ranking that each process has, and the tensor that goes with it."""
     received = workers.gather([companion, *ranking.columns().values()])
@@ -158,7 +163,7 @@ def _gather(ranking: Ranking, companion: Tensor, workers: Workers) -> tuple[list
     return rankings, [parts[0] for parts in received]
 
 
-def _progress(blocks: Sequence[Block], workers: Workers) -> Iterable[Block]:
+def progress(blocks: Sequence[Block], workers: Workers) -> Iterable[Block]:
     """Show a bar on the first process if the pass takes longer than a few seconds."""
     bar: Iterable[Block] = tqdm(blocks, desc="Ranking", unit="block", delay=3, leave=False, disable=workers.rank > 0)
     return bar

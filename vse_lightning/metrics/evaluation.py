@@ -1,4 +1,4 @@
-"""From embeddings, or from matrices of scores, to the values of any number of metrics."""
+"""From embeddings to the values of any number of metrics."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from vse_lightning.functional.query_lists import as_positives, as_relevance, as_scores
+from vse_lightning.checks import require
 from vse_lightning.functional.ranking import Ranking
-from vse_lightning.functional.ranks import count_ahead_of_positives
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.metrics.engine import rank_gallery
 from vse_lightning.metrics.exact_arithmetic import exact_arithmetic
 from vse_lightning.metrics.gallery import Gallery, State
+from vse_lightning.metrics.others import one_kind, rank_others, relevance_of_images, relevance_of_texts
 from vse_lightning.metrics.pair_scores import PairScores, Similarity
-from vse_lightning.metrics.protocol import PAIRS_AT_ONCE, EvaluationProtocol
+from vse_lightning.metrics.protocol import EvaluationProtocol
 from vse_lightning.metrics.reading import Direction, Reading
 from vse_lightning.metrics.relevance import RelevanceBlocks, relevance_rows
 from vse_lightning.metrics.workers import Workers
@@ -67,46 +67,6 @@ def evaluate(
             of_folds = [metric.summarise(fold[name]) for fold in folds]
             values[name] = torch.stack(of_folds).mean().to(gallery.image_embeds.dtype)
     return {name: values[name] for name in metrics}
-
-
-def evaluate_scores(
-    metrics: Mapping[str, RetrievalMetric],
-    scores: Tensor,
-    relevance: Tensor | None = None,
-    positives: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """Compute ``metrics`` from given matrices instead of embeddings.
-
-    The options of the metrics (similarity, folds, ...) do not apply.
-
-    Args:
-        metrics: by name.
-        scores: ``(N, M)`` of N images and M texts, higher is closer.
-        relevance: ``(N, M)`` in [0, 1]; positives count 1.
-        positives: ``(N, M)`` bool; default: the diagonal of a square matrix.
-
-    Returns:
-        A scalar per metric.
-
-    Raises:
-        MissingRelevanceError: if a metric needs relevance and there is none.
-        ValueError: if shapes or ranges are wrong.
-    """
-    scores = as_scores(scores)
-    if scores.isnan().any():
-        raise ValueError("scores must not be NaN")
-    if positives is None:
-        if scores.shape[0] != scores.shape[1]:
-            raise ValueError(f"positives must be given unless scores are square, got scores {tuple(scores.shape)}")
-        positives = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    as_positives(positives, scores)
-    if relevance is None:
-        refuse_graded(metrics)
-    rankings = {
-        direction: _rank_matrices(direction, reading, scores, relevance, positives)
-        for direction, reading in _readings(metrics.values()).items()
-    }
-    return {name: metric.summarise(_read(metric, rankings)).to(scores.dtype) for name, metric in metrics.items()}
 
 
 def query_values(state: State, metric: RetrievalMetric, workers: Workers | None = None) -> dict[Direction, Tensor]:
@@ -176,24 +136,50 @@ def _query_values(
     protocol = setting.protocol
     if protocol.captions_per_image is not None:
         gallery = gallery.first_captions(protocol.captions_per_image)
-    readings = _readings(metrics.values())
+    readings = readings_of(metrics.values())
+    graded = any(reading.graded for reading in readings.values())
+    if graded and setting.relevance is None and gallery.text_features is None:
+        refuse_graded(metrics)
     for fold in gallery.folds(protocol.folds):
         with exact_arithmetic(fold.image_embeds.device):
-            labels = None
-            if any(reading.graded for reading in readings.values()):
-                labels = relevance_rows(fold, setting.relevance, protocol.captions_per_image)
-                if labels is None:
-                    refuse_graded(metrics)
-            rows_per_block = protocol.rows_per_block(len(fold.text_embeds))
-            pair_scores = PairScores(
-                setting.similarity, fold.image_embeds, fold.text_embeds, rows_per_block, workers.count
-            )
-            enough = len(pair_scores.blocks) >= workers.count
-            rankings = rank_gallery(fold, pair_scores, labels, readings, workers if enough else Workers())
-        yield {name: _read(metric, rankings) for name, metric in metrics.items()}
+            rankings = _rank(fold, setting, readings, workers)
+        yield {name: read_ranking(metric, rankings) for name, metric in metrics.items()}
 
 
-def _readings(metrics: Iterable[RetrievalMetric]) -> dict[Direction, Reading]:
+def _rank(
+    gallery: Gallery, setting: _Setting, readings: Mapping[Direction, Reading], workers: Workers
+) -> dict[Direction, Ranking]:
+    """Rank for the queries of all directions: one pass for images and texts, one for each kind by itself."""
+
+    def pair_scores_of(ranked: Gallery) -> tuple[PairScores, Workers]:
+        rows_per_block = setting.protocol.rows_per_block(len(gallery.text_embeds))
+        pair_scores = PairScores(
+            setting.similarity, ranked.image_embeds, ranked.text_embeds, rows_per_block, workers.count
+        )
+        return pair_scores, workers if len(pair_scores.blocks) >= workers.count else Workers()
+
+    rankings: dict[Direction, Ranking] = {}
+    labels = None
+    if any(reading.graded for direction, reading in readings.items() if direction != "t2t"):
+        labels = relevance_rows(gallery, setting.relevance, setting.protocol.captions_per_image)
+    across: dict[Direction, Reading] = {key: reading for key, reading in readings.items() if key in ("i2t", "t2i")}
+    if across:
+        pair_scores, sharing = pair_scores_of(gallery)
+        rankings |= rank_gallery(gallery, pair_scores, labels, across, sharing)
+    if "i2i" in readings:
+        images = one_kind(gallery, "i2i")
+        pair_scores, sharing = pair_scores_of(images)
+        of_images = None if labels is None else relevance_of_images(gallery, labels)
+        rankings["i2i"] = rank_others(pair_scores, images.image_of_text, of_images, readings["i2i"], sharing)
+    if "t2t" in readings:
+        pair_scores, sharing = pair_scores_of(one_kind(gallery, "t2t"))
+        graded = readings["t2t"].graded
+        of_texts = relevance_of_texts(gallery, setting.relevance) if graded else None
+        rankings["t2t"] = rank_others(pair_scores, gallery.image_of_text, of_texts, readings["t2t"], sharing)
+    return rankings
+
+
+def readings_of(metrics: Iterable[RetrievalMetric]) -> dict[Direction, Reading]:
     """What all metrics together read in each direction."""
     by_direction: dict[Direction, list[Reading]] = defaultdict(list)
     for metric in metrics:
@@ -202,26 +188,16 @@ def _readings(metrics: Iterable[RetrievalMetric]) -> dict[Direction, Reading]:
     return {direction: reduce(or_, readings) for direction, readings in by_direction.items()}
 
 
-def _read(metric: RetrievalMetric, rankings: Mapping[Direction, Ranking]) -> dict[Direction, Tensor]:
-    return {direction: metric.query_values(rankings[direction]) for direction in metric.directions}
-
-
-def _rank_matrices(
-    direction: Direction, reading: Reading, scores: Tensor, relevance: Tensor | None, positives: Tensor
-) -> Ranking:
-    """Rank the rows of the matrices (``i2t``) or their columns (``t2i``), some queries at a time."""
-    if direction == "t2i":
-        scores, positives = scores.T, positives.T
-        relevance = None if relevance is None else relevance.T
-    rankings = []
-    size = max(1, PAIRS_AT_ONCE // scores.shape[1])
-    for start in range(0, len(scores), size):
-        rows = slice(start, start + size)
-        lists, matches, labels = scores[rows].contiguous(), positives[rows].contiguous(), None
-        if reading.graded and relevance is not None:
-            labels = as_relevance(relevance[rows].contiguous(), lists).masked_fill(matches, 1)
-        ranking = Ranking.of(lists, labels, listed=reading.listed, ideal=reading.ideal)
-        if reading.positives:
-            ranking = ranking.with_positives(*count_ahead_of_positives(lists, matches, reading.positives))
-        rankings.append(ranking)
-    return Ranking.concatenate(rankings)
+def read_ranking(metric: RetrievalMetric, rankings: Mapping[Direction, Ranking]) -> dict[Direction, Tensor]:
+    """The values of the queries of each direction; texts without a match among texts have none."""
+    values = {}
+    for direction in metric.directions:
+        ranking = rankings[direction]
+        if direction == "t2t" and metric.reading.positives:
+            matched = ranking.num_positives > 0
+            require(
+                bool(matched.any()), "{} needs an image with two texts: without, no text matches another", metric.name
+            )
+            ranking = ranking.select(matched)
+        values[direction] = metric.query_values(ranking)
+    return values

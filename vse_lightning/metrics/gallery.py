@@ -54,11 +54,11 @@ class Gallery:
             given = joined[name]
             if given is not None and len(given) != len(text_embeds):
                 raise ValueError(f"{name} must be given for all texts or for none: {len(given)} of {len(text_embeds)}")
-        images = _first_of_each(image_ids)
+        images = first_of_each(image_ids)
         image_ids = image_ids[images]
-        image_of_text = _rows_of(text_image_ids, image_ids)
+        image_of_text = rows_of(text_image_ids, image_ids)
         text_ids = joined["text_ids"]
-        texts = image_of_text.argsort(stable=True) if text_ids is None else _first_of_each(text_ids)
+        texts = image_of_text.argsort(stable=True) if text_ids is None else first_of_each(text_ids)
         gallery = cls(image_embeds[images], text_embeds[texts], image_ids, image_of_text[texts])
         features = joined["text_features"]
         gallery = replace(
@@ -127,7 +127,7 @@ def _join(tensors: Tensor | Sequence[Tensor]) -> Tensor | None:
     return torch.cat(list(tensors)) if sum(map(len, tensors)) else None
 
 
-def _first_of_each(ids: Tensor) -> Tensor:
+def first_of_each(ids: Tensor) -> Tensor:
     """Rows of the first occurrence of each id, by ascending id."""
     ordered, rows = ids.sort(stable=True)
     first = torch.ones_like(ordered, dtype=torch.bool)
@@ -135,7 +135,7 @@ def _first_of_each(ids: Tensor) -> Tensor:
     return rows[first]
 
 
-def _rows_of(ids: Tensor, ordered: Tensor) -> Tensor:
+def rows_of(ids: Tensor, ordered: Tensor) -> Tensor:
     """Row of each of ``ids`` in the ascending ``ordered``."""
     rows = torch.searchsorted(ordered, ids).clamp(max=len(ordered) - 1)
     unknown = ids[ordered[rows] != ids]

@@ -19,7 +19,7 @@ class RetrievalNDCG(RetrievalMetric):
 
     Args:
         k: cut-off; larger than the gallery means the whole gallery.
-        direction: ``"i2t"`` (images rank texts) or ``"t2i"``.
+        direction: ``"i2t"`` (images rank texts), ``"t2i"``, ``"i2i"`` (images rank the other images) or ``"t2t"``.
         gain: ``"exponential"`` or ``"linear"``.
         options: of :class:`RetrievalMetric`.
 

@@ -17,7 +17,7 @@ class MeanRank(RetrievalMetric):
     """Mean rank of each query's best positive, from 1, as :func:`~vse_lightning.functional.ranks` defines it.
 
     Args:
-        direction: ``"i2t"`` (images rank texts) or ``"t2i"``.
+        direction: ``"i2t"`` (images rank texts), ``"t2i"``, or ``"t2t"`` (texts rank the other texts).
         options: of :class:`RetrievalMetric`.
 
     Raises:
@@ -35,7 +35,7 @@ class MeanRank(RetrievalMetric):
     higher_is_better = False
 
     def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
-        check_direction(direction)
+        check_direction(direction, matches=True)
         super().__init__(**options)
         self.directions = (direction,)
         self.name = f"{direction}_mean_rank"
@@ -50,7 +50,7 @@ class MedianRank(MeanRank):
     """Median rank of each query's best positive; the mean of the two middle ones for an even number of queries.
 
     Args:
-        direction: ``"i2t"`` (images rank texts) or ``"t2i"``.
+        direction: ``"i2t"`` (images rank texts), ``"t2i"``, or ``"t2t"`` (texts rank the other texts).
         options: of :class:`RetrievalMetric`.
 
     Raises:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Direction = Literal["i2t", "t2i"]
-"""Image queries that rank texts, or text queries that rank images."""
+Direction = Literal["i2t", "t2i", "i2i", "t2t"]
+"""Image queries that rank texts, text queries that rank images, or either that ranks all others of its kind."""
 
 ALL = sys.maxsize
 
@@ -37,7 +37,9 @@ class Reading:
         return bool(self.listed or self.ideal)
 
 
-def check_direction(direction: str) -> None:
-    """Refuse a name that is no direction."""
-    if direction not in ("i2t", "t2i"):
-        raise ValueError(f"direction must be 'i2t' or 't2i', got {direction!r}")
+def check_direction(direction: str, matches: bool = False) -> None:
+    """Refuse a name that is no direction, or one in which there are no ``matches`` if a metric counts them."""
+    known = ("i2t", "t2i", "t2t") if matches else get_args(Direction)
+    if direction not in known:
+        reason = ", where no image matches another: NDCG and Coherent Score are graded" if direction == "i2i" else ""
+        raise ValueError(f"direction must be one of {', '.join(known)}, got {direction!r}{reason}")

@@ -20,7 +20,7 @@ class RecallAtK(RetrievalMetric):
 
     Args:
         k: cut-off; larger than the gallery means the whole gallery.
-        direction: ``"i2t"`` (images rank texts) or ``"t2i"``.
+        direction: ``"i2t"`` (images rank texts), ``"t2i"``, or ``"t2t"`` (texts rank the other texts).
         recall: ``"any"``, one positive suffices, as the field reports it; ``"all"``, the share of the positives found.
         options: of :class:`RetrievalMetric`.
 
@@ -38,7 +38,7 @@ class RecallAtK(RetrievalMetric):
 
     def __init__(self, k: int = 1, direction: Direction = "i2t", recall: Recall = "any", **options: Any) -> None:
         check_cutoff(k)
-        check_direction(direction)
+        check_direction(direction, matches=True)
         check_recall(recall)
         super().__init__(**options)
         self.k = k

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.utilities.prints import rank_zero_warn
 
+from vse_lightning.checks import require
+from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.metrics.average_precision import MAPAtR, RPrecision
 from vse_lightning.metrics.coherent_score import CoherentScore
-from vse_lightning.metrics.evaluation import MissingRelevanceError, computable, evaluate
+from vse_lightning.metrics.evaluation import MissingRelevanceError, computable, evaluate, query_values
 from vse_lightning.metrics.gallery import State
 from vse_lightning.metrics.ndcg import RetrievalNDCG
 from vse_lightning.metrics.pair_scores import Similarity
 from vse_lightning.metrics.rank_statistics import MeanRank, MedianRank
-from vse_lightning.metrics.reading import Direction
+from vse_lightning.metrics.reading import Direction, check_direction
 from vse_lightning.metrics.recall import RecallAtK, RSum
 from vse_lightning.metrics.relevance import RelevanceBlocks, label_of
+from vse_lightning.metrics.relevance_by_rank import RelevanceByRank, RelevanceLists, draw
 from vse_lightning.metrics.retrieval_metric import RetrievalMetric
 from vse_lightning.metrics.shared_pass import SharedPass
 
-_DIRECTIONS: tuple[Direction, ...] = ("i2t", "t2i")
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 class RetrievalMetrics(MetricCollection):
@@ -44,6 +49,8 @@ class RetrievalMetrics(MetricCollection):
         chunk_size: images scored at a time, at least 64: bounds the memory; default: blocks of 2 ** 24 pairs.
         folds: average over this many consecutive folds of the images by ascending id (COCO 1K: 5).
         captions_per_image: keep only the first captions of each image, in gallery and relevance; default: all.
+        directions: add ``"i2i"`` or ``"t2t"`` to rank the other images for each image (graded metrics only) or the
+            other texts for each text; ``rsum`` needs ``"i2t"`` and ``"t2i"``.
         prefix: before every key.
         postfix: after every key.
         kwargs: of :class:`torchmetrics.Metric`.
@@ -73,6 +80,7 @@ class RetrievalMetrics(MetricCollection):
         chunk_size: int | None = None,
         folds: int = 1,
         captions_per_image: int | None = None,
+        directions: Sequence[Direction] = ("i2t", "t2i"),
         prefix: str | None = None,
         postfix: str | None = None,
         **kwargs: Any,
@@ -86,21 +94,23 @@ class RetrievalMetrics(MetricCollection):
             **kwargs,
         }
         members: list[RetrievalMetric] = []
-        for direction in _DIRECTIONS:
-            members += [RecallAtK(k, direction, **options) for k in recall_ks]
-            if rank_statistics:
+        for direction in directions:
+            check_direction(direction)
+            matches = direction != "i2i"  # no image matches another
+            members += [RecallAtK(k, direction, **options) for k in recall_ks if matches]
+            if rank_statistics and matches:
                 members += [MedianRank(direction, **options), MeanRank(direction, **options)]
-            if average_precision:
+            if average_precision and matches:
                 members += [MAPAtR(direction, **options), RPrecision(direction, **options)]
             members += [RetrievalNDCG(k, direction, gain, **options) for k in ndcg_ks]
             members += [CoherentScore(k, direction, **options) for k in coherent_ks]
-        if recall_ks:
+        if recall_ks and {"i2t", "t2i"} <= set(directions):
             members.append(RSum(recall_ks, **options))
         named = {member.name: member for member in members}
         if len(named) < len(members) or not members:
             raise ValueError(
-                "recall_ks, ndcg_ks and coherent_ks must name each cut-off once, and not all be empty, "
-                f"got {recall_ks}, {ndcg_ks} and {coherent_ks}"
+                "recall_ks, ndcg_ks, coherent_ks and directions must name each cut-off once, and not all be empty, "
+                f"got {recall_ks}, {ndcg_ks}, {coherent_ks} and {directions}"
             )
         super().__init__(dict(named), prefix=prefix, postfix=postfix, compute_groups=[list(named)])
         for name in named:  # the base class sorts by name
@@ -196,6 +206,54 @@ class RetrievalMetrics(MetricCollection):
                 values = evaluate(state, possible, relevance=relevance, similarity=similarity, workers=leader.workers())
                 results.append({self._set_name(name): value.to(leader.device) for name, value in values.items()})
         return results
+
+    def relevance_by_rank(self, depth: int = 100) -> dict[Direction, RelevanceByRank]:
+        """Mean relevance of what is retrieved at each rank, and of the ideal order, by direction.
+
+        Args:
+            depth: how many ranks; at most the gallery.
+
+        Raises:
+            MissingRelevanceError: if there are no labels.
+            ValueError: if ``depth`` is below 1, or as :meth:`compute`.
+        """
+        check_cutoff(depth)
+        leader = self._leader
+        directions = dict.fromkeys(direction for metric in self._metrics().values() for direction in metric.directions)
+        lists = RelevanceLists(
+            depth, list(directions), similarity=leader.similarity, relevance=leader.relevance, **vars(leader.protocol)
+        )
+        with leader.joined():
+            values = query_values(leader.metric_state, lists, leader.workers())
+        return {direction: RelevanceByRank(*of_queries.mean(dim=0)) for direction, of_queries in values.items()}
+
+    def plot(self, depth: int = 100, axes: Sequence[Axes] | None = None) -> tuple[Figure, Sequence[Axes]]:  # type: ignore[override]
+        """Draw relevance by rank against the ideal order: Coherent Score is high where the curve falls steadily.
+
+        A single metric still plots its value, as metrics of torchmetrics do.
+
+        Args:
+            depth: how many ranks, drawn on a logarithmic scale.
+            axes: where to draw each direction; default: a new figure.
+
+        Returns:
+            The figure and its axes.
+
+        Raises:
+            ModuleNotFoundError: if matplotlib is not installed.
+            ValueError: as :meth:`relevance_by_rank`, or if there are not as many ``axes`` as directions.
+        """
+        try:
+            from matplotlib import pyplot
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("plot draws with matplotlib: pip install matplotlib") from error
+        curves = self.relevance_by_rank(depth)
+        if axes is None:
+            size = (4.5 * len(curves), 3.4)
+            axes = list(pyplot.subplots(1, len(curves), figsize=size, layout="constrained", squeeze=False)[1][0])
+        require(len(axes) == len(curves), "axes must be one for each of {}, got {}", ", ".join(curves), len(axes))
+        draw(curves, self.relevance_label, axes)
+        return cast("Figure", axes[0].figure), axes
 
     @property
     def _leader(self) -> RetrievalMetric:

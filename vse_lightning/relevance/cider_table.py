@@ -1,7 +1,7 @@
 """CIDEr-D as sparse products."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vse_lightning.relevance.index import CaptionIndex
-from vse_lightning.relevance.ngrams import IntArray, NgramOccurrences
+from vse_lightning.relevance.ngrams import Ngrams
 from vse_lightning.relevance.table import RelevanceTable
 
 FREQUENT_SHARE = 1 / 16  # of the captions; columns denser than this are cheaper in a dense product
 PAIRS_PER_STEP = 1 << 22
+LENGTH_ORDER = 2  # the length of a caption is its number of bigrams
 
 
 class CIDErTable(RelevanceTable):
@@ -27,8 +28,7 @@ class CIDErTable(RelevanceTable):
     columns that many captions share are multiplied densely.
 
     Args:
-        occurrences: the n-grams of the captions, for each order from 1.
-        idf: for each order, the IDF of each n-gram.
+        orders: for each order from 1, the n-grams of the captions and the IDF of each; asked for one at a time.
         image_ids: ``(M,)`` int64, the image that each caption describes.
         text_ids: ``(M,)`` int64, the id of each caption; default ``0 ... M-1``.
         sigma: width of the length penalty.
@@ -37,8 +37,7 @@ class CIDErTable(RelevanceTable):
 
     def __init__(
         self,
-        occurrences: Sequence[NgramOccurrences],
-        idf: Sequence[NDArray[np.float64]],
+        orders: Iterable[tuple[Ngrams, NDArray[np.float64]]],
         image_ids: Tensor,
         text_ids: Tensor | None = None,
         *,
@@ -48,14 +47,19 @@ class CIDErTable(RelevanceTable):
         self.label = label
         self._sigma = sigma
         self._index = CaptionIndex(image_ids, text_ids)
-        bigram_captions = occurrences[1].captions if len(occurrences) > 1 else np.empty(0, dtype=np.int64)
-        self._lengths = torch.from_numpy(np.bincount(bigram_captions, minlength=len(image_ids))).float()
-        images = image_ids.numpy(force=True)
-        entries = _join([_weigh(found, weights, images) for found, weights in zip(occurrences, idf, strict=True)])
-        entries.candidates[:] /= len(occurrences)
-        frequent = np.bincount(entries.columns) > FREQUENT_SHARE * len(images)
-        self._rare_candidates, self._rare_references = _matrices(entries, ~frequent, len(images))
-        self._frequent_candidates, self._frequent_references = _matrices(entries, frequent, len(images))
+        self._lengths = torch.zeros(len(image_ids))
+        images = np.unique(image_ids.numpy(force=True), return_inverse=True)[1].astype(np.int32)
+        rare: list[_Entries] = []
+        frequent: list[_Entries] = []
+        for order, (found, idf) in enumerate(orders, start=1):
+            if order == LENGTH_ORDER:
+                self._lengths += torch.from_numpy(np.bincount(found.captions, minlength=len(images)))
+            for of_all, entries in zip((rare, frequent), _weigh(found, idf, images), strict=True):
+                of_all.append(entries)
+        for entries in (*rare, *frequent):
+            entries.candidates[:] /= len(rare)
+        self._rare_candidates, self._rare_references = _matrices(rare)
+        self._frequent_candidates, self._frequent_references = _matrices(frequent)
 
     @torch.no_grad()
     def block(self, image_ids: Tensor, text_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
@@ -78,67 +82,101 @@ class CIDErTable(RelevanceTable):
         relevance = total.div_(found.reference_counts[:, None]).clamp_(max=1)
         return relevance.masked_fill_(found.own, 1).to(image_ids.device)
 
+    def between_texts(self) -> Self:
+        """CIDEr-D of a text with another as the only reference; see :meth:`RelevanceTable.between_texts`.
+
+        What only captions of one image share is not counted: two captions of the same image seem less alike than they
+        are, but those match anyway.
+        """
+        copied = self.__copy__()
+        copied._index = self._index.each_text_alone()
+        return copied
+
 
 class _Entries(NamedTuple):
-    """Entries of the two matrices, which differ in their values only."""
+    """Entries of the two matrices, which differ in their values only, caption by caption."""
 
-    captions: IntArray
-    columns: IntArray
+    per_caption: NDArray[np.int64]  # how many each caption has
+    columns: NDArray[np.int32]
     candidates: NDArray[np.float32]
     references: NDArray[np.float32]
 
 
-def _weigh(found: NgramOccurrences, idf: NDArray[np.float64], images: IntArray) -> _Entries:
-    """The entries of the n-grams of one order."""
-    size = max(1, len(idf))  # there may be no n-grams of this order
-    keys = np.sort(found.captions * size + found.ngrams)
-    captions, ngrams = np.divmod(keys, size)
+def _weigh(found: Ngrams, idf: NDArray[np.float64], images: NDArray[np.int32]) -> tuple[_Entries, _Entries]:
+    """The entries of one order: those in rare columns, and those in frequent ones."""
+    captions, ngrams, turns, counts = _in_order(found)
+    weights = idf[ngrams]
+    # Each of the c occurrences adds c idf^2, all together (c idf)^2.
+    norms = np.sqrt(np.bincount(captions, counts * weights**2, minlength=len(images)))
+    columns = _columns(ngrams, turns, len(idf))
+    useful = np.flatnonzero(_is_shared(columns, images[captions]) & (weights > 0))
+    frequent = (np.bincount(columns[useful], minlength=1) > FREQUENT_SHARE * len(images))[columns[useful]]
+
+    def entries(chosen: NDArray[np.int64]) -> _Entries:
+        values = (weights[chosen] / norms[captions[chosen]]).astype(np.float32)
+        per_caption = np.bincount(captions[chosen], minlength=len(images))
+        return _Entries(per_caption, _renumber(columns[chosen]), values, values * counts[chosen].astype(np.float32))
+
+    return entries(useful[~frequent]), entries(useful[frequent])
+
+
+def _in_order(found: Ngrams) -> tuple[NDArray[np.int32], ...]:
+    """For each occurrence: caption (ascending), n-gram, how many like it came before, and how many there are."""
+    size = max(1, len(found.pairs))  # there may be no n-grams of this order
+    keys = np.sort(found.captions * np.int64(size) + found.numbers)
+    captions, ngrams = (half(keys, size).astype(np.int32) for half in (np.floor_divide, np.remainder))
     starts = np.flatnonzero(np.diff(keys, prepend=-1))
     counts = np.diff(np.append(starts, len(keys)))
     turns = np.arange(len(keys)) - np.repeat(starts, counts)
-    counts = np.repeat(counts, counts)
-    weights = idf[ngrams]
-    # Each of the c occurrences adds c idf^2, all together (c idf)^2.
-    norms = np.sqrt(np.bincount(captions, counts * weights**2, minlength=len(images)))[captions]
-
-    columns = ngrams.copy()  # of first occurrences; later ones have columns of their own
-    columns[turns > 0] = size + np.unique((turns * size + ngrams)[turns > 0], return_inverse=True)[1]
-    kept = np.flatnonzero(_is_shared(columns, images[captions]) & (weights > 0))
-    values = (weights[kept] / norms[kept]).astype(np.float32)
-    columns = np.unique(columns[kept], return_inverse=True)[1]
-    return _Entries(captions[kept], columns, values, values * counts[kept].astype(np.float32))
+    return captions, ngrams, turns.astype(np.int32), np.repeat(counts.astype(np.int32), counts)
 
 
-def _is_shared(columns: IntArray, images: IntArray) -> NDArray[np.bool_]:
+def _columns(ngrams: NDArray[np.int32], turns: NDArray[np.int32], size: int) -> NDArray[np.int32]:
+    """The number of the n-gram for first occurrences; later ones have columns of their own."""
+    later = turns > 0
+    columns = ngrams.copy()
+    columns[later] = size + np.unique(turns[later].astype(np.int64) * size + ngrams[later], return_inverse=True)[1]
+    return columns
+
+
+def _is_shared(columns: NDArray[np.int32], images: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Whether the column of each entry occurs with several images."""
     width = columns.max(initial=-1) + 1
-    some_image = np.empty(width, dtype=np.int64)
+    some_image = np.empty(width, dtype=np.int32)
     some_image[columns] = images
     shared = np.zeros(width, dtype=bool)
     shared[columns[images != some_image[columns]]] = True
     return shared[columns]
 
 
-def _join(orders: Sequence[_Entries]) -> _Entries:
-    """The entries of all orders, side by side, in the order of the captions."""
-    widths = [entries.columns.max(initial=-1) + 1 for entries in orders]
-    offsets = np.cumsum([0, *widths[:-1]])
-    captions, columns, candidates, references = (np.concatenate(parts) for parts in zip(*orders, strict=True))
-    columns += np.repeat(offsets, [len(entries.columns) for entries in orders])
-    order = np.argsort(captions, kind="stable")
-    return _Entries(captions[order], columns[order], candidates[order], references[order])
+def _renumber(columns: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Number the columns that there are from 0."""
+    used = np.zeros(columns.max(initial=-1) + 1, dtype=np.int32)
+    used[columns] = 1
+    return (np.cumsum(used, dtype=np.int32) - 1)[columns]
 
 
-def _matrices(entries: _Entries, wanted: NDArray[np.bool_], count: int) -> tuple[Any, Any]:
-    """Candidates and references as scipy CSR matrices ``(count, wanted columns)`` that share their structure."""
+def _matrices(orders: list[_Entries]) -> tuple[Any, Any]:
+    """Candidates and references as scipy CSR matrices that share their structure: the columns of all orders.
+
+    The list is emptied on the way, as everything twice would be much.
+    """
     from scipy.sparse import csr_matrix
 
-    kept = np.flatnonzero(wanted[entries.columns])
-    starts = np.append(0, np.cumsum(np.bincount(entries.captions[kept], minlength=count)))
-    places = (np.cumsum(wanted) - 1)[entries.columns[kept]]
-    shape = (count, int(wanted.sum()))
-    candidates = csr_matrix((entries.candidates[kept], places, starts), shape=shape)
-    return candidates, csr_matrix((entries.references[kept], candidates.indices, candidates.indptr), shape=shape)
+    per_caption = np.sum([entries.per_caption for entries in orders], axis=0)
+    starts = np.append(0, np.cumsum(per_caption))
+    columns = np.empty(starts[-1], dtype=np.int32)
+    values = np.empty((2, starts[-1]), dtype=np.float32)
+    free, width = starts[:-1].copy(), 0
+    for entries in iter(lambda: orders.pop(0) if orders else None, None):
+        first = np.cumsum(entries.per_caption) - entries.per_caption
+        places = np.arange(len(entries.columns)) + np.repeat(free - first, entries.per_caption)
+        columns[places] = entries.columns + width
+        values[:, places] = entries.candidates, entries.references
+        free += entries.per_caption
+        width += int(entries.columns.max(initial=-1)) + 1
+    candidates = csr_matrix((values[0], columns, starts), shape=(len(per_caption), width))
+    return candidates, csr_matrix((values[1], candidates.indices, candidates.indptr), shape=candidates.shape)
 
 
 def _dense(matrix: Any, rows: Tensor) -> Tensor:

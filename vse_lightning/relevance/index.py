@@ -74,6 +74,10 @@ class CaptionIndex:
         own = self._image_of_text[texts] == image_ids[:, None]
         return Lookup(self._caption_rows[places], counts, self._row_of_text[texts], own)
 
+    def each_text_alone(self) -> Self:
+        """The same rows, every text the only caption of an image with its id."""
+        return type(self)(self._text_ids, self._text_ids, self._row_of_text).to(self.device)
+
     @property
     def device(self) -> torch.device:
         """Where ids are looked up."""

@@ -44,6 +44,17 @@ class RelevanceTable(ABC):
             ValueError: if an id is not in the table (naming the first five), or ``captions_per_image`` is below 1.
         """
 
+    def between_texts(self) -> "RelevanceTable":
+        """The same labels between texts: every text is an image of its own, with itself as the only caption.
+
+        ``table.between_texts().block(text_ids, other_text_ids)`` is the relevance of texts to other texts, for
+        text-to-text retrieval.
+
+        Raises:
+            ValueError: if the table has no labels between texts; those of your own have not unless they override this.
+        """
+        raise ValueError(f"{type(self).__name__} has no labels between texts, which direction='t2t' needs")
+
     def to(self, device: torch.device | str) -> Self:
         """A table that works on ``device``; by default the table itself, for those that work on the CPU."""
         return self
@@ -121,6 +132,12 @@ class FeatureTable(RelevanceTable):
         with torch.autocast(device.type, enabled=False):
             relevance = caption_relevance(references, slots, self._vectors(found.texts), self._rescale)
         return relevance.masked_fill_(found.own, 1).to(image_ids.device)
+
+    def between_texts(self) -> Self:
+        """The cosine of two captions; see :meth:`RelevanceTable.between_texts`."""
+        copied = self.__copy__()
+        copied._index = self._index.each_text_alone()
+        return copied
 
     def to(self, device: torch.device | str) -> Self:
         """A table whose features stay on ``device``: blocks are made there, without a copy per step."""

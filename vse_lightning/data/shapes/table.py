@@ -46,6 +46,13 @@ class SceneTable(RelevanceTable):
         shared = images @ texts.T
         return (shared / (images.sum(1, keepdim=True) + texts.sum(1) - shared)).to(image_ids.device)
 
+    def between_texts(self) -> "SceneTable":
+        """The same of the scenes of two captions; see :meth:`RelevanceTable.between_texts`."""
+        copied = self.__copy__()
+        copied._has = self._has[self._text_image_ids]
+        copied._text_image_ids = torch.arange(len(self._text_image_ids))
+        return copied
+
 
 def _known(argument: str, ids: Tensor, count: int) -> Tensor:
     ids = ids.cpu()
