@@ -14,7 +14,7 @@ from vse_lightning.losses import TripletLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.models import DualEncoder, GRUTextEncoder
 
-from .conftest import NASTY, GivenEmbeddings, NastySource, Rows
+from .conftest import NASTY, GivenEmbeddings, Labels, NastySource, Rows
 
 
 class Page(HTMLParser):
@@ -128,6 +128,18 @@ def test_lists_follow_the_protocol_but_for_folds(write_page):
     run = RankedRun.load(gallery.path.with_suffix(".npz"))
     assert run.directions["t2i"].query_ids.tolist() == [10, 12, 14, 16, 18, 20, 22]
     assert run.directions["t2i"].candidate_ids.shape == (7, 7)
+
+
+class Unnamed:
+    """Labels that do not say what they are."""
+
+    block = Labels.block
+
+
+def test_labels_without_a_name_are_called_by_their_class(write_page):
+    _, html, module = write_page(RetrievalGallery(), relevance=Unnamed())
+    assert module.retrieval_labels == {"": "Unnamed"}
+    assert "NDCG@10 (Unnamed)" in Page(html).text
 
 
 def test_one_image_is_enough(write_page):

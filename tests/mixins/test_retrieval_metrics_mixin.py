@@ -169,6 +169,10 @@ def test_several_label_sources_of_the_data_module(trainer):
     assert found["val/i2t_ndcg_at_5_cider"] != pytest.approx(plain["i2t_ndcg_at_5"], abs=1e-6)
     assert "val/rsum_cider" not in found
     assert model.retrieval_labels == {"": "random labels", "_cider": "other labels"}
+    by_suffix = dict(zip(("", "_cider"), Data.eval_relevance_tables.values(), strict=True))
+    assert model.evaluation_tables(model.retrieval_metrics) == by_suffix
+    model.retrieval_metrics.relevance = Other()
+    assert model.evaluation_tables(model.retrieval_metrics) == {"": model.retrieval_metrics.relevance}
 
 
 def test_values_reach_csv_and_tensorboard(trainer, tmp_path):

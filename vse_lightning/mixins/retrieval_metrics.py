@@ -1,13 +1,12 @@
 """Retrieval metrics for a LightningModule that exists already."""
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from vse_lightning.metrics import RetrievalMetrics
-from vse_lightning.metrics.relevance import RelevanceBlocks
+from vse_lightning.metrics.relevance import RelevanceBlocks, label_of
 from vse_lightning.mixins.extension import Extension
 from vse_lightning.mixins.gathering import process_count
 from vse_lightning.mixins.hooks import RetrievalHooks, embeddings_in
@@ -86,6 +85,23 @@ class RetrievalMetricsMixin(RetrievalHooks):
         """Label source behind each suffix of the graded metrics: ``""`` for the plain names, ``"_cider"``, ..."""
         self._metrics_of_loaders: dict[int, RetrievalMetrics] = {}
 
+    def evaluation_tables(self, metrics: RetrievalMetrics) -> dict[str, RelevanceBlocks | None]:
+        """Where the graded metrics of the running validation or test take their labels from.
+
+        Args:
+            metrics: those of the dataloader, whose own ``relevance`` comes first.
+
+        Returns:
+            Label tables by the suffix that their values are logged with, the plain names' ``""`` first. ``None`` stands
+            for the ``text_features`` of the batches.
+        """
+        given = metrics.relevance or self.__dict__.get("_evaluation_table")
+        if given is not None:
+            return {"": given}
+        datamodule = getattr(getattr(self, "_trainer", None), "datamodule", None)
+        tables = getattr(datamodule, "eval_relevance_tables", None) or {"": None}
+        return {"" if place == 0 else f"_{name}": table for place, (name, table) in enumerate(tables.items())}
+
     def _update_metrics(self, loader: int, embeds: tuple[Tensor, Tensor], targets: RetrievalTargets) -> None:
         """Add a batch of the given dataloader; the first one's metrics are the module's own."""
         if loader not in self._metrics_of_loaders:
@@ -101,20 +117,11 @@ class RetrievalMetricsMixin(RetrievalHooks):
     def _log_metrics(self, stage: str, loader: int) -> None:
         """Compute once, under every label source, and log."""
         metrics = self._metrics_of_loaders[loader]
-        tables = self._evaluation_tables(metrics)
+        tables = self.evaluation_tables(metrics)
         similarity = None if metrics.similarity is not None else self.similarity
         results = metrics.compute_under(list(tables.values()), similarity=similarity)
-        self.retrieval_labels = {suffix: getattr(table, "label", "text features") for suffix, table in tables.items()}
+        self.retrieval_labels = {suffix: label_of(table) for suffix, table in tables.items()}
         of_loader = f"/dataloader_idx_{loader}" if len(self._metrics_of_loaders) > 1 else ""
         for suffix, values in zip(tables, results, strict=True):
             named = {f"{stage}/{name}{suffix}{of_loader}": value for name, value in values.items()}
             self.log_dict(named, sync_dist=process_count() > 1, add_dataloader_idx=False)
-
-    def _evaluation_tables(self, metrics: RetrievalMetrics) -> Mapping[str, RelevanceBlocks | None]:
-        """Label tables by the suffix that their values are logged with."""
-        given = metrics.relevance or self.__dict__.get("_evaluation_table")
-        if given is not None:
-            return {"": given}
-        datamodule = getattr(getattr(self, "_trainer", None), "datamodule", None)
-        tables = getattr(datamodule, "eval_relevance_tables", None) or {"": None}
-        return {"" if place == 0 else f"_{name}": table for place, (name, table) in enumerate(tables.items())}

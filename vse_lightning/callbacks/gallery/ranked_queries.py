@@ -18,7 +18,7 @@ from vse_lightning.metrics.gallery import Gallery, State
 from vse_lightning.metrics.pair_scores import PairScores, Similarity
 from vse_lightning.metrics.protocol import EvaluationProtocol
 from vse_lightning.metrics.reading import Direction, Reading
-from vse_lightning.metrics.relevance import RelevanceBlocks, RelevanceRows, relevance_rows
+from vse_lightning.metrics.relevance import RelevanceBlocks, RelevanceRows, label_of, relevance_rows
 from vse_lightning.metrics.workers import Workers
 
 ONLY_MATCHES = "no labels: 1 for a match, 0 for all others"
@@ -88,7 +88,7 @@ def rank_queries(
     if gallery.text_ids is None:
         raise ValueError("a gallery needs text_ids, to show captions: return them from targets(batch)")
     labels = relevance_rows(gallery, relevance, protocol.captions_per_image)
-    label = ONLY_MATCHES if labels is None else getattr(relevance, "label", "text features")
+    label = ONLY_MATCHES if labels is None else label_of(relevance)
     reading = Reading(positives=1, listed=max(top_k, depth), ideal=max(top_k, depth))
     with exact_arithmetic(gallery.image_embeds.device):
         rows_per_block = protocol.rows_per_block(len(gallery.text_embeds))
