@@ -1,10 +1,6 @@
 import json
-import os
 
 import pytest
-
-# No test of an encoder may depend on the network.
-os.environ["HF_HUB_OFFLINE"] = "1"
 
 CAPTIONS = [
     "A black dog runs over the grass.",
