@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vse_lightning.relevance.cider_table import CIDErTable
-from vse_lightning.relevance.ngrams import NgramOccurrences, NgramVocabulary, find_ngrams
+from vse_lightning.relevance.ngrams import Ngrams, NgramVocabulary, find_ngrams
 from vse_lightning.relevance.source import RelevanceSource, check_captions
 
 
@@ -66,11 +66,12 @@ class CIDErRelevance(RelevanceSource):
         images, image_of = np.unique(image_ids.numpy(force=True), return_inverse=True)
         if len(images) < 2:
             raise ValueError("CIDErRelevance needs captions of at least 2 training images, got 1: every IDF would be 0")
-        self._vocabulary, occurrences = find_ngrams(captions, self.n)
-        self._idf = [
-            np.append(np.log(len(images) / _document_frequency(found, image_of, size)), np.log(len(images)))
-            for found, size in zip(occurrences, self._vocabulary.sizes(), strict=True)
-        ]
+        words, orders = find_ngrams(captions, self.n)
+        pairs, self._idf = [], []
+        for found in orders:
+            pairs.append(found.pairs)
+            self._idf.append(np.append(np.log(len(images) / _document_frequency(found, image_of)), np.log(len(images))))
+        self._vocabulary = NgramVocabulary(words, pairs)
         return self
 
     def table(self, captions: Sequence[str], image_ids: Tensor, text_ids: Tensor | None = None) -> CIDErTable:
@@ -84,15 +85,14 @@ class CIDErRelevance(RelevanceSource):
             raise RuntimeError(
                 "CIDErRelevance must be fitted on the training captions before it makes a table: call fit"
             )
-        vocabulary, occurrences = find_ngrams(captions, self.n)
+        known = self._vocabulary.numbers_of(*find_ngrams(captions, self.n))
         # A new n-gram has number -1, and the last IDF is that of a document frequency of 1.
-        idf = [
-            known[numbers] for known, numbers in zip(self._idf, vocabulary.numbers_in(self._vocabulary), strict=True)
-        ]
-        return CIDErTable(occurrences, idf, image_ids, text_ids, sigma=self.sigma, label=self.name)
+        weighted = ((found, idf[numbers]) for (found, numbers), idf in zip(known, self._idf, strict=True))
+        return CIDErTable(weighted, image_ids, text_ids, sigma=self.sigma, label=self.name)
 
 
-def _document_frequency(found: NgramOccurrences, image_of: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+def _document_frequency(found: Ngrams, image_of: NDArray[np.int64]) -> NDArray[np.int64]:
+    """In how many images' captions each n-gram is."""
     images = len(image_of)  # at most
-    keys = np.sort(found.ngrams * images + image_of[found.captions])
-    return np.bincount(keys[np.diff(keys, prepend=-1) > 0] // images, minlength=size)
+    keys = np.sort(found.numbers.astype(np.int64) * images + image_of[found.captions])
+    return np.bincount(keys[np.diff(keys, prepend=-1) > 0] // images, minlength=len(found.pairs))

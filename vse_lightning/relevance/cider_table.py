@@ -168,7 +168,8 @@ def _matrices(orders: list[_Entries]) -> tuple[Any, Any]:
     columns = np.empty(starts[-1], dtype=np.int32)
     values = np.empty((2, starts[-1]), dtype=np.float32)
     free, width = starts[:-1].copy(), 0
-    for entries in iter(lambda: orders.pop(0) if orders else None, None):
+    while orders:
+        entries = orders.pop(0)
         first = np.cumsum(entries.per_caption) - entries.per_caption
         places = np.arange(len(entries.columns)) + np.repeat(free - first, entries.per_caption)
         columns[places] = entries.columns + width

@@ -2,14 +2,12 @@
 
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-IntArray = NDArray[np.int64]
 
 WORD = re.compile(r"[\w']+")
 WORD_BITS = 32
@@ -25,46 +23,19 @@ def tokenize(caption: str) -> list[str]:
     return WORD.findall(caption.lower().replace("_", " "))
 
 
-class NgramOccurrences(NamedTuple):
-    """Where the n-grams of one order occur; an n-gram that occurs twice in a caption is there twice."""
+class Ngrams(NamedTuple):
+    """The n-grams of one order: which there are, and where they occur.
 
-    captions: IntArray  # the row of the caption, ascending
-    ngrams: IntArray  # the number of the n-gram
-
-
-@dataclass(frozen=True)
-class NgramVocabulary:
-    """Numbers of words and n-grams.
-
-    Args:
-        words: the number of each word.
-        pairs: for the orders from 2 on, the n-grams as pairs: the number of all words but the last, as an n-gram of the
-            order below, in the upper bits, and the number of the last word in the lower :data:`WORD_BITS`. They are
-            sorted; an n-gram's number is its place.
+    An n-gram is a pair: the number of all its words but the last, as an n-gram of the order below, in the upper bits,
+    and the number of the last word in the lower :data:`WORD_BITS`. (A word is the empty n-gram, 0, and itself.)
     """
 
-    words: dict[str, int]
-    pairs: list[IntArray]
-
-    def sizes(self) -> list[int]:
-        """How many n-grams there are of each order."""
-        return [len(self.words), *map(len, self.pairs)]
-
-    def numbers_in(self, other: Self) -> list[IntArray]:
-        """For each order, the numbers of the n-grams in another vocabulary, -1 for those that it lacks."""
-        words = np.array([other.words.get(word, -1) for word in self.words], dtype=np.int64)
-        numbers = [words]
-        for mine, theirs in zip(self.pairs, other.pairs, strict=True):
-            last = words[mine & ((1 << WORD_BITS) - 1)]
-            wanted = _pair(numbers[-1][mine >> WORD_BITS], last)  # negative, hence not found, if either half is
-            places = np.searchsorted(theirs, wanted)
-            places[places == len(theirs)] = -1
-            found = theirs[places] == wanted if len(theirs) else np.zeros(len(wanted), dtype=bool)
-            numbers.append(np.where(found, places, -1))
-        return numbers
+    pairs: NDArray[np.int64]  # the different n-grams, ascending; an n-gram's number is its place
+    captions: NDArray[np.int32]  # of each occurrence: the row of the caption, ascending
+    numbers: NDArray[np.int32]  # and the number of the n-gram; one that a caption has twice is there twice
 
 
-def find_ngrams(captions: Sequence[str], max_order: int) -> tuple[NgramVocabulary, list[NgramOccurrences]]:
+def find_ngrams(captions: Sequence[str], max_order: int) -> tuple[dict[str, int], Iterator[Ngrams]]:
     """Number the words and n-grams of captions, and find all their occurrences.
 
     Args:
@@ -72,35 +43,69 @@ def find_ngrams(captions: Sequence[str], max_order: int) -> tuple[NgramVocabular
         max_order: the number of words of the longest n-grams.
 
     Returns:
-        The vocabulary, and the occurrences for each order from 1 to ``max_order``.
+        The number of each word, and the n-grams of each order from 1 to ``max_order``: one at a time, because all
+        together are large.
 
     Example:
-        >>> vocabulary, (unigrams, bigrams) = find_ngrams(["a cat", "a cat a cat"], max_order=2)
-        >>> vocabulary.words, vocabulary.sizes()
-        ({'a': 0, 'cat': 1}, [2, 2])
-        >>> bigrams.captions.tolist(), bigrams.ngrams.tolist()
+        >>> words, orders = find_ngrams(["a cat", "a cat a cat"], max_order=2)
+        >>> words
+        {'a': 0, 'cat': 1}
+        >>> unigrams, bigrams = orders
+        >>> bigrams.captions.tolist(), bigrams.numbers.tolist()
         ([0, 1, 1, 1], [0, 0, 1, 0])
     """
     words: dict[str, int] = {}
-    tokens, lengths = array("q"), array("q")
+    tokens, lengths = array("i"), array("i")
     for caption in captions:
         numbers = [words.setdefault(word, len(words)) for word in tokenize(caption)]
         tokens.extend(numbers)
         lengths.append(len(numbers))
-    word = np.frombuffer(tokens, dtype=np.int64)
-    caption_of = np.repeat(np.arange(len(captions)), np.frombuffer(lengths, dtype=np.int64))
-    padded = np.append(caption_of, np.full(max_order - 1, -1))  # n-grams do not run over the end
+    caption_of = np.repeat(np.arange(len(captions), dtype=np.int32), np.frombuffer(lengths, dtype=np.int32))
+    return words, _orders(np.frombuffer(tokens, dtype=np.int32), caption_of, len(words), max_order)
 
-    start, ngram = np.arange(len(word)), word
-    pairs, occurrences = [], [NgramOccurrences(caption_of, word)]
+
+def _orders(word: NDArray[np.int32], caption_of: NDArray[np.int32], words: int, max_order: int) -> Iterator[Ngrams]:
+    yield Ngrams(np.arange(words), caption_of, word)
+    padded = np.append(caption_of, np.full(max_order - 1, -1, dtype=np.int32))  # n-grams do not run over the end
+    start, ngram = np.arange(len(word), dtype=np.int32), word
     for reach in range(1, max_order):
         inside = padded[start + reach] == caption_of[start]
-        start, ngram = start[inside], ngram[inside]
-        distinct, ngram = np.unique(_pair(ngram, word[start + reach]), return_inverse=True)
-        pairs.append(distinct)
-        occurrences.append(NgramOccurrences(caption_of[start], ngram))
-    return NgramVocabulary(words, pairs), occurrences
+        start = start[inside]
+        pairs, places = np.unique(_pair(ngram[inside], word[start + reach]), return_inverse=True)
+        ngram = places.astype(np.int32)
+        del places
+        yield Ngrams(pairs, caption_of[start], ngram)
 
 
-def _pair(ngram: IntArray, word: IntArray) -> IntArray:
-    return (ngram << WORD_BITS) | word
+@dataclass(frozen=True)
+class NgramVocabulary:
+    """The numbers that words and n-grams have, to find them among other captions.
+
+    Args:
+        words: the number of each word.
+        pairs: the n-grams of each order from 1, as :class:`Ngrams` has them.
+    """
+
+    words: dict[str, int]
+    pairs: list[NDArray[np.int64]]
+
+    def numbers_of(self, words: dict[str, int], orders: Iterator[Ngrams]) -> Iterator[tuple[Ngrams, NDArray[np.int64]]]:
+        """N-grams of other captions, each order with the numbers that its n-grams have here, -1 for those unknown."""
+        last = np.array([self.words.get(word, -1) for word in words], dtype=np.int64)
+        below = np.zeros(1, dtype=np.int64)
+        for known, found in zip(self.pairs, orders, strict=True):
+            wanted = _pair(below[found.pairs >> WORD_BITS], last[found.pairs & ((1 << WORD_BITS) - 1)])
+            below = _places(known, wanted)  # a pair of which either half is -1 is negative, hence not found
+            yield found, below
+
+
+def _pair(ngram: NDArray[np.integer], word: NDArray[np.integer]) -> NDArray[np.int64]:
+    return (ngram.astype(np.int64) << WORD_BITS) | word
+
+
+def _places(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the sorted ``known`` has what is wanted, -1 where it has not."""
+    places = np.searchsorted(known, wanted)
+    places[places == len(known)] = -1
+    found = known[places] == wanted if len(known) else np.zeros(len(wanted), dtype=bool)
+    return np.where(found, places, -1)
