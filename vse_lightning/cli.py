@@ -10,10 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningDataModule, LightningModule
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from vse_lightning.callbacks import RetrievalGallery
+from vse_lightning.callbacks import EmbeddingWriter, RetrievalGallery
 from vse_lightning.checks import require
 from vse_lightning.models.restoring import restoring
 from vse_lightning.report import print_results
@@ -33,7 +34,8 @@ CONFIG_FOLDERS = (Path(__file__).parent / "configs", Path(__file__).parents[1] /
 class RetrievalCLI(LightningCLI):
     """LightningCLI for retrieval modules and data modules; prints the metrics as a table.
 
-    ``fit`` ends with a test of the best checkpoint where the data has a test split.
+    ``fit`` ends with a test of the best checkpoint where the data has a test split. ``predict`` writes embeddings with
+    an ``EmbeddingWriter``, which the options ``--embeddings`` set up, unless the config has a prediction writer.
     """
 
     def __init__(self, args: ArgsType = None) -> None:
@@ -47,6 +49,18 @@ class RetrievalCLI(LightningCLI):
             parser_kwargs={"prog": "vse-lightning", "description": DESCRIPTION},
             args=args,
         )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The trainer's methods, with the arguments that are no options."""
+        known = LightningCLI.subcommands()
+        return {**known, "predict": known["predict"] | {"return_predictions"}}
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_lightning_class_args(EmbeddingWriter, "embeddings")
+        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, with ``--config NAME.yaml`` found among the shipped configs too."""
@@ -62,6 +76,14 @@ class RetrievalCLI(LightningCLI):
         checkpoint = self.config.get(str(self.subcommand), {}).get("ckpt_path")
         with restoring() if checkpoint else nullcontext():
             super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer; a prediction writer of the config replaces the one that comes by itself."""
+        trainer = super().instantiate_trainer(**kwargs)
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        if sum(isinstance(callback, BasePredictionWriter) for callback in callbacks) > 1:
+            callbacks.remove(self._get(self.config_init, "embeddings"))
+        return trainer
 
     def after_fit(self) -> None:
         """Test the best checkpoint, or the last weights where none was written, and say where everything is."""
@@ -81,6 +103,14 @@ class RetrievalCLI(LightningCLI):
         """Run ``trainer.validate`` and print its table."""
         self.trainer.validate(**{**kwargs, "verbose": False})
         self._report("val", kwargs.get("ckpt_path"))
+
+    def predict(self, **kwargs: Any) -> None:
+        """Run ``trainer.predict``, which writes the embeddings, and print where they are."""
+        self.trainer.predict(**kwargs, return_predictions=False)
+        if self.trainer.is_global_zero:
+            for writer in self.trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(writer, EmbeddingWriter) and writer.path is not None:
+                    print(f"embeddings: {writer.path} ({writer.images:,} images, {writer.texts:,} texts)")
 
     def _report(self, stage: str, checkpoint: str | None) -> None:
         if self.trainer.is_global_zero:

@@ -1,6 +1,7 @@
 """Callbacks for retrieval training."""
 
+from vse_lightning.callbacks.embedding_writer import EmbeddingWriter
 from vse_lightning.callbacks.hard_negative_warmup import HardNegativeWarmup
 from vse_lightning.callbacks.retrieval_gallery import RetrievalGallery
 
-__all__ = ["HardNegativeWarmup", "RetrievalGallery"]
+__all__ = ["EmbeddingWriter", "HardNegativeWarmup", "RetrievalGallery"]

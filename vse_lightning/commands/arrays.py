@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vse_lightning.checks import require
 from vse_lightning.data.paths import existing_path
+from vse_lightning.embedding_files import read_embeddings
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.metrics.pair_scores import Similarity
 
@@ -58,19 +59,24 @@ class ModelOutput:
         image_embeds: ``(N, D)``.
         text_embeds: ``(M, D)``.
         similarity: scores them.
+        image_ids: ``(N,)`` ascending, where ``predict`` wrote them.
+        text_image_ids: ``(M,)`` the image that each text describes, likewise.
     """
 
     name: str
     image_embeds: Tensor
     text_embeds: Tensor
     similarity: Similarity = cosine_similarity
+    image_ids: Tensor | None = None
+    text_image_ids: Tensor | None = None
 
 
 def read_model(specification: str, names: ArrayNames) -> ModelOutput:
     """Read ``[NAME=]FILE`` or ``[NAME=]IMAGES,TEXTS``.
 
     A single ``.npy`` is a matrix of scores; a single file of another kind holds ``names.scores``, or
-    ``names.image_embeds`` and ``names.text_embeds``. The name defaults to that of the file.
+    ``names.image_embeds`` and ``names.text_embeds``. A folder is one that ``predict`` wrote: its rows are brought into
+    the order of their ids. The name defaults to that of the file.
 
     Raises:
         FileNotFoundError: if a file is not there.
@@ -82,6 +88,8 @@ def read_model(specification: str, names: ArrayNames) -> ModelOutput:
         images = _only_or_named(paths[0], names.image_embeds)
         texts = _only_or_named(paths[1], names.text_embeds)
         return _embeddings(name, images, texts)
+    if paths[0].is_dir():
+        return _of_folder(name, paths[0])
     arrays = read_arrays(paths[0])
     if paths[0].suffix == ".npy":
         return _scores(name, arrays[""]())
@@ -188,6 +196,12 @@ def _only_or_named(path: Path, name: str) -> Tensor:
         return next(iter(arrays.values()))()
     require(name in arrays, "{} must hold {!r}, got {}", path, name, ", ".join(map(repr, arrays)))
     return arrays[name]()
+
+
+def _of_folder(name: str, folder: Path) -> ModelOutput:
+    found = read_embeddings(folder)
+    model = _embeddings(name, found.image_embeds, found.text_embeds)
+    return replace(model, image_ids=found.image_ids, text_image_ids=found.text_image_ids)
 
 
 def _embeddings(name: str, images: Tensor, texts: Tensor) -> ModelOutput:

@@ -92,7 +92,13 @@ def read_split_file(path: str, split: str | None) -> Captions:
     )
 
 
-def read_lines(path: str | None, image_ids: str | None, captions_per_image: int | None, num_texts: int) -> Captions:
+def read_lines(
+    path: str | None,
+    image_ids: str | None,
+    captions_per_image: int | None,
+    num_texts: int,
+    known_image_ids: Tensor | None = None,
+) -> Captions:
     """Read a file with one caption per line, or know only how many captions there are.
 
     Args:
@@ -101,16 +107,18 @@ def read_lines(path: str | None, image_ids: str | None, captions_per_image: int 
             order in which they first appear.
         captions_per_image: instead, how many consecutive captions each image has.
         num_texts: how many captions there are where no file tells.
+        known_image_ids: ``(captions,)`` the image of each, where embeddings bring it and neither is given.
 
     Raises:
         FileNotFoundError: if a file is not there.
         ValueError: if neither or both of ``image_ids`` and ``captions_per_image`` are given, numbers do not fit, or a
             line is empty.
     """
+    told = (image_ids is not None) + (captions_per_image is not None)
     require(
-        (image_ids is None) != (captions_per_image is None),
+        told == 1 or (told == 0 and known_image_ids is not None),
         "which captions belong to an image must be told by --captions-per-image, by --image-ids, or by a Karpathy JSON "
-        "as --captions: give one of them",
+        "as --captions: give one of them (or none for a folder that predict wrote, which tells by itself)",
     )
     texts = [] if path is None else _lines("--captions", existing_path("--captions", path))
     blank = [number for number, text in enumerate(texts, start=1) if not text]
@@ -123,6 +131,10 @@ def read_lines(path: str | None, image_ids: str | None, captions_per_image: int 
         require(len(of_text) == count, message, count, len(of_text))
         number: dict[object, int] = {}
         text_image_ids = torch.tensor([number.setdefault(image, len(number)) for image in of_text])
+    elif captions_per_image is None and known_image_ids is not None:
+        message = "--captions must have a line for each of the {} captions that were embedded, got {}"
+        require(len(known_image_ids) == count, message, len(known_image_ids), count)
+        text_image_ids = torch.unique(known_image_ids, return_inverse=True)[1]
     else:
         each = captions_per_image or 0
         fits = each > 0 and count % each == 0

@@ -7,8 +7,10 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from vse_lightning.checks import require
-from vse_lightning.commands.arrays import ArrayNames, read_model
+from vse_lightning.commands.arrays import ArrayNames, ModelOutput, read_model
 from vse_lightning.commands.caption_files import Captions, read_lines, read_split_file
 from vse_lightning.commands.comparison import Measurements, Resampling, Result, compare, print_comparison
 from vse_lightning.commands.evaluate_options import parser
@@ -55,7 +57,7 @@ def _evaluate_outputs(options: Namespace) -> Evaluated:
     names = ArrayNames(options.image_key, options.text_key, options.scores_key)
     outputs = [read_model(model, names) for model in options.models]
     _require_different([output.name for output in outputs])
-    captions = _captions(options, len(outputs[0].text_embeds))
+    captions = _captions(options, outputs)
     protocol = _protocol(options)
     require(protocol.folds == 1 or options.write_trec is None, "--write-trec writes one gallery: leave out --folds")
     labels = make_labels(options.labels, captions)
@@ -103,14 +105,27 @@ def _protocol(options: Namespace) -> Protocol:
     )
 
 
-def _captions(options: Namespace, num_texts: int) -> Captions:
+def _captions(options: Namespace, outputs: list[ModelOutput]) -> Captions:
     if options.captions is None or Path(options.captions).suffix != ".json":
         require(options.split is None, "--split is for a Karpathy JSON as --captions, got {}", options.captions)
-        return read_lines(options.captions, options.image_ids, options.captions_per_image, num_texts)
+        rows = len(outputs[0].text_embeds), outputs[0].text_image_ids
+        return read_lines(options.captions, options.image_ids, options.captions_per_image, *rows)
     told = options.captions_per_image is not None or options.image_ids is not None
     message = "--captions {} tells which captions belong to an image: leave out --captions-per-image and --image-ids "
     require(not told, message + "(--first-captions keeps only the first)", options.captions)
-    return read_split_file(options.captions, options.split)
+    captions = read_split_file(options.captions, options.split)
+    for output in outputs:
+        _require_images_of(captions, output)
+    return captions
+
+
+def _require_images_of(captions: Captions, output: ModelOutput) -> None:
+    """Embeddings with ids are those of the evaluated images, which the file numbers by its rows."""
+    found, expected = output.image_ids, captions.image_ids
+    message = "{}: image ids must be the row numbers of the {} images of {}, got {} from {} to {}: was another split "
+    same = found is None or torch.equal(found, expected)
+    shown = [] if found is None else [len(found), int(found[0]), int(found[-1])]
+    require(same, message + "predicted?", output.name, len(expected), captions.origin, *shown)
 
 
 def _require_different(names: list[str]) -> None:

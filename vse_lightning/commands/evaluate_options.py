@@ -15,6 +15,7 @@ by side, with a star where one differs significantly from the first.
 
   vse-lightning evaluate clip.npz --captions dataset_flickr30k.json --labels sbert --intervals
   vse-lightning evaluate ours=images.npy,texts.npy theirs=scores.npy --captions test_caps.txt --captions-per-image 5
+  vse-lightning evaluate runs/ours/version_0/embeddings --captions dataset_flickr30k.json --labels cider
   vse-lightning evaluate ours.run theirs.run --qrels test.qrels"""
 
 DEFINITIONS = """\
@@ -55,8 +56,9 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="[NAME=]FILE[,FILE]",
         help="embeddings: .npz, .safetensors or .pt with arrays of images and of texts, or two files IMAGES,TEXTS; "
-        "scores (images x texts): one .npy, or an array of a file; with --qrels a TREC run. Nothing is unpickled. Rows "
-        "are the images and captions that are evaluated, or all of the captions file, in its order",
+        "or a folder that predict wrote; scores (images x texts): one .npy, or an array of a file; with --qrels a TREC "
+        "run. Nothing is unpickled. Rows are the images and captions that are evaluated, or all of the captions file, "
+        "in its order; those of a folder go by their ids, which tell which caption belongs to which image as well",
     )
     captions = made.add_argument_group("which caption belongs to which image")
     captions.add_argument("--captions", metavar="FILE", help="Karpathy JSON, or a text file with one caption per line")

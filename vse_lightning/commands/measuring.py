@@ -98,7 +98,9 @@ def gallery_state(model: ModelOutput, captions: Captions) -> dict[str, Tensor]:
     message = "{}: there must be a row for each of the {} captions of {} (or of the {} of the whole file), got {}{}"
     fitting = given in (evaluated, of_file)
     require(fitting, message, model.name, evaluated, captions.origin, of_file, given, transposed)
-    image_embeds = _one_row_per_image(model, image_of_text if whole_file else image_of_text[text_ids], captions.origin)
+    image_of_row = image_of_text if whole_file else image_of_text[text_ids]
+    _check_images_of_texts(model, image_of_row, captions.origin)
+    image_embeds = _one_row_per_image(model, image_of_row, captions.origin)
     return {
         "image_embeds": image_embeds[image_ids] if whole_file else image_embeds,
         "text_embeds": model.text_embeds[text_ids] if whole_file else model.text_embeds,
@@ -106,6 +108,14 @@ def gallery_state(model: ModelOutput, captions: Captions) -> dict[str, Tensor]:
         "text_image_ids": image_of_text[text_ids],
         "text_ids": text_ids,
     }
+
+
+def _check_images_of_texts(model: ModelOutput, image_of_text: Tensor, origin: str) -> None:
+    if model.text_image_ids is not None:
+        told, known = (torch.unique(ids, return_inverse=True)[1] for ids in (image_of_text, model.text_image_ids))
+        different = (told != known).nonzero().flatten()
+        message = "{}: its ids must give the captions to the images as {} does, but they differ from caption {} on"
+        require(len(different) == 0, message, model.name, origin, *different[:1].tolist())
 
 
 def _one_row_per_image(model: ModelOutput, image_of_text: Tensor, origin: str) -> Tensor:

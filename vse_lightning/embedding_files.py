@@ -1,0 +1,207 @@
+"""Embeddings and their ids on disk: shards that each process writes as it goes, read back as one.
+
+A folder holds, for each process, ``rank0of2-00000.safetensors``, ``rank0of2-00001.safetensors`` and so on (or as many
+``.npy`` files as there are arrays, ``rank0of2-00000.image_embeds.npy``), and ``rank0of2.json``, which lists the shards
+and is written last: a process without one did not finish.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from vse_lightning.checks import require
+
+FileFormat = Literal["safetensors", "npy"]
+Rows = Mapping[str, Tensor]
+
+OF_IMAGES = ("image_embeds", "image_ids")
+OF_TEXTS = ("text_embeds", "text_image_ids", "text_ids")
+OPTIONAL = "text_ids"
+SAME = 0.99
+"""Cosine from which on two embeddings of one image are the same: batches and half precision change the last digits."""
+
+
+class ShardWriter:
+    """Writes the rows of one process; a shard is complete under its name, or not there.
+
+    Args:
+        folder: where the files go.
+        file_format: of the shards.
+        rows_per_shard: a shard is written as soon as it has so many rows, images and texts together.
+        rank: of the process.
+        world_size: how many processes write into the folder.
+
+    Attributes:
+        images: rows of images so far.
+        texts: rows of texts so far.
+    """
+
+    def __init__(self, folder: Path, file_format: FileFormat, rows_per_shard: int, rank: int, world_size: int) -> None:
+        self.folder, self.file_format, self.rows_per_shard = folder, file_format, rows_per_shard
+        self.images = self.texts = 0
+        self._name = f"rank{rank}of{world_size}"
+        self._names: list[str] = []
+        self._shards: list[str] = []
+        self._waiting: list[dict[str, Tensor]] = []
+        self._rows_waiting = 0
+
+    def add(self, rows: Rows) -> None:
+        """Take the rows of a batch, and write a shard if there are enough.
+
+        Args:
+            rows: ``image_embeds (N, D)``, ``text_embeds (M, D)``, ``image_ids (N,)``, ``text_image_ids (M,)`` and,
+                in all batches or in none, ``text_ids (M,)``.
+
+        Raises:
+            ValueError: if an embedding has no id, or other batches had other ids.
+        """
+        named = {name: rows[name].detach().cpu() for name in (*OF_IMAGES, *OF_TEXTS) if name in rows}
+        counts = {name: len(tensor) for name, tensor in named.items()}
+        for names in (OF_IMAGES, OF_TEXTS):
+            different = len({counts[name] for name in names if name in counts}) > 1
+            require(not different, "there must be one id for each embedding, got rows {}", counts)
+        self._names = self._names or list(named)
+        as_before = self._names == list(named)
+        require(as_before, "text_ids must be in all batches or in none, got a batch with {}", ", ".join(named))
+        self._waiting.append(named)
+        self._rows_waiting += counts["image_embeds"] + counts["text_embeds"]
+        self.images += counts["image_embeds"]
+        self.texts += counts["text_embeds"]
+        if self._rows_waiting >= self.rows_per_shard:
+            self._write_shard()
+
+    def close(self) -> None:
+        """Write what is left, and the list of the shards."""
+        if self._waiting:
+            self._write_shard()
+        content = {"images": self.images, "texts": self.texts, "format": self.file_format, "shards": self._shards}
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".writing-") as folder:
+            written = Path(folder) / "index.json"
+            written.write_text(json.dumps(content, indent=1), encoding="utf-8")
+            written.replace(self.folder / f"{self._name}.json")
+
+    def _write_shard(self) -> None:
+        rows = {name: torch.cat([batch[name] for batch in self._waiting]) for name in self._names}
+        shard = f"{self._name}-{len(self._shards):05d}"
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".writing-") as folder:
+            for path in _save(Path(folder), shard, self.file_format, rows):
+                path.replace(self.folder / path.name)
+        self._shards.append(shard)
+        self._waiting, self._rows_waiting = [], 0
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Embeddings of images and texts, each once, in the order of their ids.
+
+    Attributes:
+        image_embeds: ``(N, D)``.
+        text_embeds: ``(M, D)``.
+        image_ids: ``(N,)`` ascending.
+        text_image_ids: ``(M,)`` the image that each text describes.
+        text_ids: ``(M,)`` ascending, if the module that embedded them had any; otherwise texts are in the order of
+            their images.
+    """
+
+    image_embeds: Tensor
+    text_embeds: Tensor
+    image_ids: Tensor
+    text_image_ids: Tensor
+    text_ids: Tensor | None
+
+
+def read_embeddings(folder: Path) -> Embeddings:
+    """Read what all processes wrote; rows whose id came before are left out.
+
+    Raises:
+        FileNotFoundError: if a shard is missing.
+        ValueError: if a process did not finish, a shard is damaged, or one id has different embeddings.
+    """
+    shards = [_load(folder, shard, str(index["format"])) for index in _indices(folder) for shard in index["shards"]]
+    require(bool(shards), "{} must hold embeddings, got no rows", folder)
+    rows = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
+    images = _first_rows(folder, "image_ids", rows["image_ids"], rows["image_embeds"])
+    if OPTIONAL in rows:
+        texts = _first_rows(folder, OPTIONAL, rows[OPTIONAL], rows["text_embeds"])
+    else:
+        texts = rows["text_image_ids"].argsort(stable=True)
+    known = torch.isin(rows["text_image_ids"], rows["image_ids"])
+    message = "{}: text_image_ids must be among the image_ids, got {} without an image"
+    require(bool(known.all()), message, folder, *rows["text_image_ids"][~known][:1].tolist())
+    return Embeddings(
+        **{name: rows[name][images] for name in OF_IMAGES},
+        **{name: rows[name][texts] if name in rows else None for name in OF_TEXTS},  # type: ignore[arg-type]
+    )
+
+
+def files_of_embeddings(folder: Path) -> list[Path]:
+    """What processes wrote into a folder and its subfolders, finished or not."""
+    return sorted(path for path in folder.rglob("rank*of*") if re.match(r"rank\d+of\d+[-.]", path.name))
+
+
+def _save(folder: Path, shard: str, file_format: FileFormat, rows: Rows) -> list[Path]:
+    if file_format == "safetensors":
+        from safetensors.torch import save_file
+
+        path = folder / f"{shard}.safetensors"
+        save_file(dict(rows), path)
+        return [path]
+    paths = {name: folder / f"{shard}.{name}.npy" for name in rows}
+    for name, path in paths.items():
+        # NumPy has no bfloat16.
+        tensor = rows[name].float() if rows[name].dtype == torch.bfloat16 else rows[name]
+        np.save(path, tensor.numpy(), allow_pickle=False)
+    return list(paths.values())
+
+
+def _load(folder: Path, shard: str, file_format: str) -> dict[str, Tensor]:
+    if file_format == "safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = folder / f"{shard}.safetensors"
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+    paths = {name: folder / f"{shard}.{name}.npy" for name in (*OF_IMAGES, *OF_TEXTS)}
+    found = {name: path for name, path in paths.items() if name != OPTIONAL or path.exists()}
+    return {name: torch.from_numpy(np.load(path, allow_pickle=False)) for name, path in found.items()}
+
+
+def _indices(folder: Path) -> list[dict[str, Any]]:
+    """The lists of shards of all processes, in their order."""
+    paths = {path.stem: path for path in folder.glob("rank*of*.json")}
+    started = {path.name.replace(".", "-").split("-")[0] for path in files_of_embeddings(folder)}
+    sizes = {int(name.partition("of")[2]) for name in started}
+    message = "{} must hold embeddings of one run of predict, got files of {}"
+    require(len(sizes) == 1, message, folder, " and ".join(sorted(started)) or "none")
+    (size,) = sizes
+    names = [f"rank{rank}of{size}" for rank in range(size)]
+    missing = [f"{name}.json" for name in names if name not in paths]
+    require(not missing, "{} holds embeddings of a run that did not finish: there is no {}", folder, ", ".join(missing))
+    return [json.loads(paths[name].read_text(encoding="utf-8")) for name in names]
+
+
+def _first_rows(folder: Path, name: str, ids: Tensor, embeds: Tensor) -> Tensor:
+    """The row in which each id comes first, by ascending id."""
+    unique, place = torch.unique(ids, return_inverse=True)
+    rows = torch.arange(len(ids))
+    first = rows.new_full((len(unique),), len(rows)).scatter_reduce(0, place, rows, "amin")
+    repeated = (first[place] != rows).nonzero().flatten()
+    same = cosine_similarity(embeds[repeated].float(), embeds[first[place[repeated]]].float()) >= SAME
+    differing = ids[repeated][~same].tolist()
+    message = "{}: rows with one id must have one embedding, but those of {} {} differ: do batches number anew?"
+    require(not differing, message, folder, name, *differing[:1])
+    return first
