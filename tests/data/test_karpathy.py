@@ -55,13 +55,20 @@ def test_missing_captions_file(karpathy):
         ('{"images": [3]}', r"images\[0\] of .* must be an object, got int"),
         ('{"images": [{"filename": "a", "split": "train"}]}', r"lacks \['sentences'\], got \['filename', 'split'\]"),
         ('{"images": [{"filename": 1, "split": "train", "sentences": []}]}', "must have strings as filename and split"),
-        ('{"images": [{"filename": "a", "split": "train", "sentences": ["a dog"]}]}', "with 'raw' or 'tokens' each"),
     ],
 )
 def test_wrong_split_file(karpathy, content, message):
     (karpathy / "captions.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         KarpathySource(karpathy / "captions.json", features=karpathy / "features.npy")
+
+
+@pytest.mark.parametrize("sentence", ["a dog", {}, {"raw": None}, {"raw": 3}, {"tokens": "a dog"}, {"tokens": [1, 2]}])
+def test_sentence_without_text(karpathy, edit_captions, sentence):
+    path = edit_captions(lambda images: images[4]["sentences"].append(sentence))
+    message = r"images\[4\] of .* \(4\.png\) must have a list of sentences with text as 'raw' or words as 'tokens' each"
+    with pytest.raises(ValueError, match=message):
+        KarpathySource(path, features=karpathy / "features.npy")
 
 
 def test_image_without_captions(karpathy, edit_captions):

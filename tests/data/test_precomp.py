@@ -150,6 +150,15 @@ def test_empty_caption_line(write):
         PrecompSource(write("train", ["a", "", "c"], rows(3, 2)))
 
 
+def test_captions_that_are_no_text(write):
+    root = write("train", 0, rows(2, 3))
+    with pytest.raises(ValueError, match=r"train_caps\.txt must have a caption on each line, got an empty file in /"):
+        PrecompSource(root)
+    (root / "train_caps.txt").write_bytes("café\nbar\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"train_caps\.txt must be UTF-8 text: .*byte 0xe9 in position 3"):
+        PrecompSource(root)
+
+
 def test_damaged_id_mapping(write):
     root = write("train", 2, rows(2, 3), ids=[1, 2])
     (root / "id_mapping.json").write_text("[1, 2]")

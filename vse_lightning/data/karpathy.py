@@ -94,11 +94,18 @@ def _problem(entry: Any) -> str:
     if not isinstance(entry["filename"], str) or not isinstance(entry["split"], str):
         return f"must have strings as filename and split, got {entry['filename']!r} and {entry['split']!r}"
     sentences = entry["sentences"]
-    if not isinstance(sentences, list) or not all(
-        isinstance(sentence, dict) and ("raw" in sentence or "tokens" in sentence) for sentence in sentences
-    ):
-        return f"({entry['filename']}) must have a list of sentences with 'raw' or 'tokens' each"
+    if not isinstance(sentences, list) or not all(map(_has_text, sentences)):
+        return f"({entry['filename']}) must have a list of sentences with text as 'raw' or words as 'tokens' each"
     return ""
+
+
+def _has_text(sentence: Any) -> bool:
+    if not isinstance(sentence, dict):
+        return False
+    if "raw" in sentence:
+        return isinstance(sentence["raw"], str)
+    tokens = sentence.get("tokens")
+    return isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
 
 
 def _text(sentence: Mapping[str, Any]) -> str:

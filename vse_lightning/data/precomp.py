@@ -89,6 +89,8 @@ def _prefixes(folder: Path) -> dict[str, str]:
 
 def _read_split(folder: Path, prefix: str) -> _Split:
     captions = _lines(existing_path("root", folder / f"{prefix}_caps.txt"))
+    if not captions:
+        raise ValueError(f"{prefix}_caps.txt must have a caption on each line, got an empty file in {folder}")
     features = FeatureFile(folder / f"{prefix}_ims.npy")
     ids_file = folder / f"{prefix}_ids.txt"
     ids = _lines(ids_file) if ids_file.exists() else None
@@ -147,5 +149,10 @@ def _id_mapping(folder: Path) -> dict[str, str]:
 
 
 def _lines(path: Path) -> list[str]:
-    with path.open(encoding="utf-8", newline="\n") as file:  # Python would also break lines where captions do not end
-        return [line.strip() for line in file]
+    try:
+        with path.open(
+            encoding="utf-8", newline="\n"
+        ) as file:  # Python would also break lines where captions do not end
+            return [line.strip() for line in file]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be UTF-8 text: {error}") from error
