@@ -1,4 +1,4 @@
-"""What graded labels cost: CIDEr-D against pycocoevalcap, a cache hit against encoding, a block in a training step.
+"""What graded labels cost: CIDEr-D against pycocoevalcap, a cache hit against encoding, a block, 600,000 captions.
 
 Reads the captions of Flickr8k from the folder that the environment variable VSE_DATA names, or makes synthetic ones.
 Needs the extra `test` (pycocoevalcap and the bundled MiniLM). Run it on an otherwise idle machine:
@@ -9,10 +9,15 @@ Needs the extra `test` (pycocoevalcap and the bundled MiniLM). Run it on an othe
 import argparse
 import json
 import os
+import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -171,11 +176,68 @@ def block_rows(train: Split) -> list[tuple[str, str]]:
         ]
 
 
+def imitation(captions: list[str], count: int) -> list[str]:
+    """A larger corpus: every word follows the one before as often as in the captions."""
+    draw = random.Random(0)
+    following = defaultdict(list)
+    for caption in captions:
+        words = ["", *caption.split(), ""]
+        for word, following_word in pairwise(words):
+            following[word].append(following_word)
+
+    def sentence() -> Iterator[str]:
+        word = draw.choice(following[""])
+        while word:
+            yield word
+            word = draw.choice(following[word])
+
+    return [" ".join(sentence()) for _ in range(count)]
+
+
+def peak_gigabytes() -> float:
+    """Most memory that was resident in this process, libraries included, as Linux knows it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1e6
+
+
+def serve(captions: list[str], vectors: Path | None) -> tuple[float, float, float]:
+    """Build a table and serve a block: seconds for the table, memory before and after."""
+    torch.set_num_threads(1)
+    image_ids = torch.arange(len(captions)) // CAPTIONS_PER_IMAGE
+    before = peak_gigabytes()
+    start = time.perf_counter()
+    source = CIDErRelevance().fit(captions, image_ids) if vectors is None else PrecomputedRelevance(vectors)
+    table = source.table(captions, image_ids)
+    end = time.perf_counter()
+    for batch in torch.randint(len(captions), (STEPS, BATCH), generator=torch.Generator().manual_seed(0)):
+        table.block(image_ids[batch], batch)
+    return end - start, before, peak_gigabytes()
+
+
+def corpus_rows(train: Split, count: int) -> list[tuple[str, str]]:
+    """Tables of a corpus as large as COCO, each in a process of its own."""
+    captions = imitation(train.captions, count)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vectors.npy"
+        vectors = np.lib.format.open_memmap(path, "w+", np.float16, (count, 384))
+        for part in np.array_split(vectors, 64):
+            part[:] = np.random.default_rng(0).normal(size=part.shape)
+        for name, given in (("float16, 384 dimensions", path), ("CIDEr-D", None)):
+            # one worker, started afresh: a fork would begin with what is resident here
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                seconds, before, peak = pool.submit(serve, captions, given).result()
+            built = f"{seconds:.1f} s, {peak:.2f} GB resident at most, {before:.2f} GB of it before"
+            rows.append((f"{count:,} captions, {name}: table and {STEPS} blocks", built))
+    return rows
+
+
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5000, help="pairs on which pycocoevalcap is timed")
     parser.add_argument("--encode", type=int, default=2000, help="captions to encode")
+    parser.add_argument("--corpus", type=int, default=600_000, help="captions of the simulated corpus; 0 for none")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; pycocoevalcap uses one")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -186,6 +248,7 @@ def main() -> None:
         *cider_rows(train, test, arguments.pairs),
         *cache_rows(test, arguments.encode),
         *block_rows(train),
+        *(corpus_rows(train, arguments.corpus) if arguments.corpus else []),
     ]
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
