@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vse_lightning.cli import main
@@ -34,3 +35,18 @@ def test_sources_without_files_say_so(tmp_path, capsys):
     cider = CONFIG.parent / "relevance" / "cider.yaml"
     label(tmp_path, "--config", str(cider))
     assert "nothing to cache" in capsys.readouterr().out
+
+
+def test_labels_of_another_data_set_are_refused(tmp_path):
+    np.save(tmp_path / "vectors.npy", np.ones((99, 2), np.float32))
+    (tmp_path / "labels.yaml").write_text(f"""
+        data:
+          init_args:
+            eval_relevance:
+              own:
+                class_path: vse_lightning.relevance.PrecomputedRelevance
+                init_args: {{path: {tmp_path}/vectors.npy}}
+    """)
+    with pytest.raises(ValueError, match=r"one row for each of the 100 captions of the data set, got 99 rows in /"):
+        label(tmp_path, "--config", str(tmp_path / "labels.yaml"))
+    assert not list(tmp_path.rglob("sbert*"))
