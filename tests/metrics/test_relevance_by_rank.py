@@ -70,5 +70,5 @@ def test_without_matplotlib(make_batch, monkeypatch):
         return imported(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ModuleNotFoundError, match="pip install matplotlib"):
+    with pytest.raises(ModuleNotFoundError, match=r"plot draws with matplotlib: pip install .vse-lightning\[plot\]"):
         make_batch(3).feed(RetrievalMetrics()).plot()

@@ -246,7 +246,7 @@ class RetrievalMetrics(MetricCollection):
         try:
             from matplotlib import pyplot
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("plot draws with matplotlib: pip install matplotlib") from error
+            raise ModuleNotFoundError('plot draws with matplotlib: pip install "vse-lightning[plot]"') from error
         curves = self.relevance_by_rank(depth)
         if axes is None:
             size = (4.5 * len(curves), 3.4)
