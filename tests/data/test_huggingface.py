@@ -123,6 +123,19 @@ def test_rows_of_single_captions_are_grouped_by_id(pictures, tmp_path):
     assert HuggingFaceSource(tmp_path / "saved").num_images == 6  # without: each row is an image
 
 
+def test_captions_in_several_columns(pictures, tmp_path):
+    files = [str(pictures / f"{row}.png") for row in range(2)]
+    columns = {"caption_0": ["a", "b"], "caption_1": ["c", "d"], "more": [["e"], []]}
+    Dataset.from_dict({"image": files, **columns}).save_to_disk(tmp_path / "saved")
+    source = HuggingFaceSource(tmp_path / "saved", caption_column=list(columns))
+    assert source.captions == ["a", "c", "e", "b", "d"]
+    assert source.text_image_ids.tolist() == [0, 0, 0, 1, 1]
+    with pytest.raises(ValueError, match=r"caption_column must be one of .* got 'caption_2'"):
+        HuggingFaceSource(tmp_path / "saved", caption_column=["caption_0", "caption_2"])
+    with pytest.raises(ValueError, match=r"caption_column must name at least one column, got \[\]"):
+        HuggingFaceSource(tmp_path / "saved", caption_column=[])
+
+
 def test_equal_ids_in_two_splits_are_two_images(parts, tmp_path):
     numbered = {name: part.add_column("key", list(range(len(part)))) for name, part in parts.items()}
     DatasetDict(numbered).save_to_disk(tmp_path / "saved")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vse_lightning.checks import require
 from vse_lightning.data.paths import existing_path
 from vse_lightning.data.pictures import as_rgb
 from vse_lightning.data.source import ImageTextSource
@@ -34,7 +36,8 @@ class HuggingFaceSource(ImageTextSource):
             ``load_dataset`` understands (parquet files, or pictures with ``metadata.jsonl``), or one parquet, Arrow,
             JSON or CSV file.
         image_column: pictures, or paths of pictures.
-        caption_column: a caption, or a list of captions, in each row.
+        caption_column: a caption, or a list of captions, in each row; or several columns of such, as in the Flickr8k of
+            the hub that has ``caption_0`` to ``caption_4``.
         id_column: rows with equal values in this column (of one split) are one image with several captions: for data
             sets with one row for each caption. Default: each row is an image.
         split_column: a column that says which split a row is in, in place of the splits of the data set, as in the
@@ -53,26 +56,27 @@ class HuggingFaceSource(ImageTextSource):
         self,
         path: str | Path,
         image_column: str = "image",
-        caption_column: str = "caption",
+        caption_column: str | list[str] = "caption",
         id_column: str | None = None,
         split_column: str | None = None,
         load_options: dict[str, Any] | None = None,
     ) -> None:
         rows, split_of_row = _load(path, load_options or {})
-        _check_columns(
-            rows,
-            image_column=image_column,
-            caption_column=caption_column,
-            id_column=id_column,
-            split_column=split_column,
-        )
+        caption_columns = [caption_column] if isinstance(caption_column, str) else caption_column
+        require(len(caption_columns) > 0, "caption_column must name at least one column, got {}", caption_column)
+        _check_column(rows, "image_column", image_column)
+        for column in caption_columns:
+            _check_column(rows, "caption_column", column)
+        _check_column(rows, "id_column", id_column)
+        _check_column(rows, "split_column", split_column)
         if split_column is not None:
             split_of_row = _values(rows, split_column)
         id_of_row = range(len(rows)) if id_column is None else _values(rows, id_column)
         keys = list(zip(split_of_row, id_of_row, strict=True))
         image_of_key = {key: image_id for image_id, key in enumerate(dict.fromkeys(keys))}
         image_of_row = [image_of_key[key] for key in keys]
-        texts_of_row = [_texts(value, caption_column) for value in _values(rows, caption_column)]
+        texts_of_column = [[_texts(value, column) for value in _values(rows, column)] for column in caption_columns]
+        texts_of_row = [list(chain(*texts)) for texts in zip(*texts_of_column, strict=True)]
         self._pictures = _with_pictures(rows.select_columns([image_column]), image_column)
         self._column = image_column
         self._row_of_image = {image_id: row for row, image_id in reversed(list(enumerate(image_of_row)))}
@@ -113,10 +117,9 @@ def _load(path: str | Path, options: Mapping[str, Any]) -> tuple[Dataset, list[s
     return concatenate_datasets(list(parts.values())), [name for name, part in parts.items() for _ in range(len(part))]
 
 
-def _check_columns(rows: Dataset, **columns: str | None) -> None:
-    for argument, column in columns.items():
-        if column is not None and column not in rows.column_names:
-            raise ValueError(f"{argument} must be one of {sorted(rows.column_names)}, got {column!r}")
+def _check_column(rows: Dataset, argument: str, column: str | None) -> None:
+    if column is not None and column not in rows.column_names:
+        raise ValueError(f"{argument} must be one of {sorted(rows.column_names)}, got {column!r}")
 
 
 def _with_pictures(rows: Dataset, column: str) -> Dataset:
