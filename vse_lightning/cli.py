@@ -22,6 +22,7 @@ from vse_lightning.report import print_results
 COMMANDS = {
     "label": "compute and cache the labels of a config ahead of training",
     "evaluate": "numbers for embeddings, scores or TREC runs of any model, several side by side",
+    "export": "both towers of a checkpoint as torch.export programs or ONNX, checked for equality",
 }
 """Commands that are no method of the trainer, each a module of :mod:`vse_lightning.commands`."""
 DESCRIPTION = "Relevance-aware image-text retrieval: train, test and compare losses from YAML files. Besides the " + (
@@ -163,7 +164,7 @@ def main(args: list[str] | None = None) -> None:
             import_module(f"vse_lightning.commands.{given[0]}").run(given[1:])
         else:
             RetrievalCLI(args)
-    except (ValueError, TypeError, OSError) as error:
+    except (ImportError, ValueError, TypeError, OSError) as error:
         if args is not None:
             raise
         sys.exit(f"vse-lightning: {_first_cause(error)}")

@@ -20,6 +20,9 @@ class PictureTransform:
             network's own.
         crop_scale: smallest and largest share of the picture's area that a training crop keeps.
         horizontal_flip: chance of mirroring in training.
+
+    Attributes:
+        settings: the network's data settings as timm names them, with the arguments in their places.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class PictureTransform:
             settings["input_size"] = (3, image_size, image_size)
         if crop_pct is not None:
             settings["crop_pct"] = crop_pct
+        self.settings: dict[str, Any] = settings
         augmentation = {"scale": crop_scale, "hflip": horizontal_flip, "color_jitter": None} if train else {}
         self.transform: Callable[[Any], Tensor] = create_transform(is_training=train, **settings, **augmentation)
 

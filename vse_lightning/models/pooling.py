@@ -92,7 +92,7 @@ class RankWeights(nn.Module):
             ``(B, num_ranks)``, rows sum to 1; ranks at or beyond the size weigh 0.
         """
         encodings = sinusoidal_encodings(num_ranks, self.encoding_dim).to(self.score.weight)
-        states, _ = self.gru(encodings.expand(len(sizes), -1, -1), sizes.clamp(min=1))
+        states, _ = self.gru(encodings.expand(sizes.shape[0], -1, -1), sizes.clamp(min=1))
         beyond = torch.arange(num_ranks, device=sizes.device) >= sizes.unsqueeze(1)
         scores: Tensor = self.score(states).squeeze(-1)
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) / self.temperature

@@ -58,7 +58,7 @@ def _states(gru: nn.GRU, inputs: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _last(states: Tensor, lengths: Tensor) -> Tensor:
-    return states[torch.arange(len(states), device=states.device), lengths - 1]
+    return states[torch.arange(states.shape[0], device=states.device), lengths - 1]
 
 
 def reverse_sequences(padded: Tensor, lengths: Tensor) -> Tensor:
