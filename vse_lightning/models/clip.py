@@ -43,6 +43,7 @@ class CLIPRetriever(Retriever):
         lr_scheduler: makes the learning-rate schedule from the optimizer; ``None`` keeps the rate.
         lr_interval: whether the schedule advances every ``"epoch"`` or every ``"step"``.
         lr_monitor: what ``ReduceLROnPlateau`` watches.
+        lr_warmup_steps: over how many steps the rate rises to where the schedule has it; at least 0.
         relevance_weight: factor of the loss; at least 0.
         gather: with several processes, whether candidates of the others count.
         embed_chunk_size: embed so many pairs at a time in training and compute their activations again for the backward

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vse_lightning.losses import RetrievalLoss
 from vse_lightning.metrics import RetrievalMetrics
+from vse_lightning.models.rebuildable import recipe
 from vse_lightning.models.retriever import OptimizerCallable, Retriever, SchedulerCallable
 
 
@@ -15,7 +16,8 @@ class DualEncoder(Retriever):
 
     The encoders own their preprocessing: the data module asks for :meth:`image_transform` and :meth:`text_transform`,
     and calls :meth:`fit_text` with the training captions before training starts; the vocabulary is saved with the
-    weights.
+    weights. ``load_from_checkpoint(path)`` needs nothing else where the encoders are those of this package; encoders of
+    your own are given again, unless LightningCLI made them, and so are the loss and the metrics.
 
     Args:
         image_encoder: a module ``image -> (N, D)`` with ``transform(train)``, such as ``TimmImageEncoder``.
@@ -68,6 +70,16 @@ class DualEncoder(Retriever):
         _check_widths(image_encoder, text_encoder)
         self.save_hyperparameters()
         self.image_encoder, self.text_encoder = image_encoder, text_encoder
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write down how the encoders are made, where no config of LightningCLI says so."""
+        super().on_save_checkpoint(checkpoint)
+        arguments = checkpoint.setdefault(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        # A subclass with a constructor of its own saves the arguments of that.
+        if "_instantiator" not in arguments and type(self).__init__ is DualEncoder.__init__:
+            encoders = {"image_encoder": recipe(self.image_encoder), "text_encoder": recipe(self.text_encoder)}
+            arguments |= {name: made for name, made in encoders.items() if made is not None}
+            arguments["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
 
     def fit_text(self, captions: Sequence[str]) -> None:
         """Fit the text encoder's vocabulary, if it has one and it is not fitted yet; the data module calls it.

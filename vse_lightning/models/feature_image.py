@@ -6,9 +6,10 @@ from torch import Tensor, nn
 from vse_lightning.checks import require, require_whole
 from vse_lightning.models.pooling import Pooling, PoolingKind
 from vse_lightning.models.projection import projection
+from vse_lightning.models.rebuildable import Rebuildable
 
 
-class FeatureImageEncoder(nn.Module):
+class FeatureImageEncoder(Rebuildable, nn.Module):
     """Encodes precomputed features: one vector per image, or one per region or grid cell.
 
     Each vector is projected linearly, then an image's vectors are pooled. The released baselines are
@@ -22,6 +23,7 @@ class FeatureImageEncoder(nn.Module):
         residual_mlp: whether a two-layer perceptron is added to the linear projection.
         dropout: share of the features' values zeroed in training.
         region_dropout: chance of each region to be left out in training (VSE-infinity's size augmentation).
+        normalize: whether each vector of features is first scaled to length 1.
 
     References:
         Chen et al., "Learning the Best Pooling Strategy for Visual Semantic Embedding" (VSE-infinity), CVPR 2021.

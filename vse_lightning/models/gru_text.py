@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from vse_lightning.checks import require_one_of, require_whole
 from vse_lightning.models.pooling import POOLINGS, Pooling
+from vse_lightning.models.rebuildable import Rebuildable
 from vse_lightning.models.recurrent import PaddedGRU
 from vse_lightning.models.restoring import is_restoring
 from vse_lightning.models.vocabulary import FIRST_WORD, PADDING, WordNumberer, count_words
 from vse_lightning.models.word_vectors import read_word_vectors
 
 
-class GRUTextEncoder(nn.Module):
+class GRUTextEncoder(Rebuildable, nn.Module):
     """Encodes captions with its own vocabulary, word vectors and a GRU.
 
     The vocabulary comes from ``fit``, which must see training captions only, and travels in the state dict: a

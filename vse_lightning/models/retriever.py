@@ -1,11 +1,13 @@
 """What the models that bring everything share: optimizer and schedule from a config, and complete checkpoints."""
 
 from abc import ABC, abstractmethod
+from argparse import ArgumentError
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, Self
 
 from lightning import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau
@@ -56,8 +58,24 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
     def load_from_checkpoint(cls, checkpoint_path: str | Path | IO[bytes], *args: Any, **kwargs: Any) -> Self:
         """The trained model, from its checkpoint alone: no network, no original folder."""
         with restoring():
-            model: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+            try:
+                model: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+            except (ArgumentError, TypeError) as error:
+                if "required" in str(error):
+                    error.add_note(
+                        "A checkpoint holds no modules of your own: load_from_checkpoint(path, argument=...)"
+                    )
+                raise
         return model
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Test and predict with averaged weights, if there are some.
+
+        Lightning's ``WeightAveraging`` puts the weights that training goes on with in their place, also after training.
+        """
+        trainer = getattr(self, "_trainer", None)
+        if "current_model_state" in checkpoint and trainer is not None and trainer.state.fn != TrainerFn.FITTING:
+            checkpoint["current_model_state"] = checkpoint["state_dict"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name the class, for :func:`~vse_lightning.models.load_retriever`."""

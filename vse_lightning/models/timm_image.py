@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from vse_lightning.checks import require, require_whole
 from vse_lightning.models.picture_transform import PictureTransform
 from vse_lightning.models.projection import projection
+from vse_lightning.models.rebuildable import Rebuildable
 from vse_lightning.models.restoring import is_restoring
 
 
-class TimmImageEncoder(nn.Module):
+class TimmImageEncoder(Rebuildable, nn.Module):
     """Encodes pictures with any of timm's networks and a linear projection.
 
     Args:

@@ -9,12 +9,13 @@ from vse_lightning.checks import require_one_of, require_whole
 from vse_lightning.models.hugging_face import checkpoint_gradients, config_text
 from vse_lightning.models.pooling import POOLINGS, Pooling
 from vse_lightning.models.projection import projection
+from vse_lightning.models.rebuildable import Rebuildable
 from vse_lightning.models.restoring import is_restoring
 from vse_lightning.models.subwords import SubwordTokenizer
 from vse_lightning.models.text_backbone import empty_text_backbone, load_text_backbone
 
 
-class TransformerTextEncoder(nn.Module):
+class TransformerTextEncoder(Rebuildable, nn.Module):
     """Encodes captions with a Hugging Face text model and its tokenizer.
 
     Tokenizer and config travel in the state dict beside the weights: a checkpoint needs neither the hub nor the folder

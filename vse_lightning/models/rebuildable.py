@@ -1,0 +1,46 @@
+"""Encoders that a checkpoint can make again, because it says how they were made."""
+
+import inspect
+from typing import Any, Self
+
+
+class Rebuildable:
+    """Remembers the arguments that it was made with; a base beside ``nn.Module``.
+
+    Attributes:
+        init_args: the arguments given to the constructor, by name.
+    """
+
+    init_args: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Make the object, and keep the arguments for :func:`recipe`."""
+        made = super().__new__(cls)
+        names = list(inspect.signature(cls.__init__).parameters)[1:]
+        # Copies are made without arguments, and then get those of the original with all else that it has.
+        made.__dict__["init_args"] = dict(zip(names, args, strict=False)) | kwargs
+        return made
+
+
+def recipe(module: object) -> dict[str, Any] | None:
+    """How to make a module again, as LightningCLI writes it, or ``None`` if it does not remember in plain values.
+
+    Example:
+        >>> from vse_lightning.models import FeatureImageEncoder
+        >>> recipe(FeatureImageEncoder(8, embed_dim=16))
+        {'class_path': 'vse_lightning.models.feature_image.FeatureImageEncoder',
+         'init_args': {'input_dim': 8, 'embed_dim': 16}}
+    """
+    if not isinstance(module, Rebuildable) or not _is_plain(module.init_args):
+        return None
+    made_by = type(module)
+    return {"class_path": f"{made_by.__module__}.{made_by.__qualname__}", "init_args": dict(module.init_args)}
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a checkpoint that holds the value can be read without unpickling."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
