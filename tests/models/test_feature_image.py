@@ -64,6 +64,14 @@ def test_refuses_what_makes_no_sense():
         FeatureImageEncoder(6, pooling="sum")
 
 
+def test_normalize_makes_the_length_of_features_irrelevant():
+    encoder, regions = FeatureImageEncoder(4, 8, normalize=True), torch.randn(3, 5, 4)
+    torch.testing.assert_close(encoder(regions * torch.tensor([0.1, 1, 2, 3, 4])[:, None]), encoder(regions))
+    plain = FeatureImageEncoder(4, 8)
+    plain.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(plain(regions / regions.norm(dim=2, keepdim=True)), encoder(regions))
+
+
 def test_has_no_transform():
     assert FeatureImageEncoder(6).transform(train=True) is None
 
