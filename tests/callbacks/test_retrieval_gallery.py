@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from vse_lightning.callbacks import RetrievalGallery
 from vse_lightning.callbacks.gallery.ranked_queries import ONLY_MATCHES
 from vse_lightning.callbacks.gallery.ranked_run import RankedRun
+from vse_lightning.cli import main
 from vse_lightning.data import ImageTextDataModule, ShapesSource
 from vse_lightning.losses import TripletLoss
 from vse_lightning.metrics import RetrievalMetrics
@@ -80,6 +81,18 @@ def test_fit_and_test_of_a_dual_encoder_end_with_a_page(trainer_with, tmp_path):
     assert f"NDCG@10 ({label})" in page.text
     rsum = float(trainer.callback_metrics["test/rsum"])
     assert f"{rsum:.4g}" in page.text
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_the_quickstart_ends_with_the_page_and_says_where_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = ["--config=quickstart.yaml", "--config=relevance/cider.yaml", "--trainer.accelerator=cpu"]
+    config += ["--data.init_args.source.init_args.num_images=40", "--data.init_args.num_workers=0"]
+    main(["fit", *config, "--data.init_args.batch_size=32", "--trainer.max_epochs=1"])
+    said = re.search(r"^ *page: (.+)$", capsys.readouterr().out, re.MULTILINE)
+    page = Page((tmp_path / said[1]).read_text(encoding="utf-8"))
+    assert "NDCG@10 (CIDEr-D)" in page.text
+    assert page.elements.count("img") > 20
 
 
 def test_nothing_in_a_caption_or_name_becomes_markup(write_page):
