@@ -98,10 +98,10 @@ def test_tensorboard(values_given_to, tmp_path):
 
 # mlflow's own imports, and its advice to take a database
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-@pytest.mark.parametrize("store", ["file:{}/mlruns", "sqlite:///{}/mlflow.db"])
+@pytest.mark.parametrize("store", ["file:{}/mlruns", "sqlite:///{}/mlflow.db"], ids=["files", "sqlite"])
 def test_mlflow(store, values_given_to, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # from version 3.10 on it is refused without
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # newer versions refuse it otherwise
     monkeypatch.chdir(tmp_path)
     logger = MLFlowLogger("shapes", tracking_uri=store.format(tmp_path))
     given = values_given_to(logger)

@@ -108,7 +108,7 @@ def test_features_and_a_transformer_are_restored_without_its_folder(tiny_bert, t
 def test_encoders_of_ones_own_are_given_again(tmp_path):
     model = DualEncoder(Pixels(6, 8), fitted(GRUTextEncoder(4, 8, min_count=1)))
     path = saved(model, tmp_path / "model.ckpt")
-    with pytest.raises(Exception, match=r"(?s)image_encoder.*load_from_checkpoint\(path, argument=\.\.\.\)"):
+    with pytest.raises(Exception, match=r"(?s)image_encoder.*load_from_checkpoint\(path, image_encoder=\.\.\.\)"):
         DualEncoder.load_from_checkpoint(path)
     own = Pixels(6, 8)
     restored = DualEncoder.load_from_checkpoint(path, image_encoder=own)

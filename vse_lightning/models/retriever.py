@@ -15,6 +15,7 @@ from torch.optim.optimizer import ParamsT
 
 from vse_lightning.checks import require_one_of, require_whole
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
+from vse_lightning.mixins.hooks import embeddings_and_ids
 from vse_lightning.models.restoring import restoring
 
 OptimizerCallable = Callable[[ParamsT], Optimizer]
@@ -62,9 +63,7 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
                 model: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
             except (ArgumentError, TypeError) as error:
                 if "required" in str(error):
-                    error.add_note(
-                        "A checkpoint holds no modules of your own: load_from_checkpoint(path, argument=...)"
-                    )
+                    error.add_note("Modules of your own are given again: load_from_checkpoint(path, image_encoder=...)")
                 raise
         return model
 
@@ -105,6 +104,10 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         """Embeddings ``(N, D)`` and ``(M, D)`` of the batch's ``image`` and ``text``, not normalised."""
         embeds: tuple[Tensor, Tensor] = self(batch)
         return embeds
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int = 0, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Embeddings and ids of the batch on the CPU, also where nothing is trained or measured."""
+        return embeddings_and_ids(self, batch)
 
     def configure_optimizers(self) -> Any:
         """The optimizer of all parameters that learn, with its schedule."""
