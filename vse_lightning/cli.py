@@ -28,6 +28,10 @@ COMMANDS = {
 DESCRIPTION = "Relevance-aware image-text retrieval: train, test and compare losses from YAML files. Besides the " + (
     "commands below: " + "; ".join(f"{name}: {what}" for name, what in COMMANDS.items()) + "."
 )
+PREDICT = (
+    "Embed the images and captions of a split (predict_split of the data) and write the embeddings with their ids, "
+    "which 'vse-lightning evaluate FOLDER' measures."
+)
 CONFIG_FOLDERS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
 """Where ``--config NAME.yaml`` is found: in the installed package, or in the checkout that it runs from."""
 
@@ -47,7 +51,7 @@ class RetrievalCLI(LightningCLI):
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": "vse-lightning", "description": DESCRIPTION},
+            parser_kwargs={"prog": "vse-lightning", "description": DESCRIPTION, "predict": {"description": PREDICT}},
             args=args,
         )
 

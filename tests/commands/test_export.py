@@ -127,9 +127,15 @@ def test_regions_and_tokens(export, tiny_bert):  # noqa: F811
 
 
 @needs_onnx
-def test_pooled_features_and_the_first_token(export, tiny_bert):  # noqa: F811
+def test_pooled_features_and_the_first_token(export, tiny_bert, tmp_path):  # noqa: F811
+    (tmp_path / "deployed").mkdir()
+    for name in ("image.pt2", "vocabulary.json", "mine.txt"):
+        (tmp_path / "deployed" / name).write_text("of an earlier export, but for the last")
     model = features_and_tokens(tiny_bert, "mean", "cls")
-    assert_equal(model, export(model, "--format", "onnx")[0], "onnx")
+    folder = export(model, "--format", "onnx")[0]
+    assert_equal(model, folder, "onnx")
+    written = ["export.json", "image.onnx", "mine.txt", "text.onnx", "tokenizer.json"]
+    assert sorted(path.name for path in folder.iterdir()) == written
 
 
 @pytest.mark.parametrize(
@@ -183,11 +189,15 @@ def test_tokenizer_is_all_that_captions_need(export, tiny_siglip):  # noqa: F811
 
 @pytest.mark.parametrize("wrong", [1e-3, float("nan")])
 def test_what_embeds_differently_is_not_kept(export, monkeypatch, tmp_path, wrong):
+    kept = tmp_path / "deployed" / "image.pt2"
+    kept.parent.mkdir()
+    kept.write_text("of an earlier export")
     read = formats._read_pt2
     monkeypatch.setattr(formats, "_read_pt2", lambda path: lambda batch: read(path)(batch) + wrong)
-    with pytest.raises(ValueError, match=r"deployed/image.pt2 is not kept: .* and --tolerance is 1.0e-04"):
+    with pytest.raises(ValueError, match=r"image.pt2 is not kept: .* and --tolerance is 1.0e-04"):
         export(pictures_and_words())
-    assert list((tmp_path / "deployed").iterdir()) == []
+    assert list(kept.parent.iterdir()) == [kept]
+    assert kept.read_text() == "of an earlier export"
 
 
 class Deciding(nn.Module):

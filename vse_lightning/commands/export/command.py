@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import torch
 import vse_lightning
 from vse_lightning.checks import require, require_positive
 from vse_lightning.commands.export.formats import FORMATS, require_packages, write_program
-from vse_lightning.commands.export.preprocessing import write_preprocessing
+from vse_lightning.commands.export.preprocessing import TOKENIZER, VOCABULARY, write_preprocessing
 from vse_lightning.commands.export.towers import Tower, towers_of
 from vse_lightning.models import load_retriever
 
+FACTS = "export.json"
 DESCRIPTION = """\
 Write the image tower and the text tower of a checkpoint as programs for deployment, which need neither vse_lightning
 nor the training data:
@@ -26,8 +28,8 @@ nor the training data:
 The folder gets image.pt2 and text.pt2 (torch.export; torch.export.load("image.pt2").module()), or image.onnx and
 text.onnx; export.json with the inputs, the width of the embeddings and the preprocessing; and the tokenizer or the
 vocabulary. Batches may be of any size, captions of any length up to the model's. Each file is read back and run on
-pictures and captions that went through the model's own preprocessing, in batches of several sizes; one whose embeddings
-differ from the model's is not kept."""
+pictures and captions that went through the model's own preprocessing, in batches of several sizes; where embeddings
+differ from the model's, nothing is kept."""
 
 
 def run(args: list[str]) -> None:
@@ -52,28 +54,32 @@ def run(args: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {"model": type(retriever).__name__, "checkpoint": str(checkpoint.absolute())}
     facts |= {"similarity": "cosine", "normalized": False}
-    for tower in towers_of(retriever, options.regions):
-        described = tower.describe()
-        described["files"] = {
-            file_format: _export(tower, file_format, folder, options.tolerance) for file_format in formats
-        }
-        described["preprocessing"] = write_preprocessing(tower.transform, folder)
-        facts[tower.name] = described
-    require(
-        facts["image"]["embed_dim"] == facts["text"]["embed_dim"],
-        "the towers must embed in one space, got widths {} and {}",
-        facts["image"]["embed_dim"],
-        facts["text"]["embed_dim"],
-    )
     facts["versions"] = {"vse_lightning": vse_lightning.__version__, "torch": torch.__version__}
-    path = folder / "export.json"
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as writing:
+        for tower in towers_of(retriever, options.regions):
+            facts[tower.name] = _export(tower, formats, Path(writing), options.tolerance)
+        widths = [facts[name]["embed_dim"] for name in ("image", "text")]
+        require(widths[0] == widths[1], "the towers must embed in one space, got widths {} and {}", *widths)
+        (Path(writing) / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        _replace_files(folder, Path(writing))
     _print(facts, folder)
 
 
-def _export(tower: Tower, file_format: str, folder: Path, tolerance: float) -> dict[str, Any]:
-    path, difference = write_program(tower, file_format, folder, tolerance)
-    return {"file": path.name, "largest_difference": difference}
+def _export(tower: Tower, formats: list[str], folder: Path, tolerance: float) -> dict[str, Any]:
+    files = {}
+    for file_format in formats:
+        path, difference = write_program(tower, file_format, folder, tolerance)
+        files[file_format] = {"file": path.name, "largest_difference": difference}
+    return {**tower.describe(), "files": files, "preprocessing": write_preprocessing(tower.transform, folder)}
+
+
+def _replace_files(folder: Path, by: Path) -> None:
+    """Take the files of an export in the place of those of an earlier one, of whichever format."""
+    programs = [f"{tower}.{file_format}" for tower in ("image", "text") for file_format in FORMATS]
+    for name in (FACTS, TOKENIZER, VOCABULARY, *programs, *(f"{program}.data" for program in programs)):
+        (folder / name).unlink(missing_ok=True)
+    for file in by.iterdir():
+        file.replace(folder / file.name)
 
 
 def _print(facts: dict[str, Any], folder: Path) -> None:
@@ -92,7 +98,7 @@ def _print(facts: dict[str, Any], folder: Path) -> None:
             table.add_row(path.name, takes, gives, f"{path.stat().st_size / 1e6:.1f} MB", difference)
     console = Console()
     console.print(table)
-    said = f"exported: {folder} (export.json says how to prepare pictures and captions)"
+    said = f"exported: {folder} ({FACTS} says how to prepare pictures and captions)"
     console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 

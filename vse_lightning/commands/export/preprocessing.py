@@ -11,6 +11,9 @@ from vse_lightning.models.processor_transform import ProcessorTransform
 from vse_lightning.models.subwords import SubwordTokenizer
 from vse_lightning.models.vocabulary import FIRST_WORD, PADDING, UNKNOWN, WordNumberer
 
+TOKENIZER = "tokenizer.json"
+VOCABULARY = "vocabulary.json"
+
 
 def write_preprocessing(transform: Any, folder: Path) -> dict[str, Any]:
     """Describe a transform of pictures or captions.
@@ -30,15 +33,15 @@ def write_preprocessing(transform: Any, folder: Path) -> dict[str, Any]:
     if isinstance(transform, ProcessorTransform):
         return {"kind": "transformers", **json.loads(transform.text())}
     if isinstance(transform, SubwordTokenizer):
-        transform.tokenizer.save(str(folder / "tokenizer.json"))
+        transform.tokenizer.save(str(folder / TOKENIZER))
         facts = {name: value for name, value in transform.state().items() if name != "tokenizer_json"}
-        return {"kind": "tokenizers", "file": "tokenizer.json", **facts}
+        return {"kind": "tokenizers", "file": TOKENIZER, **facts}
     if isinstance(transform, WordNumberer):
         words = json.dumps(list(transform.numbers), ensure_ascii=False, indent=0)
-        (folder / "vocabulary.json").write_text(words + "\n", encoding="utf-8")
+        (folder / VOCABULARY).write_text(words + "\n", encoding="utf-8")
         return {
             "kind": "words",
-            "file": "vocabulary.json",
+            "file": VOCABULARY,
             "words": "lower-cased runs of letters, digits and apostrophes",
             "number_of_first_word": FIRST_WORD,
             "number_of_unknown_words": UNKNOWN,
