@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 
 from vse_lightning.callbacks import EmbeddingWriter
 from vse_lightning.cli import main
+from vse_lightning.data import ImageTextDataModule, ShapesSource
 from vse_lightning.embedding_files import ShardWriter, read_embeddings
+from vse_lightning.models import DualEncoder, GRUTextEncoder, TimmImageEncoder
 
 from .conftest import GivenEmbeddings, NastySource, Rows
 
@@ -157,6 +159,19 @@ class Returning(GivenEmbeddings):
 def test_a_predict_step_of_the_host_is_written_without_what_else_it_returns(trainer_with, tmp_path):
     predict(trainer_with(EmbeddingWriter(tmp_path)), Returning(scores=torch.rand(3)))
     assert_complete(read_embeddings(tmp_path))
+
+
+def test_a_retriever_without_loss_and_metrics_predicts(trainer_with, tmp_path):
+    data = ImageTextDataModule(ShapesSource(num_images=20), num_workers=0)
+    texts = GRUTextEncoder(word_dim=2, embed_dim=4, min_count=1)
+    texts.fit(data.source.captions)
+    images = TimmImageEncoder("test_resnet", pretrained=False, embed_dim=4, image_size=32)
+    model = DualEncoder(images, texts).eval()
+    predict(trainer_with(EmbeddingWriter(tmp_path)), model, data)
+    found = read_embeddings(tmp_path)
+    assert found.image_ids.tolist() == [18, 19]
+    captions = [data.source.captions[text_id] for text_id in found.text_ids.tolist()]
+    torch.testing.assert_close(found.text_embeds, model.encode_texts(model.text_transform()(captions)))
 
 
 def written(folder, rank=0, world_size=1, **changes):

@@ -48,15 +48,18 @@ def embeddings_in(output: Any) -> Embeddings | None:
     return None
 
 
-def _predict(self: Any, host: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
-    if host is not None:
-        return host(batch, *args, **kwargs)
-    with self._one_embedding():
-        image_embeds, text_embeds = self.embed(batch)
-        targets = self.targets(batch)
+def embeddings_and_ids(module: Any, batch: Any) -> dict[str, Tensor]:
+    """Embeddings and ids of a batch, on the CPU, as a dict; ids that the batch lacks are left out."""
+    with module._one_embedding():
+        image_embeds, text_embeds = module.embed(batch)
+        targets = module.targets(batch)
     found = {"image_embeds": image_embeds, "text_embeds": text_embeds, "image_ids": targets.image_ids}
     found |= {"text_ids": targets.text_ids, "text_image_ids": targets.text_image_ids}
     return {name: tensor.detach().cpu() for name, tensor in found.items() if tensor is not None}
+
+
+def _predict(self: Any, host: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
+    return embeddings_and_ids(self, batch) if host is None else host(batch, *args, **kwargs)
 
 
 def _predict_signature(self: Any, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
