@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from vse_lightning.callbacks.gallery.markup import Markup, element, join
+from vse_lightning.callbacks.gallery.thumbnails import jpeg_of, picture_element, thumbnail
 from vse_lightning.data import ImageTextSource
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_PIXELS = 176
 
 
 class Items:
@@ -63,16 +60,10 @@ class Items:
         picture = self._source.load_image(image_id)
         if isinstance(picture, Tensor):
             return None
-        small = picture.convert("RGB")
-        small.thumbnail((_PIXELS, _PIXELS))
-        return small
+        return thumbnail(picture)
 
     def _show(self, image_id: int) -> Markup | None:
-        thumbnail = self.thumbnail(image_id)
-        if thumbnail is None:
+        small = self.thumbnail(image_id)
+        if small is None:
             return None
-        jpeg = BytesIO()
-        thumbnail.save(jpeg, "JPEG", quality=80, optimize=True)
-        source = "data:image/jpeg;base64," + b64encode(jpeg.getvalue()).decode("ascii")
-        hint = f"{self.name(image_id)}: {self.captions_of(image_id)[0]}"
-        return element("img", src=source, alt=hint, title=hint, class_="picture")
+        return picture_element(jpeg_of(small), f"{self.name(image_id)}: {self.captions_of(image_id)[0]}")

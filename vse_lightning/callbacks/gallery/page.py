@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 
 from vse_lightning.callbacks.gallery.curve import curve_chart, curve_table
+from vse_lightning.callbacks.gallery.document import facts_list, html_document
 from vse_lightning.callbacks.gallery.items import Items
 from vse_lightning.callbacks.gallery.markup import Markup, element, join
 from vse_lightning.callbacks.gallery.metrics_table import DIRECTIONS, metrics_table
@@ -19,8 +19,6 @@ _GROUPS = {
     "best": ("Best", "a match comes first, and the list is the most relevant"),
     "worst": ("Worst", "the best match comes last"),
 }
-# Nothing but what is in the file: no script, no font, no request.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def gallery_page(
@@ -42,22 +40,8 @@ def gallery_page(
     runs = {"A": run} if other is None else {"A": run, "B": other}
     sections = [_metrics(runs), _curves(runs), _legend(run)]
     sections += [_queries(direction, rows, runs, items) for direction, rows in selected.items()]
-    body = element("body", _top(runs, facts), element("main", *sections))
     title = f"Retrieval gallery: {run.name}, {_STAGES[run.stage]}"
-    return f'<!doctype html>\n<html lang="en">{_head(title)}{body}</html>\n'
-
-
-def _head(title: str) -> Markup:
-    style = (files(__package__) / "page.css").read_text(encoding="utf-8")
-    return element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("title", title),
-        element("style", Markup(style)),
-    )
+    return html_document(title, _top(runs, facts), element("main", *sections))
 
 
 def _top(runs: Mapping[str, RankedRun], facts: Mapping[str, str]) -> Markup:
@@ -71,7 +55,7 @@ def _top(runs: Mapping[str, RankedRun], facts: Mapping[str, str]) -> Markup:
     return element(
         "header",
         element("h1", "Retrieval gallery"),
-        element("dl", *(element("div", element("dt", name), element("dd", what)) for name, what in shown.items())),
+        facts_list(shown),
         element("nav", *(element("a", text, href=f"#{place}") for place, text in links), aria_label="Sections"),
         class_="top",
     )
