@@ -22,6 +22,7 @@ from vse_lightning.report import print_results
 COMMANDS = {
     "label": "compute and cache the labels of a config ahead of training",
     "evaluate": "numbers for embeddings, scores or TREC runs of any model, several side by side",
+    "search": "a text or a picture in, ranked pictures or captions out, from a checkpoint",
     "export": "both towers of a checkpoint as torch.export programs or ONNX, checked for equality",
 }
 """Commands that are no method of the trainer, each a module of :mod:`vse_lightning.commands`."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from lightning import LightningDataModule
 
+from vse_lightning.commands.config_data import read_data
+
 DESCRIPTION = """\
 Compute and cache the caption features behind the labels of a config, so that training starts at once:
 the labels trained on for the split train, those of eval_relevance for val and test. Sources that are quick to make
@@ -24,8 +26,7 @@ def run(args: list[str]) -> None:
     parser.add_argument("--config", "-c", action="append", required=True, help="as for fit; may be repeated")
     parser.add_argument("--force", action="store_true", help="make the features again although they are there")
     options, rest = parser.parse_known_args(args)
-    configs = [part for config in options.config for part in ("--config", config)]
-    datamodule = _datamodule([*configs, *rest])
+    datamodule = _datamodule(options.config, rest)
     datamodule.setup("predict")  # fills the lists of captions that the tables will be made for, and makes no table
     print_files(precompute(datamodule, options.force))
 
@@ -64,21 +65,8 @@ def print_files(files: list[tuple[str, int, Path]]) -> None:
     Console().print(table)
 
 
-def _datamodule(args: list[str]) -> Any:
-    """The data module of a config for ``fit``, without its model and trainer."""
-    from vse_lightning.cli import RetrievalCLI
-
-    class DataOnly(RetrievalCLI):
-        def instantiate_classes(self) -> None:
-            config = self.config.clone()
-            for unneeded in ("model", "trainer"):
-                config["fit"].pop(unneeded, None)
-            self.datamodule = self.parser.instantiate_classes(config)["fit"]["data"]
-
-        def _run_subcommand(self, subcommand: str) -> None:
-            """Run nothing: only the data is wanted."""
-
-    datamodule = DataOnly(["fit", *args]).datamodule
+def _datamodule(configs: list[str], options: list[str]) -> Any:
+    datamodule = read_data(configs, options)
     if not isinstance(datamodule, LightningDataModule) or not hasattr(datamodule, "eval_relevance"):
         raise ValueError(f"data must be an ImageTextDataModule to have labels, got {type(datamodule).__name__}")
     return datamodule
