@@ -309,10 +309,10 @@ def test_features_are_found_by_texts_and_described(features, tmp_path):
     assert "a red &lt;ball&gt; <small>first</small>" in page
     assert "<small>&lt;second&gt;</small>" in page
     assert "<img" not in page
-    with pytest.raises(ValueError, match="must take pictures, but its image encoder has no transform"):
+    with pytest.raises(ValueError, match="pictures need a model of pictures, but the image encoder of this one"):
         answer(model, index, [Query("query.png", Image.new("RGB", (8, 8)))], None, 3)
     pictures = Collection("pictures", ["one"], [Image.new("RGB", (8, 8))], [], torch.arange(0))
-    with pytest.raises(ValueError, match="must take pictures, but its image encoder has no transform"):
+    with pytest.raises(ValueError, match="pictures need a model of pictures, but the image encoder of this one"):
         make_index(model, tmp_path / "model.ckpt", "", pictures)
 
 

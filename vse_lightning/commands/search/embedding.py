@@ -24,7 +24,7 @@ def prepare(image: Any, transform: Callable[[Any], Tensor] | None) -> Tensor:
     """
     if isinstance(image, Tensor) and transform is None:
         return image
-    message = "the model must take pictures, but its image encoder has no transform for them: it takes features"
+    message = "pictures need a model of pictures, but the image encoder of this one takes features: ask it with --text"
     require(transform is not None, message)
     return transform(image)  # type: ignore[misc]
 
