@@ -2,5 +2,17 @@
 
 import os
 
+import pytest
+
 # No test may depend on the network, or wait for it: the hub's client would retry for half a minute.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Small tensors gain nothing from threads, and a process forked after PyTorch has used several hangs.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole suite in two processes where pytest-xdist is installed: it is mostly one thread at a time."""
+    whole_suite = config.args_source is not pytest.Config.ArgsSource.ARGS
+    if whole_suite and getattr(config.option, "numprocesses", 2) is None and not config.option.usepdb:
+        config.option.numprocesses = 2

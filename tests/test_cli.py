@@ -2,8 +2,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from vse_lightning.cli import find_configs, main
+from vse_lightning.relevance import SBERTRelevance
 
 
 def test_shipped_configs_are_found_by_name(tmp_path, monkeypatch):
@@ -64,3 +66,19 @@ def test_wrong_arguments_in_a_config_are_named(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode != 0
     assert result.stderr.splitlines()[-1] == "vse-lightning: k must be a positive integer, got 0"
+
+
+def test_errors_are_one_line_and_those_of_pytorch_keep_their_traceback(monkeypatch):
+    def missing_model(args):
+        SBERTRelevance("nobody/nothing").table(["a dog"], torch.tensor([0]))
+
+    def wrong_product(args):
+        torch.ones(2, 3) @ torch.ones(2, 3)
+
+    monkeypatch.setattr("sys.argv", ["vse-lightning", "evaluate"])
+    monkeypatch.setattr("vse_lightning.commands.evaluate.run", missing_model)
+    with pytest.raises(SystemExit, match=r"^vse-lightning: the model 'nobody/nothing' is neither on this machine nor"):
+        main()
+    monkeypatch.setattr("vse_lightning.commands.evaluate.run", wrong_product)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        main()

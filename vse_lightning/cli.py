@@ -169,10 +169,12 @@ def main(args: list[str] | None = None) -> None:
             import_module(f"vse_lightning.commands.{given[0]}").run(given[1:])
         else:
             RetrievalCLI(args)
-    except (ImportError, ValueError, TypeError, OSError) as error:
-        if args is not None:
+    except (ImportError, ValueError, TypeError, OSError, RuntimeError) as error:
+        cause = _first_cause(error)
+        ours = _raised_in(cause).startswith("vse_lightning")
+        if args is not None or (isinstance(cause, RuntimeError) and not ours):  # PyTorch's need their traceback
             raise
-        sys.exit(f"vse-lightning: {_first_cause(error)}")
+        sys.exit(f"vse-lightning: {cause}")
 
 
 def _first_cause(error: BaseException) -> BaseException:
