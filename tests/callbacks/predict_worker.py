@@ -6,7 +6,6 @@ python predict_worker.py OUTPUT_FOLDER
 import sys
 from pathlib import Path
 
-from conftest import GivenEmbeddings, NastySource, Rows
 from lightning import Trainer
 
 from vse_lightning.callbacks import EmbeddingWriter
@@ -19,6 +18,8 @@ class Checked(EmbeddingWriter):
 
 
 if __name__ == "__main__":
+    from conftest import GivenEmbeddings, NastySource, Rows  # of this folder, when run as a script
+
     options = {"strategy": "ddp_fork", "accelerator": "cpu", "devices": 2, "logger": False}
     options |= {"enable_progress_bar": False, "enable_model_summary": False}
     for file_format in ("safetensors", "npy"):

