@@ -149,6 +149,13 @@ class Unnamed:
     block = Labels.block
 
 
+def test_further_directions_are_columns_of_the_metrics(write_page):
+    _, page, _ = write_page(RetrievalGallery(), recall_ks=(1,), coherent_ks=(), directions=("i2t", "t2i", "i2i"))
+    heads = re.findall(r'<th scope="col">(.*?)</th>', page[: page.index("Relevance by rank</h2>")])
+    assert heads == ["metric", "image → text", "text → image", "image → image"]
+    assert page.count("<h2>Image → image") == 0  # lists are shown of the first two
+
+
 def test_labels_without_a_name_are_called_by_their_class(write_page):
     _, html, module = write_page(RetrievalGallery(), relevance=Unnamed())
     assert module.retrieval_labels == {"": "Unnamed"}

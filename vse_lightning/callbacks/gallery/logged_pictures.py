@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from vse_lightning.callbacks.gallery.items import Items
-from vse_lightning.callbacks.gallery.metrics_table import DIRECTIONS
 from vse_lightning.callbacks.gallery.ranked_queries import RankedQueries
 from vse_lightning.callbacks.gallery.ranked_run import RankedRun
+from vse_lightning.report import DIRECTIONS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,8 +74,8 @@ def _curves(run: RankedRun) -> Image:
     width, height = _CHART
     picture = Image.new("RGB", (2 * width, height), _PAPER)
     draw = ImageDraw.Draw(picture)
-    for left, (direction, name) in zip((0, width), DIRECTIONS.items(), strict=True):
-        ranked = run.directions[direction]
+    for left, (direction, ranked) in zip((0, width), run.directions.items(), strict=True):
+        name = DIRECTIONS[direction]
         draw.text((left + 40, 8), f"{name.replace('→', 'to')}: relevance by rank", fill=_INK, font_size=14)
         for value in (0.0, 0.5, 1.0):
             y = _y(value)

@@ -8,10 +8,11 @@ from vse_lightning.callbacks.gallery.curve import curve_chart, curve_table
 from vse_lightning.callbacks.gallery.document import facts_list, html_document
 from vse_lightning.callbacks.gallery.items import Items
 from vse_lightning.callbacks.gallery.markup import Markup, element, join
-from vse_lightning.callbacks.gallery.metrics_table import DIRECTIONS, metrics_table
+from vse_lightning.callbacks.gallery.metrics_table import metrics_table
 from vse_lightning.callbacks.gallery.query_card import MATCH, query_card, run_name
 from vse_lightning.callbacks.gallery.ranked_run import RankedRun
 from vse_lightning.metrics.reading import Direction
+from vse_lightning.report import DIRECTIONS
 
 _STAGES = {"val": "validation", "test": "test"}
 _GROUPS = {
@@ -51,7 +52,7 @@ def _top(runs: Mapping[str, RankedRun], facts: Mapping[str, str]) -> Markup:
         shown["beside"] = run_name("B", runs["B"])
     shown |= {"stage": _STAGES[run.stage], **facts, "relevance": run.label}
     links = [("metrics", "Metrics"), ("curves", "Relevance by rank")]
-    links += [(direction, name.capitalize()) for direction, name in DIRECTIONS.items()]
+    links += [(direction, DIRECTIONS[direction].capitalize()) for direction in run.directions]
     return element(
         "header",
         element("h1", "Retrieval gallery"),
@@ -80,7 +81,8 @@ def _curves(runs: Mapping[str, RankedRun]) -> Markup:
     if "B" not in runs:
         names = letters = {"A": "this run"}
     figures = []
-    for direction, name in DIRECTIONS.items():
+    for direction in runs["A"].directions:
+        name = DIRECTIONS[direction]
         curves = {letter: run.directions[direction].curve for letter, run in runs.items()}
         curves["ideal"] = runs["A"].directions[direction].ideal
         key = [
