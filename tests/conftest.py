@@ -14,5 +14,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Run the whole suite in two processes where pytest-xdist is installed: it is mostly one thread at a time."""
     whole_suite = config.args_source is not pytest.Config.ArgsSource.ARGS
-    if whole_suite and getattr(config.option, "numprocesses", 2) is None and not config.option.usepdb:
+    free_to_choose = getattr(config.option, "numprocesses", 0) is None and not config.option.usepdb
+    if whole_suite and free_to_choose and "PYTEST_XDIST_WORKER" not in os.environ:
         config.option.numprocesses = 2
