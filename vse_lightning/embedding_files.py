@@ -152,10 +152,10 @@ def files_of_embeddings(folder: Path) -> list[Path]:
 
 def _save(folder: Path, shard: str, file_format: FileFormat, rows: Rows) -> list[Path]:
     if file_format == "safetensors":
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         path = folder / f"{shard}.safetensors"
-        save_file(dict(rows), path)
+        path.write_bytes(save(dict(rows)))  # save_file would let nobody else read it
         return [path]
     paths = {name: folder / f"{shard}.{name}.npy" for name in rows}
     for name, path in paths.items():
@@ -191,7 +191,11 @@ def _indices(folder: Path) -> list[dict[str, Any]]:
     names = [f"rank{rank}of{size}" for rank in range(size)]
     missing = [f"{name}.json" for name in names if name not in paths]
     require(not missing, "{} holds embeddings of a run that did not finish: there is no {}", folder, ", ".join(missing))
-    return [json.loads(paths[name].read_text(encoding="utf-8")) for name in names]
+    indices = [json.loads(paths[name].read_text(encoding="utf-8")) for name in names]
+    for name, index in zip(names, indices, strict=True):
+        strange = [shard for shard in index["shards"] if not re.fullmatch(rf"{name}-\d+", shard)]
+        require(not strange, "{} must list the shards {}-00000 and so on, got {!r}", paths[name], name, *strange[:1])
+    return indices
 
 
 def _first_rows(folder: Path, name: str, ids: Tensor, embeds: Tensor) -> Tensor:

@@ -215,6 +215,21 @@ def test_incomplete_folders_are_errors(tmp_path):
         read_embeddings(tmp_path)
 
 
+def test_only_shards_of_the_folder_are_read(tmp_path):
+    written(tmp_path, 0, 1)
+    index = tmp_path / "rank0of1.json"
+    index.write_text(index.read_text().replace("rank0of1-00000", "../other/rank0of1-00000"))
+    with pytest.raises(ValueError, match=r"rank0of1.json must list the shards rank0of1-00000 .*got '../other/rank0of1"):
+        read_embeddings(tmp_path)
+
+
+def test_others_may_read_the_files(tmp_path):
+    written(tmp_path, 0, 1)
+    (tmp_path / "ordinary").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
 @pytest.mark.parametrize("arguments", [{"file_format": "pt"}, {"rows_per_shard": 0}])
 def test_arguments_out_of_range_are_refused(arguments):
     with pytest.raises(ValueError, match=f"^{next(iter(arguments))} must be"):
