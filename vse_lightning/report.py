@@ -12,6 +12,7 @@ _SHORT = {
     "r_precision": "R-Precision",
     "eccv_": "ECCV ",
     "cxc_": "CxC ",
+    "pmrp": "PMRP",
 }
 _TITLES = {"val": "validation", "test": "test"}
 DIRECTIONS = {"i2t": "image → text", "t2i": "text → image", "i2i": "image → image", "t2t": "text → text"}

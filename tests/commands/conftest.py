@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +57,12 @@ class Outputs:
 @pytest.fixture
 def outputs(tmp_path):
     draw = np.random.default_rng(0)
-    images, splits = [], ["train"] * 6 + ["test"] * 12 + ["val"] * 3
+    images, sentids, splits = [], count(1000), ["train"] * 6 + ["test"] * 12 + ["val"] * 3
     draw.shuffle(splits)
     for number, split in enumerate(splits):
-        sentences = [{"raw": " ".join(draw.choice(WORDS, size=6)), "sentid": 0} for _ in range(1 + number % 3)]
+        sentences = [
+            {"raw": " ".join(draw.choice(WORDS, size=6)), "sentid": next(sentids)} for _ in range(1 + number % 3)
+        ]
         images.append({"filename": f"{number}.jpg", "split": split, "sentences": sentences, "cocoid": 100 + number})
     captions = tmp_path / "captions.json"
     captions.write_text(json.dumps({"images": images}))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vse_lightning.functional import bootstrap_interval, paired_randomization_test
-from vse_lightning.metrics import RecallAtK, RSum
+from vse_lightning.metrics import PMRP, RecallAtK, RSum
 from vse_lightning.relevance import CIDErRelevance, FeatureTable, LSARelevance
 
 
@@ -44,6 +44,24 @@ def test_labels_are_fitted_on_the_train_split(outputs, evaluate, values_of, name
     expected = outputs.metrics(table, ndcg_ks=(3,), coherent_ks=(5,), captions_per_image=first_captions).compute()
     assert values_of(results) == pytest.approx({k: float(v) for k, v in expected.items()}, abs=1e-6)
     assert results["labels"] == {"": f"{source.name}, fitted on the train split ({len(train)} captions)"}
+
+
+def test_pmrp(outputs, evaluate, values_of, capsys):
+    annotations = outputs.folder / "instances.json"
+    # the second of the evaluated images shows nothing that was annotated
+    of_image = {
+        100 + image: [] if place == 1 else [image % 3] for place, image in enumerate(outputs.image_ids.tolist())
+    }
+    annotations.write_text(json.dumps(of_image))
+    args = ["--captions", outputs.captions, "--pmrp", annotations, "--intervals"]
+    values = values_of(evaluate(outputs.save(), *args))
+    metric = PMRP(annotations)
+    embeds = torch.from_numpy(outputs.images), torch.from_numpy(outputs.texts)
+    metric.update(*embeds, outputs.image_ids + 100, outputs.text_image_ids + 100, outputs.text_ids)
+    assert {name: values[name] for name in ("i2t_pmrp", "t2i_pmrp")} == pytest.approx(metric.compute())
+    assert "PMRP" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="nothing.json"):
+        evaluate(outputs.save(), "--captions", outputs.captions, "--pmrp", outputs.folder / "nothing.json")
 
 
 def test_further_labels_get_a_suffix(outputs, evaluate, values_of):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +18,11 @@ from vse_lightning.commands.comparison import Measurements, Resampling, Result, 
 from vse_lightning.commands.evaluate_options import parser
 from vse_lightning.commands.extended_ground_truth import measure_extended
 from vse_lightning.commands.label_sources import make_labels
-from vse_lightning.commands.measuring import Protocol, measure
+from vse_lightning.commands.measuring import Measurement, Protocol, measure
 from vse_lightning.commands.run_measuring import measure_run
 from vse_lightning.commands.trec import read_judgements, read_run, write_run
+from vse_lightning.metrics import PMRP, ECCVCaption
+from vse_lightning.metrics.ground_truth_metric import GroundTruthMetric
 
 
 class Evaluated(NamedTuple):
@@ -63,9 +67,9 @@ def _evaluate_outputs(options: Namespace) -> Evaluated:
     labels = make_labels(options.labels, captions)
     models: dict[str, Measurements] = {}
     for output in outputs:
-        extended = {}
-        if options.eccv:
-            extended = measure_extended(output, captions, options.eccv_data, protocol.recall_ks)
+        extended: dict[str, Measurement] = {}
+        for option, make_metric in _ground_truths(options).items():
+            extended |= measure_extended(output, captions, option, make_metric)
         models[output.name] = {**measure(output, captions, labels, protocol), **extended}
         if options.write_trec is not None:
             write_run(options.write_trec, output, captions, protocol.first_captions, options.trec_depth)
@@ -87,7 +91,7 @@ def _evaluate_outputs(options: Namespace) -> Evaluated:
 
 def _evaluate_runs(options: Namespace) -> Evaluated:
     """Runs of trec_eval."""
-    unused = ("captions", "captions_per_image", "image_ids", "labels", "eccv", "write_trec", "first_captions")
+    unused = ("captions", "captions_per_image", "image_ids", "labels", "eccv", "pmrp", "write_trec", "first_captions")
     given = [f"--{name.replace('_', '-')}" for name in unused if getattr(options, name)]
     require(not given, "--qrels evaluates runs as they are, without {}", ", ".join(given))
     runs = [read_run(model) for model in options.models]
@@ -97,6 +101,16 @@ def _evaluate_runs(options: Namespace) -> Evaluated:
         name: measure_run(ranked, judgements, _protocol(options)) for name, ranked in runs
     }
     return Evaluated(models, {"judgements": options.qrels}, {}, [f"{options.qrels}: {len(judgements):,} queries"])
+
+
+def _ground_truths(options: Namespace) -> dict[str, Callable[..., GroundTruthMetric]]:
+    """What else is asked for, by option."""
+    asked: dict[str, Callable[..., GroundTruthMetric]] = {}
+    if options.eccv:
+        asked["--eccv"] = partial(ECCVCaption, options.recall_ks, options.eccv_data)
+    if options.pmrp is not None:
+        asked["--pmrp"] = partial(PMRP, options.pmrp)
+    return asked
 
 
 def _protocol(options: Namespace) -> Protocol:

@@ -28,6 +28,8 @@ definitions:
           sorted by relevance. Tied candidates share their gains, as in scikit-learn.
   CS@K    Coherent Score: Kendall's tau-b between score and relevance over the K best-scored candidates; of those that
           tie across the cut the first are taken; a constant list counts 0.
+  PMRP    R-Precision where image and text match if the object categories of their images differ in 0, 1 or 2, averaged
+          over the three (PCME); images without objects are left out.
   Relevance comes from the captions of the image (1 for its own), so it depends on --labels: values of NDCG and CS under
   different labels cannot be compared.
 
@@ -94,6 +96,12 @@ def parser() -> argparse.ArgumentParser:
     )
     metrics.add_argument(
         "--eccv-data", type=Path, metavar="FOLDER", help="their data, instead of the installed package"
+    )
+    metrics.add_argument(
+        "--pmrp",
+        type=Path,
+        metavar="FILE",
+        help="add PMRP, from COCO's instances_val2014.json, for a Karpathy JSON with COCO ids",
     )
     metrics.add_argument(
         "--folds", type=int, default=protocol.folds, metavar="N", help="average over N consecutive folds of the images"

@@ -1,41 +1,41 @@
-"""ECCV Caption and CxC for outputs whose captions have COCO ids."""
+"""ECCV Caption, CxC and PMRP for outputs whose captions have COCO ids."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 
 from vse_lightning.commands.arrays import ModelOutput
 from vse_lightning.commands.caption_files import Captions
 from vse_lightning.commands.measuring import Measurement, gallery_state
-from vse_lightning.metrics import ECCVCaption
+from vse_lightning.metrics.ground_truth_metric import GroundTruthMetric
 
 
 def measure_extended(
-    model: ModelOutput, captions: Captions, ground_truth: Path | None, recall_ks: Sequence[int]
+    model: ModelOutput, captions: Captions, option: str, make_metric: Callable[..., GroundTruthMetric]
 ) -> dict[str, Measurement]:
-    """Compute :class:`~vse_lightning.metrics.ECCVCaption` of a model.
+    """Compute :class:`~vse_lightning.metrics.ECCVCaption` or :class:`~vse_lightning.metrics.PMRP` of a model.
 
     Args:
         model: what to measure.
         captions: what its rows are.
-        ground_truth: folder of the data; None: that of the installed package.
-        recall_ks: cut-offs of the recalls on CxC.
+        option: of the command line, for errors.
+        make_metric: makes the metric, given the ``similarity``.
 
     Raises:
+        FileNotFoundError: if there is no ground truth at the place given.
         ValueError: if the captions have no COCO ids, lack some of the benchmark, or there is no ground truth.
     """
     coco_images, coco_texts = captions.coco_image_ids, captions.coco_text_ids
     if coco_images is None or coco_texts is None:
         raise ValueError(
-            f"--eccv needs a Karpathy JSON whose images have 'cocoid' and sentences 'sentid', got {captions.origin}"
+            f"{option} needs a Karpathy JSON whose images have 'cocoid' and sentences 'sentid', got {captions.origin}"
         )
     try:
-        metric = ECCVCaption(recall_ks, ground_truth, model.similarity)
+        metric = make_metric(similarity=model.similarity)
     except ModuleNotFoundError as error:
-        raise ValueError(f"--eccv: {error}") from error
+        raise ValueError(f"{option}: {error}") from error
     state = gallery_state(model, captions)
     text_ids, text_image_ids = coco_texts[state["text_ids"]], coco_images[state["text_image_ids"]]
     metric.update(
