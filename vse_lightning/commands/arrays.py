@@ -163,12 +163,13 @@ def _npy(path: Path) -> dict[str, Callable[[], Tensor]]:
 
 
 def _npz(path: Path) -> dict[str, Callable[[], Tensor]]:
-    archive = np.load(path, allow_pickle=False)
-    return {name: partial(_member, archive, name) for name in archive.files}
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: partial(_member, path, name) for name in archive.files}
 
 
-def _member(archive: Any, name: str) -> Tensor:
-    return torch.from_numpy(archive[name])
+def _member(path: Path, name: str) -> Tensor:
+    with np.load(path, allow_pickle=False) as archive:
+        return torch.from_numpy(archive[name])
 
 
 def _safetensors(path: Path) -> dict[str, Callable[[], Tensor]]:
