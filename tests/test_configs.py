@@ -72,15 +72,17 @@ def test_every_loss_trains_on_flickr8k(loss, capsys):
 
 @needs_data
 @pytest.mark.usefixtures("some_of_flickr8k")
-def test_pictures_of_flickr8k(capsys):
-    run_one_batch("flickr8k_images.yaml", extra=["--data.init_args.batch_size=8"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains_on_pictures_of_flickr8k(loss, capsys):
+    run_one_batch("flickr8k_images.yaml", f"loss/{loss}.yaml", extra=["--data.init_args.batch_size=8"])
     assert "R@1" in capsys.readouterr().out
 
 
 CAPTIONS = ["a dog runs", "two dogs play", "a child on a swing", "a red car", "people at a table"]
 
 
-def test_layout_of_flickr30k(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains_on_the_layout_of_flickr30k(loss, tmp_path, monkeypatch, capsys):
     from PIL import Image
 
     folder = tmp_path / "flickr30k"
@@ -96,11 +98,12 @@ def test_layout_of_flickr30k(tmp_path, monkeypatch, capsys):
     encoder = "--model.init_args.image_encoder.init_args"
     small = [f"{encoder}.model=test_resnet", f"{encoder}.pretrained=false", f"{encoder}.image_size=32"]
     small += ["--model.init_args.text_encoder.init_args.min_count=1", "--data.init_args.num_workers=0"]
-    run_one_batch("flickr30k.yaml", extra=[*small, "--trainer.precision=32-true"])
+    run_one_batch("flickr30k.yaml", f"loss/{loss}.yaml", extra=[*small, "--trainer.precision=32-true"])
     assert "CS@1000" in capsys.readouterr().out
 
 
-def test_layout_of_coco(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains_on_the_layout_of_coco(loss, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "coco_precomp"
     folder.mkdir()
     for split, images in (("train", 4), ("dev", 2), ("test", 2), ("testall", 3)):
@@ -110,5 +113,5 @@ def test_layout_of_coco(tmp_path, monkeypatch, capsys):
         np.save(folder / f"{split}_ims.npy", np.repeat(regions, 5, axis=0) if split == "train" else regions)
     monkeypatch.setenv("VSE_DATA", str(tmp_path))
     small = ["--model.init_args.text_encoder.init_args.min_count=1", "--data.init_args.num_workers=0"]
-    run_one_batch("coco.yaml", extra=small)
+    run_one_batch("coco.yaml", f"loss/{loss}.yaml", extra=small)
     assert "CS@5000" in capsys.readouterr().out

@@ -15,8 +15,10 @@ SHAPES = [
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_config_trains_and_tests(tiny_clip, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("loss", ["", "bcls", "infonce", "ladder", "listwise", "lseh", "triplet"])
+def test_config_trains_and_tests(loss, tiny_clip, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    configs = ["--config", "clip.yaml", *(["--config", f"loss/{loss}.yaml"] if loss else [])]
     model = ["--model.init_args.model", str(tiny_clip)]
-    main(["fit", "--config", "clip.yaml", *model, *SHAPES, "--trainer.fast_dev_run=true", "--trainer.accelerator=cpu"])
+    main(["fit", *configs, *model, *SHAPES, "--trainer.fast_dev_run=true", "--trainer.accelerator=cpu"])
     assert "NDCG@10 (scene attributes)" in capsys.readouterr().out
