@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import cosine_similarity
@@ -19,7 +16,8 @@ from vse_lightning.metrics.gallery import first_of_each
 from vse_lightning.metrics.pair_scores import Similarity
 from vse_lightning.metrics.protocol import EvaluationProtocol
 from vse_lightning.metrics.reading import Direction
-from vse_lightning.metrics.state import STATES, checked_batch, gather_states
+from vse_lightning.metrics.state import checked_batch
+from vse_lightning.metrics.state_metric import StateMetric
 
 
 class QueryValues(NamedTuple):
@@ -29,7 +27,7 @@ class QueryValues(NamedTuple):
     values: Tensor  # (Q,)
 
 
-class GroundTruthMetric(Metric):
+class GroundTruthMetric(StateMetric):
     """Base of the metrics that know ids of COCO: their state, and means over queries as values.
 
     Args:
@@ -38,16 +36,12 @@ class GroundTruthMetric(Metric):
         kwargs: of :class:`torchmetrics.Metric`.
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
 
     def __init__(self, similarity: Similarity | None, chunk_size: int | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.protocol = EvaluationProtocol(chunk_size)
         self._similarity = ByReference(similarity or cosine_similarity)
-        for state in STATES:
-            self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def update(
         self, image_embeds: Tensor, text_embeds: Tensor, image_ids: Tensor, text_image_ids: Tensor, text_ids: Tensor
@@ -72,7 +66,7 @@ class GroundTruthMetric(Metric):
             "text_ids": text_ids,
             "text_features": None,
         }
-        for name, rows in checked_batch(batch, self._lists()).items():
+        for name, rows in checked_batch(batch, self.lists()).items():
             getattr(self, name).append(rows)
 
     def compute(self) -> dict[str, Tensor]:
@@ -104,14 +98,3 @@ class GroundTruthMetric(Metric):
         """Maps embeddings of queries and of candidates to scores."""
         similarity = self._similarity.value
         return similarity if direction == "i2t" else lambda texts, images: similarity(images, texts).T
-
-    def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
-        def all_gather(tensor: Tensor) -> list[Tensor]:
-            gathered: list[Tensor] = dist_sync_fn(tensor, group=process_group or self.process_group)
-            return gathered
-
-        for name, tensors in gather_states(self._lists(), all_gather, self.device).items():
-            setattr(self, name, tensors)
-
-    def _lists(self) -> dict[str, list[Tensor]]:
-        return {state: getattr(self, state) for state in STATES}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -92,9 +92,8 @@ class PMRP(GroundTruthMetric):
         kept = torch.tensor([image in self._categories for image in images.ids.tolist()], device=images.ids.device)
         message = "image_ids must be ids of the annotations, got none of them, such as {}"
         require(bool(kept.any()), message, images.ids[:3].tolist())
-        text_image_ids = dim_zero_cat(cast("list[Tensor]", self.text_image_ids))
-        text_ids = dim_zero_cat(cast("list[Tensor]", self.text_ids))
-        image_row = rows_of(text_image_ids[first_of_each(text_ids)], images.ids)
+        rows = first_of_each(dim_zero_cat(self.text_ids))
+        image_row = rows_of(dim_zero_cat(self.text_image_ids)[rows], images.ids)
         shows = self._shows(images.ids[kept])
         row_of_kept = kept.cumsum(0) - 1
         kept_texts = kept[image_row]

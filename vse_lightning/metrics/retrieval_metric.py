@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics.by_reference import ByReference
@@ -21,11 +19,12 @@ from vse_lightning.metrics.protocol import EvaluationProtocol
 from vse_lightning.metrics.reading import Direction, Reading
 from vse_lightning.metrics.relevance import RelevanceBlocks
 from vse_lightning.metrics.shared_pass import Fingerprint, SharedPass
-from vse_lightning.metrics.state import STATES, checked_batch, gather_states
+from vse_lightning.metrics.state import checked_batch
+from vse_lightning.metrics.state_metric import StateMetric
 from vse_lightning.metrics.workers import Workers
 
 
-class RetrievalMetric(Metric):
+class RetrievalMetric(StateMetric):
     """Base of the image-text retrieval metrics: one number from all embeddings seen by ``update``.
 
     A subclass says what it reads of a query's candidate list (:attr:`reading`), what it makes of it
@@ -50,20 +49,12 @@ class RetrievalMetric(Metric):
         ValueError: if an argument is out of its range.
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
 
     name: str
     directions: tuple[Direction, ...]
     reading: Reading
     _forward_cache: Any
-    image_embeds: list[Tensor]
-    text_embeds: list[Tensor]
-    image_ids: list[Tensor]
-    text_image_ids: list[Tensor]
-    text_features: list[Tensor]
-    text_ids: list[Tensor]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -86,8 +77,6 @@ class RetrievalMetric(Metric):
         self.similarity = similarity
         self.relevance = relevance
         self._fingerprint: Fingerprint | None = None
-        for state in STATES:
-            self.add_state(state, default=[], dist_reduce_fx="cat")
 
     @property
     def needs_relevance(self) -> bool:
@@ -234,14 +223,6 @@ class RetrievalMetric(Metric):
         # Nothing writes into the tensors.
         return {name: list(tensors) for name, tensors in self.lists().items()}
 
-    def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
-        def all_gather(tensor: Tensor) -> list[Tensor]:
-            gathered: list[Tensor] = dist_sync_fn(tensor, group=process_group or self.process_group)
-            return gathered
-
-        for name, tensors in gather_states(self.lists(), all_gather, self.device).items():
-            setattr(self, name, tensors)
-
     def workers(self) -> Workers:
         """The processes whose states have been joined in this one's, if any."""
         return self._workers() if self._is_synced else Workers()
@@ -249,10 +230,6 @@ class RetrievalMetric(Metric):
     def _workers(self) -> Workers:
         # Whoever brings an own way to communicate does not want another one used.
         return Workers.of_group(self.process_group) if self.dist_sync_fn is None else Workers()
-
-    def lists(self) -> dict[str, list[Tensor]]:
-        """The state by name."""
-        return {state: getattr(self, state) for state in STATES}
 
     def _take_fingerprint(self, synced: bool) -> Fingerprint:
         return synced, self._update_count, tuple(self.image_embeds)
