@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from vse_lightning.checks import require
+from vse_lightning.metrics.gallery import first_of_each
 
 FileFormat = Literal["safetensors", "npy"]
 Rows = Mapping[str, Tensor]
@@ -200,10 +201,9 @@ def _indices(folder: Path) -> list[dict[str, Any]]:
 
 def _first_rows(folder: Path, name: str, ids: Tensor, embeds: Tensor) -> Tensor:
     """The row in which each id comes first, by ascending id."""
-    unique, place = torch.unique(ids, return_inverse=True)
-    rows = torch.arange(len(ids))
-    first = rows.new_full((len(unique),), len(rows)).scatter_reduce(0, place, rows, "amin")
-    repeated = (first[place] != rows).nonzero().flatten()
+    first = first_of_each(ids)
+    place = torch.searchsorted(ids[first], ids)
+    repeated = (first[place] != torch.arange(len(ids))).nonzero().flatten()
     same = cosine_similarity(embeds[repeated].float(), embeds[first[place[repeated]]].float()) >= SAME
     differing = ids[repeated][~same].tolist()
     message = "{}: rows with one id must have one embedding, but those of {} {} differ: do batches number anew?"

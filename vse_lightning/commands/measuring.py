@@ -14,7 +14,7 @@ from vse_lightning.commands.arrays import ModelOutput
 from vse_lightning.commands.caption_files import Captions
 from vse_lightning.commands.label_sources import Labels
 from vse_lightning.metrics import RetrievalMetric, RetrievalMetrics, evaluate
-from vse_lightning.metrics.gallery import Gallery
+from vse_lightning.metrics.gallery import Gallery, first_of_each
 from vse_lightning.metrics.reading import Direction
 
 
@@ -126,8 +126,7 @@ def _one_row_per_image(model: ModelOutput, image_of_text: Tensor, origin: str) -
     message = "{}: there must be a row for each of the {} images of {}, or for each of their {} captions, got {}"
     fitting = len(embeds) == len(image_of_text)
     require(fitting, message, model.name, len(images), origin, len(image_of_text), len(embeds))
-    rows = torch.arange(len(image_of_text))
-    first = rows.new_full((len(images),), len(rows)).scatter_reduce(0, image_row, rows, "amin")
+    first = first_of_each(image_of_text)
     different = (embeds != embeds[first[image_row]]).any(dim=1).nonzero().flatten()
     message = "{}: where images have a row for each caption, those of one image must be equal, but row {} differs"
     require(len(different) == 0, message, model.name, *different[:1].tolist())
