@@ -1,6 +1,8 @@
 """One line per rule: what is wrong with an argument, said the same way everywhere."""
 
+import tempfile
 from math import isfinite
+from pathlib import Path
 
 
 def require(condition: bool, message: str, *found: object) -> None:
@@ -41,3 +43,19 @@ def require_whole(name: str, value: object, least: int = 1) -> None:
 def require_one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """Raise a ``ValueError`` unless the value is one of the words allowed."""
     require(value in allowed, "{} must be one of {}, got {!r}", name, ", ".join(map(repr, allowed)), value)
+
+
+def require_writable(folder: Path, rule: str, remedy: str = "") -> None:
+    """Make the folder if need be; raise an ``OSError`` unless files can be made in it.
+
+    Args:
+        folder: where files will go.
+        rule: names the argument and what it must be.
+        remedy: what to do where it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"{rule}, got {folder} ({error.strerror}){remedy}") from error

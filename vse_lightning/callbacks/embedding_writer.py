@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from vse_lightning.checks import require, require_one_of, require_whole
+from vse_lightning.checks import require, require_one_of, require_whole, require_writable
 from vse_lightning.embedding_files import FileFormat, ShardWriter, files_of_embeddings
 
 
@@ -71,7 +70,7 @@ class EmbeddingWriter(BasePredictionWriter):
         super().setup(trainer, pl_module, stage)
         log_folder = Path(trainer.log_dir or trainer.default_root_dir)  # asks the other processes too
         self.path = log_folder / "embeddings" if self.folder is None else self.folder
-        _require_writable(self.path)
+        require_writable(self.path, "folder must be one that can be written")
         earlier = files_of_embeddings(self.path)
         message = "folder must hold no embeddings of an earlier run, got {} files of one in {}: remove them, or choose "
         require(not earlier, message + "another folder", len(earlier), self.path)
@@ -114,15 +113,6 @@ class EmbeddingWriter(BasePredictionWriter):
         self.images, self.texts = map(int, total)
         self._shards = []
         rank_zero_info(f"Embeddings of {self.images:,} images and {self.texts:,} texts: {self.path}")
-
-
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"folder must be one that can be written, got {folder} ({error.strerror})") from error
 
 
 def _embeddings_in(prediction: Any, pl_module: LightningModule) -> Mapping[str, Tensor]:

@@ -2,8 +2,9 @@
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
+
+from vse_lightning.checks import require_writable
 
 
 def cache_folder(chosen: str | Path | None) -> Path:
@@ -16,15 +17,8 @@ def cache_folder(chosen: str | Path | None) -> Path:
 
 def check_writable(folder: Path) -> None:
     """Make the folder if need be; raise an ``OSError`` that names the remedy if files cannot be made in it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"cache_dir must be a folder that can be written, got {folder} ({error.strerror}); set cache_dir or the "
-            "environment variable VSE_LIGHTNING_CACHE to another"
-        ) from error
+    remedy = "; set cache_dir or the environment variable VSE_LIGHTNING_CACHE to another"
+    require_writable(folder, "cache_dir must be a folder that can be written", remedy)
 
 
 def check_room(folder: Path, needed: int) -> None:
