@@ -26,7 +26,8 @@ from vse_lightning.metrics import (
     RPrecision,
     RSum,
 )
-from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin, RetrievalTargets
+from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
+from vse_lightning.targets import RetrievalTargets
 
 __version__ = "0.1.0"
 

@@ -2,6 +2,6 @@
 
 from vse_lightning.mixins.relevance_loss import RelevanceLossMixin
 from vse_lightning.mixins.retrieval_metrics import RetrievalMetricsMixin
-from vse_lightning.mixins.targets import RetrievalTargets
+from vse_lightning.targets import RetrievalTargets
 
 __all__ = ["RelevanceLossMixin", "RetrievalMetricsMixin", "RetrievalTargets"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.mixins.extension import Extension, HostFirst, extend_methods_of
-from vse_lightning.mixins.targets import RetrievalTargets
+from vse_lightning.targets import RetrievalTargets
 
 Embeddings = tuple[Tensor, Tensor]
 

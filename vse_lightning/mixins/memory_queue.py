@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vse_lightning.mixins.targets import RetrievalTargets
+from vse_lightning.targets import RetrievalTargets
 
 Embeddings = tuple[Tensor, Tensor]
 

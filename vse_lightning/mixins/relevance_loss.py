@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require_not_negative, require_whole
+from vse_lightning.distributed import gather_rows, own_rows, process_count, sum_over_processes
 from vse_lightning.losses.retrieval_loss import RetrievalLoss, Terms, reduce_terms
 from vse_lightning.mixins.chunking import embed_in_chunks
 from vse_lightning.mixins.extension import Extension
-from vse_lightning.mixins.gathering import gather_rows, own_rows, process_count, sum_over_processes
 from vse_lightning.mixins.hooks import Embeddings, RetrievalHooks, embeddings_in
 from vse_lightning.mixins.memory_queue import MemoryQueue
-from vse_lightning.mixins.targets import RetrievalTargets, Table, gather_targets
+from vse_lightning.targets import LabelTable, RetrievalTargets
 
 _CHECKPOINT_KEY = "vse_lightning_relevance_loss"
 _PREFIX = "relevance_loss."
@@ -177,7 +177,7 @@ class RelevanceLossMixin(RetrievalHooks):
         images, texts = slice(len(embeds[0])), slice(len(embeds[1]))
         if gathering:
             images, texts = own_rows(embeds[0]), own_rows(embeds[1])
-            embeds, targets = (gather_rows(embeds[0]), gather_rows(embeds[1])), gather_targets(targets)
+            embeds, targets = (gather_rows(embeds[0]), gather_rows(embeds[1])), targets.gathered()
         batch_embeds, batch_targets = embeds, targets
         if self._queue is not None:
             embeds, targets = self._queue.behind(embeds, targets)
@@ -194,11 +194,11 @@ class RelevanceLossMixin(RetrievalHooks):
             return embed(batch)
         return embed_in_chunks(embed, self, batch, self.embed_chunk_size)  # type: ignore[arg-type]
 
-    def _labels(self, targets: RetrievalTargets, gathering: bool) -> Tensor | Table | None:
+    def _labels(self, targets: RetrievalTargets, gathering: bool) -> Tensor | LabelTable | None:
         """Where relevance comes from: a batch's own block says nothing of the other processes' candidates."""
         if not self.relevance_loss.needs_relevance:
             return None
-        if isinstance(targets.relevance, Table):
+        if isinstance(targets.relevance, LabelTable):
             return targets.relevance
         reaching_out = gathering or self._queue is not None
         if targets.relevance is not None and not reaching_out:

@@ -5,12 +5,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from vse_lightning.distributed import process_count
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.metrics.relevance import RelevanceBlocks, label_of
 from vse_lightning.mixins.extension import Extension
-from vse_lightning.mixins.gathering import process_count
 from vse_lightning.mixins.hooks import RetrievalHooks, embeddings_in
-from vse_lightning.mixins.targets import RetrievalTargets, Table
+from vse_lightning.targets import LabelTable, RetrievalTargets
 
 
 def _has_metrics(host: Any) -> bool:
@@ -108,7 +108,7 @@ class RetrievalMetricsMixin(RetrievalHooks):
             metrics = self.retrieval_metrics if loader == 0 else self.retrieval_metrics.clone()
             metrics.reset()
             self._metrics_of_loaders[loader] = metrics
-        if isinstance(targets.relevance, Table):
+        if isinstance(targets.relevance, LabelTable):
             self.__dict__["_evaluation_table"] = targets.relevance
         self._metrics_of_loaders[loader].update(
             *embeds, targets.image_ids, targets.text_image_ids, targets.text_features, targets.text_ids

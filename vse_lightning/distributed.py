@@ -11,15 +11,23 @@ def process_count() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
+def process_rank() -> int:
+    """Which of the processes this is, from 0."""
+    return distributed.get_rank() if process_count() > 1 else 0
+
+
 def sum_over_processes(values: Tensor) -> Tensor:
     """Sum of everybody's values, without gradient."""
     total = values.detach().clone()
-    distributed.all_reduce(total)
+    if process_count() > 1:
+        distributed.all_reduce(total)
     return total
 
 
 def row_counts(rows: Tensor) -> list[int]:
     """How many rows each process has."""
+    if process_count() == 1:
+        return [len(rows)]
     counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(process_count())]
     distributed.all_gather(counts, torch.full((1,), len(rows), device=rows.device))
     return [int(count) for count in counts]
@@ -27,15 +35,20 @@ def row_counts(rows: Tensor) -> list[int]:
 
 def own_rows(rows: Tensor) -> slice:
     """Where this process's rows stand among everybody's."""
-    before = sum(row_counts(rows)[: distributed.get_rank()])
+    before = sum(row_counts(rows)[: process_rank()])
     return slice(before, before + len(rows))
 
 
 def gather_rows(rows: Tensor) -> Tensor:
     """Everybody's rows, in the order of the processes, which may have different numbers of them.
 
-    The gradient of a row is the sum of the gradients that all processes have for it.
+    The gradient of a row is the sum of the gradients that all processes have for it. Alone, a process gets its own.
+
+    Args:
+        rows: ``(rows, ...)``, of the same type and width in all processes.
     """
+    if process_count() == 1:
+        return rows
     gathered: Tensor = _Gather.apply(rows, row_counts(rows))
     return gathered
 

@@ -1,0 +1,242 @@
+"""What a batch says about its pictures and texts, besides the pictures and texts: ids, labels, matches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from vse_lightning.checks import require
+from vse_lightning.distributed import gather_rows, process_count, process_rank
+from vse_lightning.functional.similarity import caption_relevance
+
+Ids: TypeAlias = "Tensor | np.ndarray[Any, Any] | Sequence[int] | Sequence[str]"
+"""Integers or strings, one a row."""
+
+DISTRACTOR = -1
+"""The image id of a text that describes no image: a candidate that is no query."""
+
+
+@runtime_checkable
+class LabelTable(Protocol):
+    """Anything that grades images against texts by their ids, as a ``RelevanceTable`` does."""
+
+    def block(self, image_ids: Tensor, text_ids: Tensor) -> Tensor:
+        """Relevance ``(N, M)`` in [0, 1] of images to texts."""
+
+
+@dataclass(frozen=True, init=False)
+class RetrievalTargets:
+    """Ids of a batch and, where there are labels, its relevance; nothing in it is ever written to.
+
+    Args:
+        image_ids: ``(N,)`` integers or strings (a tensor, an array or a list); ``None`` together with
+            ``text_image_ids`` means pairs: the first text describes the first image, and no pair is like another.
+        text_image_ids: ``(M,)`` the id of the image that each text describes, -1 for none (a distractor).
+        text_ids: ``(M,)`` what tells texts apart; needed to look labels up in a table.
+        relevance: the batch's block ``(N, M)`` in [0, 1], or a table to look it up in.
+        text_features: ``(M, F)`` sentence embeddings to derive relevance from: the cosine of two texts, negatives
+            clipped to 0; of an image, the best over its own texts.
+
+    Raises:
+        ValueError: ids that are neither integers nor strings, or strings for images and integers for texts.
+    """
+
+    image_ids: Tensor | None
+    text_image_ids: Tensor | None
+    text_ids: Tensor | None
+    relevance: Tensor | LabelTable | None
+    text_features: Tensor | None
+
+    def __init__(
+        self,
+        image_ids: Ids | None,
+        text_image_ids: Ids | None,
+        *,
+        text_ids: Ids | None = None,
+        relevance: Any = None,
+        text_features: Any = None,
+    ) -> None:
+        both = (image_ids is None) == (text_image_ids is None)
+        lacking, named = ("image_ids", "text_image_ids") if image_ids is None else ("text_image_ids", "image_ids")
+        require(both, "{} must be given where {} are: which image does each text describe?", lacking, named)
+        if image_ids is not None and text_image_ids is not None:
+            alike = _are_strings(image_ids) == _are_strings(text_image_ids)
+            require(alike, "image_ids and text_image_ids must be of one kind, got strings and integers")
+        fields = {
+            "image_ids": None if image_ids is None else as_ids("image_ids", image_ids),
+            "text_image_ids": None if text_image_ids is None else as_ids("text_image_ids", text_image_ids),
+            "text_ids": None if text_ids is None else as_ids("text_ids", text_ids),
+            "relevance": relevance if isinstance(relevance, LabelTable) else _constant("relevance", relevance),
+            "text_features": _constant("text_features", text_features),
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def resolve(self, image_embeds: Tensor, text_embeds: Tensor, first_pair: int = 0) -> RetrievalTargets:
+        """The targets of these embeddings: on their device, checked against them, pairs numbered.
+
+        Args:
+            image_embeds: ``(N, D)``.
+            text_embeds: ``(M, D)``.
+            first_pair: how many pairs without ids came before. Numbers differ between processes too.
+
+        Raises:
+            ValueError: where there is not one id per embedding, naming what does not fit.
+        """
+        image_ids, text_image_ids = self.image_ids, self.text_image_ids
+        images, texts, device = len(image_embeds), len(text_embeds), image_embeds.device
+        if image_ids is None or text_image_ids is None:
+            require(images == texts, "a batch without image_ids and text_image_ids must be pairs, got {} images and {} "
+                    "texts: return RetrievalTargets with ids from retrieval_targets(batch)", images, texts)  # fmt: skip
+            numbers = first_pair + torch.arange(images, device=device)
+            image_ids = text_image_ids = numbers * process_count() + process_rank()
+        resolved = RetrievalTargets(
+            image_ids.to(device),
+            text_image_ids.to(device),
+            text_ids=None if self.text_ids is None else self.text_ids.to(device),
+            relevance=self.relevance.to(device) if isinstance(self.relevance, Tensor) else self.relevance,
+            text_features=None if self.text_features is None else self.text_features.to(device),
+        )
+        for name, rows in (
+            ("image_ids", images),
+            ("text_image_ids", texts),
+            ("text_ids", texts),
+            ("text_features", texts),
+        ):
+            value = getattr(resolved, name)
+            if value is not None:
+                kind = "image" if name == "image_ids" else "text"
+                fits = len(value) == rows
+                require(
+                    fits,
+                    "{} must have one entry for each of the {} {} embeddings, got {}",
+                    name,
+                    rows,
+                    kind,
+                    len(value),
+                )
+        if isinstance(resolved.relevance, Tensor):
+            shape = tuple(resolved.relevance.shape)
+            fits = shape == (images, texts)
+            require(fits, "relevance must be a block of {} images x {} texts, got shape {}", images, texts, shape)
+        return resolved
+
+    def positives(self) -> Tensor:
+        """``(N, M)`` bool: the texts that describe an image."""
+        image_ids, text_image_ids = self.known_ids()
+        return (image_ids[:, None] == text_image_ids[None, :]) & (text_image_ids != DISTRACTOR)
+
+    def known_ids(self) -> tuple[Tensor, Tensor]:
+        """``image_ids (N,)`` and ``text_image_ids (M,)``.
+
+        Raises:
+            ValueError: where pairs have not been numbered yet, which :meth:`resolve` does.
+        """
+        if self.image_ids is None or self.text_image_ids is None:
+            raise ValueError("targets of pairs without ids have none before they are resolved with their embeddings")
+        return self.image_ids, self.text_image_ids
+
+    def relevance_between(self, images: slice, texts: slice) -> Tensor | None:
+        """Relevance of some images to some texts, or ``None`` where there are no labels.
+
+        Raises:
+            ValueError: where a table is to be asked and there are no ``text_ids``.
+        """
+        if isinstance(self.relevance, Tensor):
+            return self.relevance[images, texts]
+        if self.relevance is not None:
+            require(self.text_ids is not None, "text_ids are needed to look relevance up in a table, got None")
+            return self.relevance.block(self.known_ids()[0][images], self.text_ids[texts]).detach()  # type: ignore[index]
+        if self.text_features is not None:
+            return _relevance_of_features(self, images, texts)
+        return None
+
+    def gathered(self) -> RetrievalTargets:
+        """Targets of all processes, in the order of their ranks; a table stays what it is."""
+        image_ids, text_image_ids = self.known_ids()
+        return replace(
+            self,
+            image_ids=gather_rows(image_ids),
+            text_image_ids=gather_rows(text_image_ids),
+            text_ids=None if self.text_ids is None else gather_rows(self.text_ids),
+            text_features=None if self.text_features is None else gather_rows(self.text_features),
+        )
+
+
+def as_ids(name: str, ids: Ids) -> Tensor:
+    """Ids ``(rows,)`` int64; strings become 63-bit digests, the same in every process.
+
+    Args:
+        name: of the argument, for messages.
+        ids: integers or strings in a tensor, an array or a sequence.
+
+    Raises:
+        ValueError: for anything else, or more than one column.
+
+    Example:
+        >>> as_ids("image_ids", [3, 5])
+        tensor([3, 5])
+        >>> as_ids("image_ids", ["dog.jpg"]).tolist()
+        [3913895878567093081]
+    """
+    if isinstance(ids, Mapping | str | bytes) or not (hasattr(ids, "__len__") and hasattr(ids, "__getitem__")):
+        raise ValueError(f"{name} must be integers or strings, one a row, got {type(ids).__name__}")
+    if isinstance(ids, Tensor):
+        tensor = ids.detach()
+    else:
+        rows = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+        if rows and all(isinstance(row, str) for row in rows):
+            return torch.tensor([_digest(row) for row in rows])
+        try:
+            tensor = torch.as_tensor(rows) if rows else torch.empty(0, dtype=torch.int64)
+        except (TypeError, ValueError, RuntimeError):
+            kinds = ", ".join(sorted({type(row).__name__ for row in rows}))
+            raise ValueError(f"{name} must be integers or strings, one a row, got a list of {kinds}") from None
+    if tensor.ndim == 2 and tensor.shape[1] == 1:  # what default_collate makes of one-element tensors
+        tensor = tensor[:, 0]
+    whole = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    shape = tuple(tensor.shape)
+    require(
+        whole and tensor.ndim == 1, "{} must be integers or strings, one a row, got {} {}", name, tensor.dtype, shape
+    )
+    return tensor.long()
+
+
+def _are_strings(ids: Ids) -> bool:
+    return not isinstance(ids, Tensor) and len(ids) > 0 and isinstance(ids[0], str)
+
+
+def _digest(text: str) -> int:
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def _constant(name: str, value: Any) -> Tensor | None:
+    """A tensor without gradient: labels are no part of what is learned."""
+    if value is None or isinstance(value, Tensor):
+        return None if value is None else value.detach()
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        table = " or a table with a method block(image_ids, text_ids)" if name == "relevance" else ""
+        raise ValueError(f"{name} must be a tensor{table}, got {type(value).__name__}") from None
+
+
+def _relevance_of_features(targets: RetrievalTargets, images: slice, texts: slice) -> Tensor:
+    """The best similarity between a text and the captions that the images have among the targets."""
+    features = normalize(targets.text_features.float(), dim=1)  # type: ignore[union-attr]
+    own = targets.positives()[images].int()
+    captions = own.sum(1)
+    lonely = targets.known_ids()[0][images][captions == 0].tolist()
+    require(not lonely, "text_features: every image needs a text of its own in the batch, image ids {} have none",
+            lonely[:5])  # fmt: skip
+    rows = own.topk(int(captions.max()), dim=1)
+    rows_of_image = torch.where(rows.values.bool(), rows.indices, rows.indices[:, :1])
+    return caption_relevance(features, rows_of_image, features[texts])
