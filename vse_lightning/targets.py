@@ -158,6 +158,10 @@ class RetrievalTargets:
             return _relevance_of_features(self, images, texts)
         return None
 
+    def with_relevance(self, relevance: Tensor | LabelTable | None) -> RetrievalTargets:
+        """The same targets with other labels."""
+        return replace(self, relevance=relevance)
+
     def gathered(self) -> RetrievalTargets:
         """Targets of all processes, in the order of their ranks; a table stays what it is."""
         image_ids, text_image_ids = self.known_ids()
@@ -192,8 +196,8 @@ def as_ids(name: str, ids: Ids) -> Tensor:
         tensor = ids.detach()
     else:
         rows = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
-        if rows and all(isinstance(row, str) for row in rows):
-            return torch.tensor([_digest(row) for row in rows])
+        if _are_strings(rows) and all(isinstance(row, str) for row in rows):
+            return torch.tensor([_digest(str(row)) for row in rows])
         try:
             tensor = torch.as_tensor(rows) if rows else torch.empty(0, dtype=torch.int64)
         except (TypeError, ValueError, RuntimeError):
@@ -209,7 +213,7 @@ def as_ids(name: str, ids: Ids) -> Tensor:
     return tensor.long()
 
 
-def _are_strings(ids: Ids) -> bool:
+def _are_strings(ids: Any) -> bool:
     return not isinstance(ids, Tensor) and len(ids) > 0 and isinstance(ids[0], str)
 
 

@@ -55,14 +55,18 @@ class Retriever(RelevanceLossMixin, nn.Module):
         torch.manual_seed(0)
         self.image, self.text, self.labels = nn.Linear(5, 4), nn.Linear(6, 4), labels
 
-    def embed(self, batch):
+    def retrieval_embeds(self, batch):
         return self.image(batch["pictures"]), self.text(batch["words"])
 
-    def targets(self, batch):
+    def retrieval_targets(self, batch):
         rows = batch["rows"]
         features = batch["features"] if self.labels == "features" else None
         return RetrievalTargets(
-            IMAGE_IDS[rows], rows, IMAGE_IDS[rows], None if features is not None else Table(), features
+            IMAGE_IDS[rows],
+            IMAGE_IDS[rows],
+            text_ids=rows,
+            relevance=None if features is not None else Table(),
+            text_features=features,
         )
 
     def forward(self, batch):

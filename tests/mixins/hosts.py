@@ -15,12 +15,12 @@ class PairHost(LightningModule):
         self.image, self.text = nn.Linear(6, width), nn.Linear(5, width)
         self.embed_calls = 0
 
-    def embed(self, batch):
+    def retrieval_embeds(self, batch):
         self.embed_calls += 1
         return self.image(batch[0]), self.text(batch[1])
 
     def training_step(self, batch, batch_idx):
-        images, texts = self.embed(batch)
+        images, texts = self.retrieval_embeds(batch)
         loss = (images - texts).square().mean()
         self.log("train/host", loss)
         return loss
@@ -36,7 +36,7 @@ class BareHost(LightningModule):
         super().__init__()
         self.image, self.text = nn.Linear(6, 4), nn.Linear(5, 4)
 
-    def embed(self, batch):
+    def retrieval_embeds(self, batch):
         return self.image(batch[0]), self.text(batch[1])
 
     def configure_optimizers(self):

@@ -18,7 +18,7 @@ class Bare(RelevanceLossMixin, BareHost):
 
 def gradients(chunk_size, batch):
     torch.manual_seed(0)
-    model = Bare(relevance_loss=ContrastiveLoss(), embed_chunk_size=chunk_size)
+    model = Bare(relevance_loss=ContrastiveLoss(), relevance_chunk_size=chunk_size)
     loss = model.training_step(batch, 0)
     loss.backward()
     return loss, [parameter.grad for parameter in model.parameters()]
@@ -37,11 +37,11 @@ def test_the_host_sees_one_chunk_at_a_time_and_the_whole_batch_in_evaluation():
     sizes = []
 
     class Watches(Bare):
-        def embed(self, batch):
+        def retrieval_embeds(self, batch):
             sizes.append(len(batch[0]))
-            return super().embed(batch)
+            return super().retrieval_embeds(batch)
 
-    model = Watches(relevance_loss=TripletLoss(), embed_chunk_size=3)
+    model = Watches(relevance_loss=TripletLoss(), relevance_chunk_size=3)
     model.training_step(next(iter(pairs())), 0)
     assert sizes == [3, 3, 2]
     model.eval()
@@ -50,7 +50,7 @@ def test_the_host_sees_one_chunk_at_a_time_and_the_whole_batch_in_evaluation():
 
 
 def test_nested_batches_are_cut_along_the_pairs():
-    def embed(batch):
+    def retrieval_embeds(batch):
         width = batch["text"]["words"].float()
         assert len(batch["names"]) == len(width)
         return batch["image"], width
@@ -61,13 +61,13 @@ def test_nested_batches_are_cut_along_the_pairs():
         "names": list("abcde"),
         "temperature": torch.tensor(2.0),
     }
-    images, texts = embed_in_chunks(embed, nn.Identity(), batch, 2)
+    images, texts = embed_in_chunks(retrieval_embeds, nn.Identity(), batch, 2)
     torch.testing.assert_close(images, batch["image"])
     torch.testing.assert_close(texts, batch["text"]["words"].float())
 
 
 def test_batch_normalisation_in_training_is_refused():
-    model = Bare(relevance_loss=TripletLoss(), embed_chunk_size=2)
+    model = Bare(relevance_loss=TripletLoss(), relevance_chunk_size=2)
     model.norm = nn.BatchNorm1d(4)
     with pytest.raises(ValueError, match="batch normalisation 'norm' would see chunks, not the batch"):
         model.training_step(next(iter(pairs())), 0)
@@ -86,11 +86,11 @@ class Table:
 class Queued(RelevanceLossMixin, nn.Module):
     automatic_optimization = True
 
-    def embed(self, batch):
+    def retrieval_embeds(self, batch):
         return batch["image"], batch["text"]
 
-    def targets(self, batch):
-        return RetrievalTargets(batch["ids"], batch["ids"], batch["ids"], batch.get("table"))
+    def retrieval_targets(self, batch):
+        return RetrievalTargets(batch["ids"], batch["ids"], text_ids=batch["ids"], relevance=batch.get("table"))
 
 
 def batch_of(ids, table=None):
@@ -101,7 +101,7 @@ def batch_of(ids, table=None):
 
 @pytest.mark.parametrize("loss", [TripletLoss(), LadderLoss(thresholds=(0.5,))])
 def test_past_pairs_are_candidates_but_not_those_of_the_same_image(loss):
-    model = Queued(relevance_loss=loss, queue_size=5)
+    model = Queued(relevance_loss=loss, relevance_queue_size=5)
     first, second = batch_of([1, 2, 3, 4], Table()), batch_of([4, 5, 6], Table())
     model.training_step(first, 0)
     found = model.training_step(second, 0)
@@ -109,7 +109,11 @@ def test_past_pairs_are_candidates_but_not_those_of_the_same_image(loss):
     images = torch.cat([second["image"], first["image"][past]])
     texts = torch.cat([second["text"], first["text"][past]])
     ids = torch.tensor([4, 5, 6, 1, 2, 3])
-    scores, relevance, positives = model.similarity(images, texts), Table().block(ids, ids), torch.eye(6).bool()
+    scores, relevance, positives = (
+        model.retrieval_similarity(images, texts),
+        Table().block(ids, ids),
+        torch.eye(6).bool(),
+    )
     ((i2t_total, i2t_count),) = loss.query_terms(scores[:3], relevance[:3], positives[:3]).values()
     ((t2i_total, t2i_count),) = loss.query_terms(scores.T[:3], relevance.T[:3], positives[:3]).values()
     expected = (i2t_total.sum() / i2t_count.sum() + t2i_total.sum() / t2i_count.sum()) / 2
@@ -120,15 +124,15 @@ def test_past_pairs_are_candidates_but_not_those_of_the_same_image(loss):
 
 
 def test_queue_keeps_the_last_pairs():
-    model = Queued(relevance_loss=TripletLoss(), queue_size=3)
+    model = Queued(relevance_loss=TripletLoss(), relevance_queue_size=3)
     for ids in ([1, 2], [3, 4]):
         model.training_step(batch_of(ids), 0)
-    assert model._queue._targets.image_ids.tolist() == [2, 3, 4]
+    assert model._relevance_queue._targets.image_ids.tolist() == [2, 3, 4]
 
 
 def test_graded_loss_with_a_queue_needs_a_table():
-    model = Queued(relevance_loss=LadderLoss(), queue_size=3)
+    model = Queued(relevance_loss=LadderLoss(), relevance_queue_size=3)
     with pytest.raises(ValueError, match="does not reach the texts of other processes or of the queue"):
         model.training_step(batch_of([1, 2], torch.rand(2, 2)), 0)
-    with pytest.raises(ValueError, match="queue_size must be a whole number of at least 0, got -1"):
-        Queued(relevance_loss=TripletLoss(), queue_size=-1)
+    with pytest.raises(ValueError, match="relevance_queue_size must be a whole number of at least 0, got -1"):
+        Queued(relevance_loss=TripletLoss(), relevance_queue_size=-1)

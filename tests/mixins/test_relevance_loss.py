@@ -29,9 +29,9 @@ class Bare(RelevanceLossMixin, BareHost):
 def test_loss_is_added_to_what_the_hosts_step_returns():
     batch = next(iter(pairs()))
     model = Pair(relevance_loss=TripletLoss(), relevance_weight=0.5)
-    images, texts = model.embed(batch)
+    images, texts = model.retrieval_embeds(batch)
     host = (images - texts).square().mean()
-    expected = host + 0.5 * TripletLoss()(model.similarity(images, texts))
+    expected = host + 0.5 * TripletLoss()(model.retrieval_similarity(images, texts))
     torch.testing.assert_close(model.training_step(batch, 0), expected)
 
 
@@ -39,7 +39,7 @@ def test_embed_runs_once_per_step():
     model = Pair(relevance_loss=TripletLoss())
     model.training_step(next(iter(pairs())), 0)
     assert model.embed_calls == 1
-    model.embed(next(iter(pairs())))
+    model.retrieval_embeds(next(iter(pairs())))
     assert model.embed_calls == 2  # outside a step nothing is remembered
 
 
@@ -54,8 +54,8 @@ def test_host_that_returns_its_embeddings_is_not_asked_again():
     output = model.training_step(batch, 0)
     assert model.embed_calls == 0
     assert output["more"] == 1
-    images, texts = model.embed(batch)
-    torch.testing.assert_close(output["loss"], images.sum() + TripletLoss()(model.similarity(images, texts)))
+    images, texts = model.retrieval_embeds(batch)
+    torch.testing.assert_close(output["loss"], images.sum() + TripletLoss()(model.retrieval_similarity(images, texts)))
 
 
 def test_step_defined_in_the_class_itself_is_extended_once():
@@ -69,10 +69,10 @@ def test_step_defined_in_the_class_itself_is_extended_once():
 
     batch = next(iter(pairs()))
     model = Further(relevance_loss=TripletLoss())
-    images, texts = model.embed(batch)
+    images, texts = model.retrieval_embeds(batch)
     host = (images - texts).square().mean()
     torch.testing.assert_close(
-        model.training_step(batch, 0), 2 * host + 1 + TripletLoss()(model.similarity(images, texts))
+        model.training_step(batch, 0), 2 * host + 1 + TripletLoss()(model.retrieval_similarity(images, texts))
     )
 
 
@@ -90,7 +90,8 @@ def test_logged_values_are_those_of_the_step(trainer):
     fitted = trainer(max_epochs=2)
     fitted.fit(model, pairs())
     logged = {name: value.item() for name, value in fitted.callback_metrics.items()}
-    assert logged["train/loss"] == pytest.approx(logged["train/host"] + 2 * logged["train/contrastive"], rel=1e-5)
+    assert logged["train/relevance_loss"] == pytest.approx(2 * logged["train/contrastive"], rel=1e-5)
+    assert "train/loss" not in logged
 
 
 def test_host_that_logs_train_loss_keeps_its_own_value(trainer):
@@ -211,11 +212,11 @@ def test_manual_optimisation_is_told_what_to_call(trainer):
         def training_step(self, batch, batch_idx):
             optimizer = self.optimizers()
             optimizer.zero_grad()
-            loss = self.compute_relevance_loss(batch) if self.asks else super().training_step(batch, batch_idx)
+            loss = self.relevance_loss_of(batch) if self.asks else super().training_step(batch, batch_idx)
             self.manual_backward(loss)
             optimizer.step()
 
-    with pytest.raises(RuntimeError, match=r"call self.compute_relevance_loss\(batch\) in training_step"):
+    with pytest.raises(RuntimeError, match=r"call self.relevance_loss_of\(batch\) in training_step"):
         trainer().fit(Manual(relevance_loss=TripletLoss()), pairs())
     model = Manual(relevance_loss=TripletLoss())
     model.asks, before = True, model.image.weight.clone()
@@ -227,7 +228,9 @@ def test_missing_embed_says_what_to_write():
     class Empty(RelevanceLossMixin, torch.nn.Module):
         automatic_optimization = True
 
-    with pytest.raises(TypeError, match=r"Empty defines no embed\(batch\) -> \(image_embeds"):
+    with pytest.raises(
+        TypeError, match=r"Empty does not say where its embeddings come from: .* retrieval_embeds\(batch\) -> \(image"
+    ):
         Empty(relevance_loss=TripletLoss()).training_step(next(iter(pairs())), 0)
     assert not hasattr(Empty(), "embed")
 
@@ -239,25 +242,25 @@ def test_loss_that_needs_relevance_says_so():
 
 def test_targets_of_dict_batches_and_of_the_host():
     class Dicts(RelevanceLossMixin, BareHost):
-        def embed(self, batch):
-            return super().embed((batch["image"], batch["text"]))
+        def retrieval_embeds(self, batch):
+            return super().retrieval_embeds((batch["image"], batch["text"]))
 
     images, texts = next(iter(pairs()))
     ids, relevance = torch.arange(8), torch.rand(8, 8)
     batch = {"image": images, "text": texts, "image_ids": ids, "text_ids": ids, "text_image_ids": ids}
     model = Dicts(relevance_loss=LadderLoss(thresholds=(0.5,)))
-    scores = model.similarity(*model.embed(batch))
+    scores = model.retrieval_similarity(*model.retrieval_embeds(batch))
     expected = LadderLoss(thresholds=(0.5,))(scores, relevance)
     torch.testing.assert_close(model.training_step({**batch, "relevance": relevance}, 0), expected)
 
     class Knows(RelevanceLossMixin, PairHost):
-        def targets(self, batch):
-            return RetrievalTargets(ids, ids, ids, relevance)
+        def retrieval_targets(self, batch):
+            return RetrievalTargets(ids, ids, text_ids=ids, relevance=relevance)
 
     pair_model = Knows(relevance_loss=LadderLoss(thresholds=(0.5,)), relevance_weight=0.0)
     pair_model.training_step((images, texts), 0)
     with pytest.raises(ValueError, match="text_ids are needed to look relevance up in a table"):
-        RetrievalTargets(ids, None, ids, model_table()).relevance_between(slice(None), slice(None))
+        RetrievalTargets(ids, ids, relevance=model_table()).relevance_between(slice(None), slice(None))
 
 
 def model_table():
@@ -271,18 +274,18 @@ def model_table():
 def test_relevance_from_text_features_is_the_best_over_the_images_captions():
     features = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     ids = torch.tensor([4, 4, 9])
-    targets = RetrievalTargets(torch.tensor([4, 9]), None, ids, None, features)
+    targets = RetrievalTargets(torch.tensor([4, 9]), ids, text_features=features)
     found = targets.relevance_between(slice(None), slice(None))
     half = 0.5**0.5
     torch.testing.assert_close(found, torch.tensor([[1.0, 1.0, half], [half, half, 1.0]]))
     with pytest.raises(ValueError, match=r"image ids \[7\] have none"):
-        RetrievalTargets(torch.tensor([7]), None, ids, None, features).relevance_between(slice(None), slice(None))
+        RetrievalTargets(torch.tensor([7]), ids, text_features=features).relevance_between(slice(None), slice(None))
 
 
 def test_wrong_numbers_of_ids_are_named():
     ids = torch.arange(3)
-    with pytest.raises(ValueError, match="text_image_ids must have one entry per embedding, 2, got 3"):
-        RetrievalTargets(ids, None, ids).check(torch.zeros(3, 4), torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="text_image_ids must have one entry for each of the 2 text embeddings, got 3"):
+        RetrievalTargets(ids, ids).resolve(torch.zeros(3, 4), torch.zeros(2, 4))
 
 
 def test_negative_weight_is_refused():

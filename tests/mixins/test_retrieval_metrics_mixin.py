@@ -24,13 +24,13 @@ pytestmark = pytest.mark.filterwarnings(
 class Numbered(BareHost):
     """Tuple batches (picture, words, id); relevance from a table of its own."""
 
-    def embed(self, batch):
+    def retrieval_embeds(self, batch):
         self.embedded = getattr(self, "embedded", 0) + 1
-        return super().embed(batch)
+        return super().retrieval_embeds(batch)
 
-    def targets(self, batch):
+    def retrieval_targets(self, batch):
         ids = batch[2]
-        return RetrievalTargets(ids, ids, ids, Table() if self.labelled else None)
+        return RetrievalTargets(ids, ids, text_ids=ids, relevance=Table() if self.labelled else None)
 
     labelled = True
 
@@ -80,7 +80,7 @@ def test_values_are_those_of_the_whole_gallery_under_the_tables_labels(trainer):
 def test_embed_runs_once_per_evaluation_step(trainer):
     class Own(RetrievalMetricsMixin, Numbered):
         def validation_step(self, batch, batch_idx):
-            self.embed(batch)
+            self.retrieval_embeds(batch)
             self.log("val/mine", 1.0)
 
     model = Own(retrieval_metrics=small_metrics())
@@ -113,11 +113,11 @@ def test_state_is_fresh_in_every_epoch(trainer):
 
 def test_an_overridden_similarity_is_used(trainer):
     class Reversed(RetrievalMetricsMixin, Numbered):
-        def similarity(self, image_embeds, text_embeds):
-            return -super().similarity(image_embeds, text_embeds)
+        def retrieval_similarity(self, image_embeds, text_embeds):
+            return -super().retrieval_similarity(image_embeds, text_embeds)
 
     class HostReversed(Numbered):
-        def similarity(self, image_embeds, text_embeds):
+        def retrieval_similarity(self, image_embeds, text_embeds):
             return -(image_embeds @ text_embeds.T)
 
     class Mixed(RetrievalMetricsMixin, HostReversed):
@@ -131,7 +131,9 @@ def test_an_overridden_similarity_is_used(trainer):
         (found,) = trainer().validate(model, numbered(), verbose=False)
         (normal,) = trainer().validate(plain, numbered(), verbose=False)
         assert found["val/i2t_coherent_score_at_10"] != pytest.approx(normal["val/i2t_coherent_score_at_10"])
-    assert Mixed(retrieval_metrics=small_metrics()).similarity(torch.ones(1, 2), torch.ones(1, 2)).item() == -2
+    assert (
+        Mixed(retrieval_metrics=small_metrics()).retrieval_similarity(torch.ones(1, 2), torch.ones(1, 2)).item() == -2
+    )
 
 
 def test_several_dataloaders_are_measured_apart(trainer):
@@ -170,9 +172,9 @@ def test_several_label_sources_of_the_data_module(trainer):
     assert "val/rsum_cider" not in found
     assert model.retrieval_labels == {"": "random labels", "_cider": "other labels"}
     by_suffix = dict(zip(("", "_cider"), Data.eval_relevance_tables.values(), strict=True))
-    assert model.evaluation_tables(model.retrieval_metrics) == by_suffix
+    assert model.retrieval_tables(model.retrieval_metrics) == by_suffix
     model.retrieval_metrics.relevance = Other()
-    assert model.evaluation_tables(model.retrieval_metrics) == {"": model.retrieval_metrics.relevance}
+    assert model.retrieval_tables(model.retrieval_metrics) == {"": model.retrieval_metrics.relevance}
 
 
 def test_values_reach_csv_and_tensorboard(trainer, tmp_path):

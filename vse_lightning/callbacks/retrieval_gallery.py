@@ -122,8 +122,8 @@ class RetrievalGallery(Callback):
 
     def _ranked_run(self, trainer: Trainer, pl_module: Any, state: State, stage: Stage, name: str) -> RankedRun:
         metrics = self._metrics_of(pl_module)
-        relevance = next(iter(pl_module.evaluation_tables(metrics).values()))
-        similarity = pl_module.similarity if metrics.similarity is None else metrics.similarity
+        relevance = next(iter(pl_module.retrieval_tables(metrics).values()))
+        similarity = pl_module.retrieval_similarity if metrics.similarity is None else metrics.similarity
         directions, label = rank_queries(state, metrics, relevance, similarity, self.top_k, self.depth)
         return RankedRun(
             name=name,

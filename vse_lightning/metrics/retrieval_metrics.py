@@ -181,13 +181,14 @@ class RetrievalMetrics(MetricCollection):
         return values
 
     def compute_under(
-        self, relevances: Sequence[RelevanceBlocks | None], similarity: Similarity | None = None
+        self, relevances: Sequence[RelevanceBlocks | None], similarity: Similarity | None = None, partial: bool = False
     ) -> list[dict[str, Tensor]]:
         """Compute under several label tables, gathering the processes' states once.
 
         Args:
             relevances: tables; None is the table of the metrics or else ``text_features``.
             similarity: instead of the metrics' own, for this call.
+            partial: whether the gallery is not complete, so that folds are measured as one; to come.
 
         Returns:
             For the first table all values, for every other one only those that depend on it.
@@ -254,6 +255,12 @@ class RetrievalMetrics(MetricCollection):
         require(len(axes) == len(curves), "axes must be one for each of {}, got {}", ", ".join(curves), len(axes))
         draw(curves, self.relevance_label, axes)
         return cast("Figure", axes[0].figure), axes
+
+    @classmethod
+    def of(cls, m):
+        if not isinstance(m, MetricCollection):
+            raise TypeError(f"retrieval_metrics must be a RetrievalMetrics, got {type(m).__name__}")
+        return m
 
     @property
     def _leader(self) -> RetrievalMetric:

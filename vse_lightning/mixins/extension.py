@@ -1,13 +1,17 @@
 """Extending a host's method wherever it is defined, and being invisible where there is nothing to extend.
 
-A plain method on a mixin would make Lightning believe that the host has that hook. These descriptors decide when the
-method is looked up on an instance: the host's own method comes back untouched unless the mixin is configured.
+A plain method on a mixin would make Lightning believe that the host has that hook. These descriptors return the host's
+own method untouched unless the mixin is configured, and extend a call only where the Trainer (or whoever stands
+outside) enters: a ``test_step`` that calls ``validation_step`` calls the host's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from types import MethodType
 from typing import Any
+
+import torch
 
 Configured = Callable[[Any], bool]
 Wrapper = Callable[..., Any]
@@ -20,6 +24,7 @@ class Extension:
         wrapper: called as ``wrapper(self, host, *args, **kwargs)`` with the host's bound method, or with ``None`` for a
             step that the host does not define (a mixin ``supplies`` it then).
         configured: whether this instance wants the extension.
+        entry: for steps and hooks that a host calls from one another: within any of them all are the host's own.
         supplies: for steps: a function with the step's signature, shown to Lightning where the host has none.
         method: the host's function where the class itself defines it; ``None`` looks it up in the bases.
     """
@@ -28,46 +33,75 @@ class Extension:
         self,
         wrapper: Wrapper,
         configured: Configured,
+        *,
+        entry: bool = False,
         supplies: Wrapper | None = None,
         method: Callable[..., Any] | None = None,
     ) -> None:
-        self.wrapper, self.configured, self.supplies, self.method = wrapper, configured, supplies, method
+        self.wrapper, self.configured, self.entry = wrapper, configured, entry
+        self.supplies, self.method = supplies, method
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.owner, self.name = owner, name
 
     def around(self, method: Callable[..., Any]) -> "Extension":
         """The same extension around a method that a subclass of the mixin defines itself."""
-        return Extension(self.wrapper, self.configured, self.supplies, method)
+        return Extension(self.wrapper, self.configured, entry=self.entry, supplies=self.supplies, method=method)
 
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:
             return self.method or getattr(super(self.owner, owner), self.name)
         host = self._host(instance)
-        wanted = self.configured(instance) and self.name not in _running(instance)
-        if wanted and self.supplies is not None and (host is None or _is_lightning_default(host)):
-            return MethodType(self._once(self.supplies, None), instance)
+        if not self.configured(instance):
+            return self._known(host, owner)
+        if self.supplies is not None and (host is None or is_lightning_default(host)):
+            return MethodType(self._extended(self.supplies, host, supplied=True), instance)
+        host = self._known(host, owner)
+        return MethodType(self._extended(getattr(host, "__func__", host), host, supplied=False), instance)
+
+    def _known(self, host: Any, owner: type) -> Any:
         if host is None:
             raise AttributeError(f"{owner.__name__!r} object has no attribute {self.name!r}")
-        return MethodType(self._once(getattr(host, "__func__", host), host), instance) if wanted else host
+        return host
 
     def _host(self, instance: Any) -> Any:
         if self.method is not None:
             return MethodType(self.method, instance)
         return getattr(super(self.owner, instance), self.name, None)
 
-    def _once(self, signature: Callable[..., Any], host: Callable[..., Any] | None) -> Callable[..., Any]:
-        """The extended method, with the signature that Lightning inspects; a ``super()`` call inside it is plain."""
+    def _extended(self, signature: Callable[..., Any], host: Any, *, supplied: bool) -> Callable[..., Any]:
+        """The extended method, with the signature that Lightning inspects. It decides when it is called."""
 
+        @wraps(signature)
         def extended(instance: Any, *args: Any, **kwargs: Any) -> Any:
             running = _running(instance)
-            running.add(self.name)
-            try:
-                return self.wrapper(instance, host, *args, **kwargs)
-            finally:
-                running.discard(self.name)
+            inner = running.get(self.name, 0) > 0
+            # super().training_step() of a class that overrides a step which the mixin supplies
+            if (inner and supplied) or self._is_entered(instance, running):
+                with _counted(running, self.name):
+                    return self.wrapper(instance, None if supplied else host, *args, **kwargs)
+            return self._known(host, type(instance))(*args, **kwargs)
 
-        return wraps(signature)(extended)
+        # torch.compile runs this frame as it is and compiles what the host does inside
+        uncompiled: Callable[..., Any] = torch.compiler.disable(extended, recursive=False)  # type: ignore[no-untyped-call]
+        uncompiled.__wrapped__ = signature  # type: ignore[attr-defined]  # Lightning looks one step behind wrappers
+        return uncompiled
+
+    def _is_entered(self, instance: Any, running: dict[str, int]) -> bool:
+        """Whether the call comes from outside the host's own methods."""
+        if not self.entry:
+            return not running.get(self.name)
+        if any(count for name, count in running.items() if name in _ENTRIES):
+            return False
+        # the hook that Lightning is in: a callback that calls pl_module.validation_step(...) wants the host's
+        return getattr(instance, "_current_fx_name", None) in (None, self.name)
+
+
+_STAGES = ("training", "validation", "test", "predict")
+_HOOKS = ("on_train", "on_validation", "on_test", "on_predict")
+_ENTRIES = {f"{stage}_step" for stage in _STAGES} | {
+    f"{hook}_epoch_{edge}" for hook in _HOOKS for edge in ("start", "end")
+}
 
 
 class HostFirst:
@@ -96,11 +130,21 @@ def extend_methods_of(cls: type) -> None:
             setattr(cls, name, extension)
 
 
-def _running(instance: Any) -> set[str]:
-    """Names of the extended methods that are running on the instance."""
-    running: set[str] = instance.__dict__.setdefault("_extended_methods_running", set())
-    return running
-
-
-def _is_lightning_default(method: Any) -> bool:
+def is_lightning_default(method: Any) -> bool:
+    """Whether a bound method is what LightningModule has where a host defines nothing."""
     return getattr(method, "__qualname__", "").startswith("LightningModule.")
+
+
+@contextmanager
+def _counted(running: dict[str, int], name: str) -> Iterator[None]:
+    running[name] = running.get(name, 0) + 1
+    try:
+        yield
+    finally:
+        running[name] -= 1
+
+
+def _running(instance: Any) -> dict[str, int]:
+    """How often each extended method is running on the instance."""
+    running: dict[str, int] = instance.__dict__.setdefault("_retrieval_running", {})
+    return running

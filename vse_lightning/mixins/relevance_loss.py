@@ -1,54 +1,75 @@
 """A relevance-aware loss for a LightningModule that exists already."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from vse_lightning.checks import require_not_negative, require_whole
-from vse_lightning.distributed import gather_rows, own_rows, process_count, sum_over_processes
-from vse_lightning.losses.retrieval_loss import RetrievalLoss, Terms, reduce_terms
-from vse_lightning.mixins.chunking import embed_in_chunks
-from vse_lightning.mixins.extension import Extension
-from vse_lightning.mixins.hooks import Embeddings, RetrievalHooks, embeddings_in
+from vse_lightning.losses.retrieval_loss import RetrievalLoss
+from vse_lightning.mixins.batch_loss import batch_terms
+from vse_lightning.mixins.capture import Embeddings
+from vse_lightning.mixins.extension import Extension, HostFirst
+from vse_lightning.mixins.hooks import RetrievalHooks, configure, host_arguments
+from vse_lightning.mixins.loss_checkpoints import adapt_optimizers, keep_apart, load_loss, save_loss
 from vse_lightning.mixins.memory_queue import MemoryQueue
-from vse_lightning.targets import LabelTable, RetrievalTargets
-
-_CHECKPOINT_KEY = "vse_lightning_relevance_loss"
-_PREFIX = "relevance_loss."
+from vse_lightning.mixins.step import Step, step_of
+from vse_lightning.mixins.training_log import log_training
 
 
 def _has_loss(host: Any) -> bool:
-    return getattr(host, "relevance_loss", None) is not None
+    return bool(host.__dict__.get("_relevance_configured")) and host.relevance_loss is not None
 
 
 def _training_step(self: Any, host: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
     """The host's step with the relevance loss added to what it returns."""
-    with self._one_embedding():
-        self.__dict__["_host_added_loss"] = False
-        output = None if host is None else host(batch, *args, **kwargs)
-        if self.__dict__["_host_added_loss"]:
-            return output
-        if not self.automatic_optimization:
-            raise RuntimeError(
-                f"{type(self).__name__} optimises by hand, so its relevance loss cannot be added to what training_step "
-                "returns: call self.compute_relevance_loss(batch) in training_step and pass it to manual_backward"
-            )
-        if host is not None and output is None:  # the host skips this batch
-            return None
-        terms = self.relevance_terms(batch, embeddings_in(output))
-    loss = self.relevance_weight * torch.stack(list(terms.values())).sum()
-    if isinstance(output, Mapping):
-        output = {**output, "loss": output["loss"] + loss}
-    else:
-        output = loss if output is None else output + loss
-    self._log_training(output["loss"] if isinstance(output, dict) else output, terms)
-    return output
+    with step_of(self, batch, "training_step") as step:
+        output = None
+        if host is not None:
+            with step.host_running():
+                output = host(batch, *args, **kwargs)
+        automatic = getattr(self, "automatic_optimization", True)
+        if step.finished or (host is not None and (output is None or not automatic)):
+            return output  # added already; a batch that the host skips; or a host that asks for the loss itself
+        if not automatic:
+            raise RuntimeError(f"{type(self).__name__} optimises by hand and needs a training_step that does so: "
+                               "call self.relevance_loss_of(batch) there")  # fmt: skip
+        step.finished = True
+        embeds = step.embeddings(output, supplied=host is None)
+        loss = _loss(self, step, embeds, total=host is None)
+        if isinstance(output, Mapping):
+            return {**output, "loss": output["loss"] + loss}
+        return loss if output is None else output + loss
 
 
 def _training_signature(self: Any, batch: Any, batch_idx: int = 0) -> Any:
     """Relevance loss of the batch."""
+
+
+def _loss(self: Any, step: Step, embeds: Embeddings, *, total: bool = False) -> Tensor:
+    """The weighted loss of a training step, logged; ``total`` where it is all that the step returns."""
+    terms = _terms(self, step, embeds)
+    loss: Tensor = self.relevance_weight * torch.stack(list(terms.values())).sum()
+    log_training(self, loss, terms, pairs=len(embeds[0]), total=total)
+    if self.relevance_weight == 0:  # not 0 times something: the host trains as it does alone
+        learnable = [p.sum() for p in self.relevance_loss.parameters() if p.requires_grad]
+        return 0 * torch.stack(learnable).sum() if learnable else torch.zeros_like(loss)
+    return loss
+
+
+def _terms(self: Any, step: Step, embeds: Embeddings) -> dict[str, Tensor]:
+    learns = self.relevance_weight != 0
+    if learns and torch.is_grad_enabled() and not (embeds[0].requires_grad or embeds[1].requires_grad):
+        raise RuntimeError(
+            f"the image_embeds and text_embeds of {step.name} carry no gradient, so that the relevance loss would "
+            "train nothing: return them undetached, or give retrieval_embeds_from or retrieval_embeds(batch)"
+        )
+    queue: MemoryQueue | None = self.__dict__.get("_relevance_queue")
+    targets = step.resolved(embeds, 0 if queue is None else queue.pairs_seen)
+    with nullcontext() if learns else torch.no_grad():
+        return batch_terms(self, embeds, targets, queue)
 
 
 def _on_fit_start(self: Any, host: Any) -> Any:
@@ -59,6 +80,7 @@ def _on_fit_start(self: Any, host: Any) -> Any:
                 f"relevance_loss.{name} is learnable but no optimizer holds it: build the optimizer from "
                 "self.parameters() (or add self.relevance_loss.parameters()), or make it constant (learnable=False)"
             )
+    adapt_optimizers(self)
     return host()
 
 
@@ -67,100 +89,140 @@ def _on_train_batch_end(self: Any, host: Any, *args: Any, **kwargs: Any) -> Any:
     return host(*args, **kwargs)
 
 
+def _on_train_epoch_end(self: Any, host: Any, *args: Any, **kwargs: Any) -> Any:
+    if not self.automatic_optimization and not self.__dict__.get("_relevance_asked"):
+        raise RuntimeError(
+            f"{type(self).__name__} optimises by hand and never asked for its relevance loss, which trained nothing: "
+            "call self.relevance_loss_of(batch) in training_step and add it to what manual_backward gets"
+        )
+    return host(*args, **kwargs)
+
+
 def _on_save_checkpoint(self: Any, host: Any, checkpoint: dict[str, Any]) -> Any:
-    state = self.relevance_loss.state_dict()
-    if state:
-        checkpoint[_CHECKPOINT_KEY] = state
+    save_loss(self, checkpoint)
     return host(checkpoint)
 
 
 def _on_load_checkpoint(self: Any, host: Any, checkpoint: dict[str, Any]) -> Any:
-    if _CHECKPOINT_KEY in checkpoint:
-        self.relevance_loss.load_state_dict(checkpoint[_CHECKPOINT_KEY])
+    load_loss(self, checkpoint, self.relevance_loss if _has_loss(self) else None)
     return host(checkpoint)
 
 
 class RelevanceLossMixin(RetrievalHooks):
     """Adds a relevance-aware loss to the training step of the LightningModule behind it.
 
-    The host implements ``embed(batch) -> (image_embeds (N, D), text_embeds (M, D))``; if its batches are not dicts
-    with the keys of :class:`~vse_lightning.data.ImageTextDataModule`, also
-    ``targets(batch) -> RetrievalTargets``. The loss is added to what its ``training_step`` returns (a tensor, or a dict
-    with ``loss``), wherever that is defined; a host without one gets one. ``embed`` runs once per step, and not at all
-    where the step returns ``image_embeds`` and ``text_embeds`` in its dict.
+    The loss is added to what the host's ``training_step`` returns (a tensor, or a mapping with ``loss``), wherever in
+    the class that is defined; a host without one gets one. Embeddings come from the host in one of the three ways of
+    :class:`~vse_lightning.mixins.hooks.RetrievalHooks`; its encoders run once per step. Ids and labels come from
+    ``retrieval_targets(batch)``, by default from the keys of
+    :class:`~vse_lightning.data.ImageTextDataModule`'s batches; a batch without ids is pairs.
 
     With several processes each scores its own queries against everybody's candidates, and the gradients equal those
-    of one process on the whole batch.
+    of one process on the whole batch. ``train/relevance_loss`` is what is added, ``train/{term}`` its terms.
 
-    Without ``relevance_loss`` the mixin is invisible.
+    A host that optimises by hand calls :meth:`relevance_loss_of` in its step. Without ``relevance_loss`` the mixin is
+    invisible; with ``relevance_weight=0`` the loss is logged and the host trains as it does alone.
 
     Args:
         relevance_loss: what to add; ``None`` adds nothing.
         relevance_weight: its weight beside the host's own loss; at least 0.
-        gather: with several processes, whether candidates of the others count (``False``: only one's own).
-        embed_chunk_size: call ``embed`` in training with so many pairs at a time and compute their activations again
-            for the backward pass, so that a batch trains that would not fit; ``None`` embeds the batch at once.
-        queue_size: pairs of past batches that are further candidates; graded losses need a table for them.
+        relevance_gather: with several processes, whether candidates of the others count (``False``: only one's own).
+        relevance_chunk_size: call ``retrieval_embeds`` in training with so many pairs at a time and compute their
+            activations again for the backward pass, so that a batch trains that would not fit; ``None`` embeds the
+            batch at once.
+        relevance_queue_size: pairs of past batches that are further candidates; graded losses need a table for them.
+
+    Raises:
+        ValueError: an argument out of its range.
+        TypeError: (when the class is made) the mixin stands behind its host, or (when configured) the host has an
+            attribute or method under a name of the mixin.
 
     Example:
-        A host with tuple batches and a loss of its own::
+        A host with a loss of its own, whose ``forward`` returns both embeddings, and tuple batches::
 
             class Coherent(RelevanceLossMixin, RetrievalMetricsMixin, TheirRetriever):
-                def targets(self, batch):
+                retrieval_embeds_from = "forward"
+
+                def retrieval_targets(self, batch):
                     images, tokens, ids = batch
-                    return RetrievalTargets(image_ids=ids, text_ids=None, text_image_ids=ids, relevance=self.table)
+                    return RetrievalTargets(ids, ids, text_ids=ids, relevance=self.table)
 
             Coherent(..., relevance_loss=LadderLoss(), retrieval_metrics=RetrievalMetrics())
     """
 
-    own_arguments: ClassVar[tuple[str, ...]] = (
+    _retrieval_arguments: ClassVar[tuple[str, ...]] = (
         "relevance_loss",
         "relevance_weight",
-        "gather",
-        "embed_chunk_size",
-        "queue_size",
+        "relevance_gather",
+        "relevance_chunk_size",
+        "relevance_queue_size",
     )
+    _retrieval_names: ClassVar[tuple[str, ...]] = ("relevance_loss_of", "relevance_terms")
 
-    training_step = Extension(_training_step, _has_loss, supplies=_training_signature)
+    training_step = Extension(_training_step, _has_loss, entry=True, supplies=_training_signature)
     on_fit_start = Extension(_on_fit_start, _has_loss)
     on_train_batch_end = Extension(_on_train_batch_end, _has_loss)
+    on_train_epoch_end = Extension(_on_train_epoch_end, _has_loss, entry=True)
     on_save_checkpoint = Extension(_on_save_checkpoint, _has_loss)
-    on_load_checkpoint = Extension(_on_load_checkpoint, _has_loss)
+    on_load_checkpoint = Extension(_on_load_checkpoint, lambda host: True)  # has a word to say without a loss too
 
     def __init__(
         self,
         *args: Any,
         relevance_loss: RetrievalLoss | None = None,
         relevance_weight: float = 1.0,
-        gather: bool = True,
-        embed_chunk_size: int | None = None,
-        queue_size: int = 0,
+        relevance_gather: bool = True,
+        relevance_chunk_size: int | None = None,
+        relevance_queue_size: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        attributes = {
+            "relevance_loss": relevance_loss,
+            "relevance_weight": relevance_weight,
+            "relevance_gather": relevance_gather,
+            "relevance_chunk_size": relevance_chunk_size,
+            "relevance_queue_size": relevance_queue_size,
+        }
+        if relevance_loss is None:
+            super().__init__(*args, **host_arguments(RelevanceLossMixin, self, attributes), **kwargs)
+            return
+        if not isinstance(relevance_loss, RetrievalLoss):
+            raise TypeError(
+                f"relevance_loss must be a RetrievalLoss, got {type(relevance_loss).__name__}: subclass RetrievalLoss "
+                "for a loss of your own (examples/own_loss.py)"
+            )
         require_not_negative("relevance_weight", relevance_weight)
-        if embed_chunk_size is not None:
-            require_whole("embed_chunk_size", embed_chunk_size)
-        require_whole("queue_size", queue_size, least=0)
-        self.relevance_loss: Any = relevance_loss
-        self.relevance_weight, self.gather, self.embed_chunk_size = relevance_weight, gather, embed_chunk_size
-        self._queue = MemoryQueue(queue_size) if queue_size else None
-        if relevance_loss is not None:
-            # the loss has its own place in checkpoints, so that the host alone can read them, and the other way round
-            self.register_state_dict_post_hook(_leave_out_loss)
-            self.register_load_state_dict_pre_hook(_fill_in_loss)
+        if relevance_chunk_size is not None:
+            require_whole("relevance_chunk_size", relevance_chunk_size)
+        require_whole("relevance_queue_size", relevance_queue_size, least=0)
+        super().__init__(*args, **kwargs)
+        configure(self, RelevanceLossMixin, attributes)
+        self.__dict__["_relevance_configured"] = True
+        self.__dict__["_relevance_queue"] = MemoryQueue(relevance_queue_size) if relevance_queue_size else None
+        keep_apart(self)  # type: ignore[arg-type]
 
-    def compute_relevance_loss(self, batch: Any) -> Tensor:
-        """Weighted relevance loss of a batch, ready for ``backward``.
+    @HostFirst
+    def relevance_loss_of(self, batch: Any) -> Tensor:
+        """Weighted relevance loss of a batch, ready for ``manual_backward``, logged as in an extended step.
 
-        For hosts that optimise by hand: a ``training_step`` that calls this is left alone by the mixin.
+        For hosts that optimise by hand. A ``training_step`` that calls this is otherwise left alone by the mixin.
+
+        Args:
+            batch: that of the step.
+
+        Returns:
+            A scalar; 0 where no loss is configured.
         """
-        self.__dict__["_host_added_loss"] = True
-        terms = self.relevance_terms(batch)
-        return self.relevance_weight * torch.stack(list(terms.values())).sum()
+        if not _has_loss(self):
+            return torch.zeros((), device=getattr(self, "device", None))
+        self.__dict__["_relevance_asked"] = True
+        with step_of(self, batch, "training_step") as step:
+            step.finished = step.name == "training_step"
+            return _loss(self, step, step.embeddings())
 
+    @HostFirst
     def relevance_terms(self, batch: Any, embeds: Embeddings | None = None) -> dict[str, Tensor]:
-        """Terms of the loss of a batch, unweighted, both directions.
+        """Terms of the loss of a batch, unweighted, over its directions.
 
         Args:
             batch: what the dataloader made.
@@ -170,93 +232,5 @@ class RelevanceLossMixin(RetrievalHooks):
             ``{term: scalar}``. Across processes their mean is the loss of the whole batch, and so are the gradients
             once they are averaged, as Lightning's strategies do.
         """
-        embeds = self._embeddings(batch, embeds)
-        targets = self.targets(batch).check(*embeds)
-        gathering = self.gather and process_count() > 1
-        targets.relevance = self._labels(targets, gathering)
-        images, texts = slice(len(embeds[0])), slice(len(embeds[1]))
-        if gathering:
-            images, texts = own_rows(embeds[0]), own_rows(embeds[1])
-            embeds, targets = (gather_rows(embeds[0]), gather_rows(embeds[1])), targets.gathered()
-        batch_embeds, batch_targets = embeds, targets
-        if self._queue is not None:
-            embeds, targets = self._queue.behind(embeds, targets)
-            self._queue.push(batch_embeds, batch_targets)
-        i2t = self._lists(embeds, targets, images=images)
-        alone = not gathering and self._queue is None
-        t2i = i2t if alone else self._lists(embeds, targets, texts=texts)
-        count = _count_of_all if gathering else torch.Tensor.sum
-        values = reduce_terms(*self._terms(i2t, t2i), self.relevance_loss.reductions(), count)
-        return {term: process_count() * value for term, value in values.items()} if gathering else values
-
-    def _call_embed(self, embed: Callable[[Any], Embeddings], batch: Any) -> Embeddings:
-        if self.embed_chunk_size is None or not self.training:
-            return embed(batch)
-        return embed_in_chunks(embed, self, batch, self.embed_chunk_size)  # type: ignore[arg-type]
-
-    def _labels(self, targets: RetrievalTargets, gathering: bool) -> Tensor | LabelTable | None:
-        """Where relevance comes from: a batch's own block says nothing of the other processes' candidates."""
-        if not self.relevance_loss.needs_relevance:
-            return None
-        if isinstance(targets.relevance, LabelTable):
-            return targets.relevance
-        reaching_out = gathering or self._queue is not None
-        if targets.relevance is not None and not reaching_out:
-            return targets.relevance
-        if targets.text_features is not None and self._queue is None:
-            return None
-        table = getattr(getattr(getattr(self, "_trainer", None), "datamodule", None), "relevance_table", None)
-        if table is None and reaching_out and (targets.relevance is not None or self._queue is not None):
-            raise ValueError(
-                "a batch's own relevance block does not reach the texts of other processes or of the queue: return a "
-                "RelevanceTable from targets(batch), or set gather=False and queue_size=0"
-            )
-        return table
-
-    def _lists(
-        self,
-        embeds: Embeddings,
-        targets: RetrievalTargets,
-        images: slice = slice(None),
-        texts: slice = slice(None),
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Scores, relevance and positives of some images with some texts."""
-        scores = self.similarity(embeds[0][images], embeds[1][texts])
-        relevance = targets.relevance_between(images, texts) if self.relevance_loss.needs_relevance else None
-        return scores, relevance, targets.positives()[images, texts]
-
-    def _terms(
-        self, i2t: tuple[Tensor, Tensor | None, Tensor], t2i: tuple[Tensor, Tensor | None, Tensor]
-    ) -> tuple[Terms, Terms]:
-        """Terms of the image queries, and of the text queries: the same function on the transposes."""
-        scores, relevance, positives = t2i
-        by_text = (scores.T, None if relevance is None else relevance.T, positives.T)
-        return self.relevance_loss.query_terms(*i2t), self.relevance_loss.query_terms(*by_text)
-
-    def _log_training(self, loss: Tensor, terms: Mapping[str, Tensor]) -> None:
-        """Log ``train/loss``, unless the host did, and ``train/{term}``."""
-        trainer = getattr(self, "_trainer", None)
-        if trainer is None:
-            return
-        values = {f"train/{term}": value.detach() for term, value in terms.items()}
-        # results last for an epoch: only before our first entry do they tell whether the host logs the total itself
-        if "_logs_total" not in self.__dict__:
-            logged = trainer._results is not None and "training_step.train/loss" in trainer._results
-            self.__dict__["_logs_total"] = not logged
-        if self.__dict__["_logs_total"]:
-            values["train/loss"] = loss.detach()
-        self.log_dict(values, sync_dist=process_count() > 1)
-
-
-def _count_of_all(counts: Tensor) -> Tensor:
-    return sum_over_processes(counts.sum())
-
-
-def _leave_out_loss(module: Any, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:
-    for key in [key for key in state_dict if key.startswith(prefix + _PREFIX)]:
-        del state_dict[key]
-
-
-def _fill_in_loss(module: Any, state_dict: dict[str, Any], prefix: str, *unused: Any) -> None:
-    for name, value in module.relevance_loss.state_dict().items():
-        state_dict.setdefault(prefix + _PREFIX + name, value)
+        with step_of(self, batch, "relevance_terms") as step:
+            return _terms(self, step, step.embeddings() if embeds is None else embeds)

@@ -1,30 +1,42 @@
 """Retrieval metrics for a LightningModule that exists already."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-from torch import Tensor
+import torch
+from torchmetrics import MetricCollection
 
-from vse_lightning.distributed import process_count
+from vse_lightning.distributed import process_count, sum_over_processes
 from vse_lightning.metrics import RetrievalMetrics
-from vse_lightning.metrics.relevance import RelevanceBlocks, label_of
-from vse_lightning.mixins.extension import Extension
-from vse_lightning.mixins.hooks import RetrievalHooks, embeddings_in
+from vse_lightning.metrics.relevance import label_of
+from vse_lightning.mixins.capture import Embeddings
+from vse_lightning.mixins.evaluation import is_partial, loader_count, warn_of_repeats
+from vse_lightning.mixins.extension import Extension, HostFirst
+from vse_lightning.mixins.hooks import RetrievalHooks, configure, host_arguments
+from vse_lightning.mixins.step import count_pairs, embeddings_and_ids, forget_pairs, pairs_seen, step_of
 from vse_lightning.targets import LabelTable, RetrievalTargets
 
 
 def _has_metrics(host: Any) -> bool:
-    return getattr(host, "retrieval_metrics", None) is not None
+    return host.__dict__.get("_retrieval_metrics_of_loaders") is not None
 
 
-def _evaluation_step(self: Any, host: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
+def _evaluation_step(stage: str, self: Any, host: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
     """The host's step, then an update of the metrics with the same embeddings."""
-    with self._one_embedding():
-        output = None if host is None else host(batch, *args, **kwargs)
-        embeds = self._embeddings(batch, embeddings_in(output))
-        targets = self.targets(batch).check(*embeds)
     loader = kwargs.get("dataloader_idx", args[1] if len(args) > 1 else 0)
-    self._update_metrics(loader, embeds, targets)
+    with step_of(self, batch, "test_step" if stage == "test" else "validation_step") as step:
+        output = None
+        if host is not None:
+            with step.host_running():
+                output = host(batch, *args, **kwargs)
+        if not step.finished:
+            step.finished = True
+            embeds = step.embeddings(output, supplied=host is None)
+            targets = step.resolved(embeds, pairs_seen(self, loader))
+            if targets.text_ids is None:
+                warn_of_repeats(self, stage, loader)
+            _update(self, loader, embeds, targets)
     return output
 
 
@@ -32,60 +44,128 @@ def _evaluation_signature(self: Any, batch: Any, batch_idx: int = 0, dataloader_
     """Retrieval metrics of the batch."""
 
 
-def _on_epoch_start(self: Any, host: Any) -> Any:
-    for metrics in self._metrics_of_loaders.values():
+def _on_epoch_start(self: Any, host: Any, *args: Any, **kwargs: Any) -> Any:
+    for metrics in self._retrieval_metrics_of_loaders.values():
         metrics.reset()
-    self.__dict__["_evaluation_table"] = None
-    return host()
+    self._retrieval_metrics_of_loaders.clear()
+    forget_pairs(self)
+    self.__dict__["_retrieval_table"] = None
+    return host(*args, **kwargs)
 
 
-def _on_epoch_end(stage: str, self: Any, host: Any) -> Any:
-    for loader in sorted(self._metrics_of_loaders):
-        self._log_metrics(stage, loader)
-    return host()
+def _on_epoch_end(stage: str, self: Any, host: Any, *args: Any, **kwargs: Any) -> Any:
+    loaders = range(loader_count(self, stage)) or sorted(self._retrieval_metrics_of_loaders)
+    for loader in loaders:
+        _log_metrics(self, stage, loader, several=len(loaders) > 1)
+    return host(*args, **kwargs)
+
+
+def _predict_step(self: Any, host: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
+    """The host's step, or embeddings and ids where it has none."""
+    if host is not None:
+        return host(batch, *args, **kwargs)
+    return embeddings_and_ids(self, batch, kwargs.get("dataloader_idx", args[1] if len(args) > 1 else 0))
+
+
+def _predict_signature(self: Any, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Any:
+    """Embeddings and ids of the batch."""
+
+
+def _on_predict_epoch_start(self: Any, host: Any, *args: Any, **kwargs: Any) -> Any:
+    forget_pairs(self)
+    return host(*args, **kwargs)
+
+
+def _update(self: Any, loader: int, embeds: Embeddings, targets: RetrievalTargets) -> None:
+    count_pairs(self, loader, len(embeds[0]))
+    if isinstance(targets.relevance, LabelTable):
+        self.__dict__["_retrieval_table"] = targets.relevance
+    image_ids, text_image_ids = targets.known_ids()
+    _metrics_of(self, loader).update(
+        *embeds, image_ids, text_image_ids, text_features=targets.text_features, text_ids=targets.text_ids
+    )
+
+
+def _metrics_of(self: Any, loader: int) -> RetrievalMetrics:
+    """Metrics of the given dataloader; the first one's are the module's own."""
+    of_loaders: dict[int, RetrievalMetrics] = self._retrieval_metrics_of_loaders
+    if loader not in of_loaders:
+        of_loaders[loader] = self.retrieval_metrics if loader == 0 else self.retrieval_metrics.clone()
+        of_loaders[loader].reset()
+    return of_loaders[loader]
+
+
+def _log_metrics(self: Any, stage: str, loader: int, *, several: bool) -> None:
+    """Compute once, under every label source, and log; every process takes part, also one that saw no batch."""
+    metrics = _metrics_of(self, loader)
+    device = getattr(self, "device", None)
+    facts = torch.tensor([pairs_seen(self, loader), int(is_partial(self, stage, loader))], device=device)
+    seen, incomplete = sum_over_processes(facts).tolist()
+    if not seen:
+        return  # Lightning says that the dataloader is empty
+    tables = self.retrieval_tables(metrics)
+    similarity = None if metrics.similarity is not None else self.retrieval_similarity
+    results = metrics.compute_under(list(tables.values()), similarity=similarity, partial=bool(incomplete))
+    self.retrieval_labels = {suffix: label_of(table) for suffix, table in tables.items()}
+    of_loader = f"/dataloader_idx_{loader}" if several else ""
+    for suffix, values in zip(tables, results, strict=True):
+        named = {f"{stage}/{name}{suffix}{of_loader}": value for name, value in values.items()}
+        self.log_dict(named, sync_dist=process_count() > 1, add_dataloader_idx=False)
 
 
 class RetrievalMetricsMixin(RetrievalHooks):
     """Measures retrieval in the validation and test of the LightningModule behind it.
 
-    The host implements ``embed(batch)``, and ``targets(batch)`` where its batches are not dicts with the keys of
-    :class:`~vse_lightning.data.ImageTextDataModule`. Its ``validation_step`` and ``test_step`` are extended, or
-    supplied where it has none; at the end of the epoch everything is computed once and logged as
-    ``val/i2t_recall_at_1``, ``test/t2i_ndcg_at_10``, ``val/rsum`` and so on. Where the host has no ``predict_step``,
-    predicting returns embeddings and ids.
+    Its ``validation_step`` and ``test_step`` are extended, or supplied where it has none. Embeddings come from the host
+    in one of the three ways of :class:`~vse_lightning.mixins.hooks.RetrievalHooks`, ids and labels from
+    ``retrieval_targets(batch)``; batches without ids are pairs, numbered through the epoch and over all processes. At
+    the end of the epoch everything is computed once and logged as ``val/i2t_recall_at_1``, ``test/t2i_ndcg_at_10``,
+    ``val/rsum`` and so on. Where the host has no ``predict_step``, predicting returns embeddings and ids.
 
-    Graded metrics take their labels from ``retrieval_metrics.relevance``, else from a table in ``targets(batch)``, else
-    from the data module's ``eval_relevance_tables`` (the first under the plain names, others with the suffix
-    ``_{name}``), else from ``targets(batch).text_features``; without any they are left out with a warning.
+    Graded metrics take their labels from ``retrieval_metrics.relevance``, else from a table in
+    ``retrieval_targets(batch)``, else from the data module's ``eval_relevance_tables`` (the first under the plain
+    names, others with the suffix ``_{name}``), else from ``text_features`` of the targets; without any they are left
+    out with a warning. In a sanity check, under a limit of batches or with skipped pictures ``folds`` are measured as
+    one.
 
     Without ``retrieval_metrics`` the mixin is invisible.
 
     Args:
-        retrieval_metrics: what to measure; ``None`` measures nothing.
+        retrieval_metrics: what to measure, a :class:`~vse_lightning.metrics.RetrievalMetrics` or any
+            ``MetricCollection`` of metrics of this package; ``None`` measures nothing.
+
+    Raises:
+        TypeError: (when the class is made) the mixin stands behind its host, or (when configured) the host has an
+            attribute or method under a name of the mixin.
     """
 
-    own_arguments: ClassVar[tuple[str, ...]] = ("retrieval_metrics",)
+    _retrieval_arguments: ClassVar[tuple[str, ...]] = ("retrieval_metrics",)
+    _retrieval_names: ClassVar[tuple[str, ...]] = ("retrieval_tables",)
 
-    validation_step = Extension(_evaluation_step, _has_metrics, supplies=_evaluation_signature)
-    test_step = Extension(_evaluation_step, _has_metrics, supplies=_evaluation_signature)
-    on_validation_epoch_start = Extension(_on_epoch_start, _has_metrics)
-    on_test_epoch_start = Extension(_on_epoch_start, _has_metrics)
-    on_validation_epoch_end = Extension(partial(_on_epoch_end, "val"), _has_metrics)
-    on_test_epoch_end = Extension(partial(_on_epoch_end, "test"), _has_metrics)
+    validation_step = Extension(
+        partial(_evaluation_step, "val"), _has_metrics, entry=True, supplies=_evaluation_signature
+    )
+    test_step = Extension(partial(_evaluation_step, "test"), _has_metrics, entry=True, supplies=_evaluation_signature)
+    predict_step = Extension(_predict_step, _has_metrics, entry=True, supplies=_predict_signature)
+    on_validation_epoch_start = Extension(_on_epoch_start, _has_metrics, entry=True)
+    on_test_epoch_start = Extension(_on_epoch_start, _has_metrics, entry=True)
+    on_predict_epoch_start = Extension(_on_predict_epoch_start, _has_metrics, entry=True)
+    on_validation_epoch_end = Extension(partial(_on_epoch_end, "val"), _has_metrics, entry=True)
+    on_test_epoch_end = Extension(partial(_on_epoch_end, "test"), _has_metrics, entry=True)
 
-    def __init__(self, *args: Any, retrieval_metrics: RetrievalMetrics | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, retrieval_metrics: MetricCollection | None = None, **kwargs: Any) -> None:
+        if retrieval_metrics is None:
+            attributes = {"retrieval_metrics": None}
+            super().__init__(*args, **host_arguments(RetrievalMetricsMixin, self, attributes), **kwargs)
+            return
+        metrics = RetrievalMetrics.of(retrieval_metrics)
         super().__init__(*args, **kwargs)
-        if not isinstance(retrieval_metrics, RetrievalMetrics | None):
-            raise TypeError(
-                f"retrieval_metrics must be a RetrievalMetrics, got {type(retrieval_metrics).__name__}: log other "
-                "metrics with self.log(name, metric) in your own steps"
-            )
-        self.retrieval_metrics: Any = retrieval_metrics
-        self.retrieval_labels: dict[str, str] = {}
-        """Label source behind each suffix of the graded metrics: ``""`` for the plain names, ``"_cider"``, ..."""
-        self._metrics_of_loaders: dict[int, RetrievalMetrics] = {}
+        # label sources behind each suffix of the graded metrics: "" for the plain names, "_cider", ...
+        configure(self, RetrievalMetricsMixin, {"retrieval_metrics": metrics, "retrieval_labels": {}})
+        self.__dict__["_retrieval_metrics_of_loaders"] = {}
 
-    def evaluation_tables(self, metrics: RetrievalMetrics) -> dict[str, RelevanceBlocks | None]:
+    @HostFirst
+    def retrieval_tables(self, metrics: RetrievalMetrics) -> Mapping[str, LabelTable | None]:
         """Where the graded metrics of the running validation or test take their labels from.
 
         Args:
@@ -95,33 +175,9 @@ class RetrievalMetricsMixin(RetrievalHooks):
             Label tables by the suffix that their values are logged with, the plain names' ``""`` first. ``None`` stands
             for the ``text_features`` of the batches.
         """
-        given = metrics.relevance or self.__dict__.get("_evaluation_table")
-        if given is not None:
-            return {"": given}
+        first = metrics.relevance or self.__dict__.get("_retrieval_table")
+        if first is not None:
+            return {"": first}
         datamodule = getattr(getattr(self, "_trainer", None), "datamodule", None)
         tables = getattr(datamodule, "eval_relevance_tables", None) or {"": None}
         return {"" if place == 0 else f"_{name}": table for place, (name, table) in enumerate(tables.items())}
-
-    def _update_metrics(self, loader: int, embeds: tuple[Tensor, Tensor], targets: RetrievalTargets) -> None:
-        """Add a batch of the given dataloader; the first one's metrics are the module's own."""
-        if loader not in self._metrics_of_loaders:
-            metrics = self.retrieval_metrics if loader == 0 else self.retrieval_metrics.clone()
-            metrics.reset()
-            self._metrics_of_loaders[loader] = metrics
-        if isinstance(targets.relevance, LabelTable):
-            self.__dict__["_evaluation_table"] = targets.relevance
-        self._metrics_of_loaders[loader].update(
-            *embeds, targets.image_ids, targets.text_image_ids, targets.text_features, targets.text_ids
-        )
-
-    def _log_metrics(self, stage: str, loader: int) -> None:
-        """Compute once, under every label source, and log."""
-        metrics = self._metrics_of_loaders[loader]
-        tables = self.evaluation_tables(metrics)
-        similarity = None if metrics.similarity is not None else self.similarity
-        results = metrics.compute_under(list(tables.values()), similarity=similarity)
-        self.retrieval_labels = {suffix: label_of(table) for suffix, table in tables.items()}
-        of_loader = f"/dataloader_idx_{loader}" if len(self._metrics_of_loaders) > 1 else ""
-        for suffix, values in zip(tables, results, strict=True):
-            named = {f"{stage}/{name}{suffix}{of_loader}": value for name, value in values.items()}
-            self.log_dict(named, sync_dist=process_count() > 1, add_dataloader_idx=False)

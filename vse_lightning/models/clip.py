@@ -45,10 +45,10 @@ class CLIPRetriever(Retriever):
         lr_monitor: what ``ReduceLROnPlateau`` watches.
         lr_warmup_steps: over how many steps the rate rises to where the schedule has it; at least 0.
         relevance_weight: factor of the loss; at least 0.
-        gather: with several processes, whether candidates of the others count.
-        embed_chunk_size: embed so many pairs at a time in training and compute their activations again for the backward
-            pass, so that a batch trains that would not fit; ``None`` embeds it at once.
-        queue_size: pairs of past batches that are further candidates; graded losses need a label table for them.
+        relevance_gather: with several processes, whether candidates of the others count.
+        relevance_chunk_size: embed so many pairs at a time in training and compute their activations again for the
+            backward pass, so that a batch trains that would not fit; ``None`` embeds it at once.
+        relevance_queue_size: pairs of past batches that are further candidates; graded losses need a label table.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class CLIPRetriever(Retriever):
         lr_monitor: str = "val/rsum",
         lr_warmup_steps: int = 0,
         relevance_weight: float = 1.0,
-        gather: bool = True,
-        embed_chunk_size: int | None = None,
-        queue_size: int = 0,
+        relevance_gather: bool = True,
+        relevance_chunk_size: int | None = None,
+        relevance_queue_size: int = 0,
     ) -> None:
         super().__init__(
             _gentle_adamw if optimizer is None else optimizer,
@@ -79,9 +79,9 @@ class CLIPRetriever(Retriever):
             lr_warmup_steps,
             relevance_loss=relevance_loss,
             relevance_weight=relevance_weight,
-            gather=gather,
-            embed_chunk_size=embed_chunk_size,
-            queue_size=queue_size,
+            relevance_gather=relevance_gather,
+            relevance_chunk_size=relevance_chunk_size,
+            relevance_queue_size=relevance_queue_size,
             retrieval_metrics=retrieval_metrics,
         )
         within = layer_decay is None or 0 < layer_decay <= 1

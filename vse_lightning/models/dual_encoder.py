@@ -30,13 +30,13 @@ class DualEncoder(Retriever):
         lr_monitor: what ``ReduceLROnPlateau`` watches.
         lr_warmup_steps: over how many steps the rate rises to where the schedule has it; at least 0.
         relevance_weight: factor of the loss; at least 0.
-        gather: with several processes, whether candidates of the others count.
-        embed_chunk_size: embed so many pairs at a time in training and compute their activations again for the backward
-            pass, so that a batch trains that would not fit; ``None`` embeds it at once.
-        queue_size: pairs of past batches that are further candidates; graded losses need a label table for them.
+        relevance_gather: with several processes, whether candidates of the others count.
+        relevance_chunk_size: embed so many pairs at a time in training and compute their activations again for the
+            backward pass, so that a batch trains that would not fit; ``None`` embeds it at once.
+        relevance_queue_size: pairs of past batches that are further candidates; graded losses need a label table.
     """
 
-    own_arguments: ClassVar[tuple[str, ...]] = ("image_encoder", "text_encoder")
+    _retrieval_arguments: ClassVar[tuple[str, ...]] = ("image_encoder", "text_encoder")
 
     def __init__(
         self,
@@ -50,9 +50,9 @@ class DualEncoder(Retriever):
         lr_monitor: str = "val/rsum",
         lr_warmup_steps: int = 0,
         relevance_weight: float = 1.0,
-        gather: bool = True,
-        embed_chunk_size: int | None = None,
-        queue_size: int = 0,
+        relevance_gather: bool = True,
+        relevance_chunk_size: int | None = None,
+        relevance_queue_size: int = 0,
     ) -> None:
         super().__init__(
             optimizer,
@@ -62,9 +62,9 @@ class DualEncoder(Retriever):
             lr_warmup_steps,
             relevance_loss=relevance_loss,
             relevance_weight=relevance_weight,
-            gather=gather,
-            embed_chunk_size=embed_chunk_size,
-            queue_size=queue_size,
+            relevance_gather=relevance_gather,
+            relevance_chunk_size=relevance_chunk_size,
+            relevance_queue_size=relevance_queue_size,
             retrieval_metrics=retrieval_metrics,
         )
         _check_widths(image_encoder, text_encoder)

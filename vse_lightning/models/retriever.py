@@ -15,7 +15,7 @@ from torch.optim.optimizer import ParamsT
 
 from vse_lightning.checks import require_one_of, require_whole
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
-from vse_lightning.mixins.hooks import embeddings_and_ids
+from vse_lightning.mixins.step import embeddings_and_ids, forget_pairs
 from vse_lightning.models.restoring import restoring
 
 OptimizerCallable = Callable[[ParamsT], Optimizer]
@@ -36,7 +36,7 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         loss_and_metrics: arguments of the mixins.
     """
 
-    own_arguments: ClassVar[tuple[str, ...]] = ("optimizer", "lr_scheduler")
+    _retrieval_arguments: ClassVar[tuple[str, ...]] = ("optimizer", "lr_scheduler")
 
     def __init__(
         self,
@@ -48,6 +48,9 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         **loss_and_metrics: Any,
     ) -> None:
         super().__init__(**loss_and_metrics)
+        for name in ("relevance_loss", "retrieval_metrics"):
+            if not hasattr(self, name):  # the mixins leave a host alone that has no use for them
+                setattr(self, name, None)
         require_one_of("lr_interval", lr_interval, ("epoch", "step"))
         require_whole("lr_warmup_steps", lr_warmup_steps, least=0)
         # None and not AdamW as the default: a config that names another class would inherit AdamW's weight decay
@@ -97,17 +100,21 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         """How the model wants a list of captions; the data module asks."""
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Image and text embeddings of a batch; as :meth:`embed`."""
+        """Image and text embeddings of a batch; as :meth:`retrieval_embeds`."""
         return self.encode_images(batch["image"]), self.encode_texts(batch["text"])
 
-    def embed(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    def retrieval_embeds(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Embeddings ``(N, D)`` and ``(M, D)`` of the batch's ``image`` and ``text``, not normalised."""
         embeds: tuple[Tensor, Tensor] = self(batch)
         return embeds
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int = 0, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Embeddings and ids of the batch on the CPU, also where nothing is trained or measured."""
-        return embeddings_and_ids(self, batch)
+        return embeddings_and_ids(self, batch, dataloader_idx)
+
+    def on_predict_epoch_start(self) -> None:
+        """Number pairs without ids from the start."""
+        forget_pairs(self)
 
     def configure_optimizers(self) -> Any:
         """The optimizer of all parameters that learn, with its schedule."""

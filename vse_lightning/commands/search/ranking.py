@@ -12,7 +12,7 @@ from vse_lightning.checks import require
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.functional.top_k import top_k
 from vse_lightning.metrics.exact_arithmetic import exact_arithmetic
-from vse_lightning.mixins.hooks import RetrievalHooks
+from vse_lightning.mixins.step import uses_cosine
 from vse_lightning.models.retriever import Retriever
 
 _ROWS_AT_A_TIME = 16_384
@@ -70,12 +70,11 @@ def scoring(model: Retriever, *, by_text: bool, find_images: bool) -> Score:
         ValueError: the model's similarity is another, and cannot compare like with like.
     """
     if by_text and find_images:
-        return lambda queries, candidates: model.similarity(candidates, queries).T
+        return lambda queries, candidates: model.retrieval_similarity(candidates, queries).T
     if not by_text and not find_images:
-        return lambda queries, candidates: model.similarity(queries, candidates)
+        return lambda queries, candidates: model.retrieval_similarity(queries, candidates)
     what = "a text with captions" if by_text else "a picture with images"
     other = "images" if by_text else "captions"
-    plain = getattr(model.similarity, "__func__", None) is vars(RetrievalHooks)["similarity"].default
     message = "--find must be {}: {} has a similarity of its own, of pictures with texts, so it cannot compare {}"
-    require(plain, message, other, type(model).__name__, what)
+    require(uses_cosine(model), message, other, type(model).__name__, what)
     return cosine_similarity

@@ -1,0 +1,54 @@
+"""What the mixins keep out of a host's hyper-parameters: tables, losses and metrics are no values to save or log."""
+
+import inspect
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from torchmetrics import Metric, MetricCollection
+
+from vse_lightning.losses.retrieval_loss import RetrievalLoss
+from vse_lightning.targets import LabelTable, RetrievalTargets
+
+_OURS = (RetrievalLoss, Metric, MetricCollection, RetrievalTargets, LabelTable)
+
+
+def names_to_ignore(module: Any, frame: FrameType) -> list[str]:
+    """Arguments of the constructors that are running for the module and hold something of ours.
+
+    Lightning collects the arguments of every constructor on the stack, those of subclasses and of the mixins too.
+
+    Args:
+        module: being constructed.
+        frame: of whoever calls ``save_hyperparameters``.
+    """
+    return [name for name, value in _arguments(module, frame) if holds_ours(value)]
+
+
+def _arguments(module: Any, frame: FrameType | None) -> Iterator[tuple[str, Any]]:
+    while frame is not None:
+        if frame.f_code.co_name == "__init__" and any(value is module for value in list(frame.f_locals.values())[:1]):
+            for name, value in frame.f_locals.items():
+                yield name, value
+                if isinstance(value, dict):  # **kwargs, whose items Lightning saves by their own names
+                    yield from ((str(key), item) for key, item in value.items())
+        frame = frame.f_back
+
+
+def holds_ours(value: Any) -> bool:
+    """Whether a value is a label table, a loss or a metric, or a container of some."""
+    if isinstance(value, dict):
+        return any(map(holds_ours, value.values()))
+    if isinstance(value, list | tuple | set):
+        return any(map(holds_ours, list(value)[:100]))
+    return not inspect.isclass(value) and isinstance(value, _OURS)
+
+
+def built_by_cli(cls: type) -> bool:
+    """Whether LightningCLI is making the module and has given its hyper-parameters (lightning's or pl's)."""
+    for base in cls.__mro__:
+        if base.__name__ == "HyperparametersMixin":
+            given = getattr(sys.modules[base.__module__], "_given_hyperparameters", None)
+            return given is not None and given.get() is not None
+    return False

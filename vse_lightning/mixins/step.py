@@ -1,0 +1,186 @@
+"""One step of a host: its targets, asked before the host may empty the batch, and its embeddings, made once."""
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, nullcontext
+from copy import copy
+from typing import Any
+
+from torch import Tensor
+
+from vse_lightning.checks import require
+from vse_lightning.functional.similarity import cosine_similarity
+from vse_lightning.mixins.capture import Embeddings, Recorders, captured_embeddings, capturing, checked_embeddings
+from vse_lightning.mixins.capture import embeddings_in as embeddings_in
+from vse_lightning.mixins.chunking import embed_in_chunks
+from vse_lightning.targets import RetrievalTargets
+
+TARGET_KEYS = ("image_ids", "text_image_ids", "text_ids", "relevance", "text_features")
+
+
+class Step:
+    """What both mixins know of the batch of a running step.
+
+    Attributes:
+        module: the host.
+        targets: of the batch, not resolved yet.
+        finished: whether an inner step has already added or measured what the outer one would.
+    """
+
+    def __init__(self, module: Any, batch: Any, name: str) -> None:
+        self.module, self.batch, self.name = module, batch, name
+        self.copy = copy(batch) if isinstance(batch, MutableMapping | list) else batch
+        self.targets = checked_targets(module.retrieval_targets(self.copy))
+        self.finished = False
+        self._made: Embeddings | None = None
+        self._outputs: dict[str, list[Any]] | None = None
+
+    @contextmanager
+    def host_running(self) -> Iterator[None]:
+        """Record the embeddings that the host names while its own step runs."""
+        names = embeds_from(self.module)
+        recorders = self.module.__dict__.setdefault("_retrieval_recorders", Recorders())
+        with capturing(self.module, names, recorders) if names else nullcontext() as self._outputs:
+            yield
+
+    def embed(self, method: Callable[[Any], Any], batch: Any) -> Any:
+        """What the host's ``retrieval_embeds`` returns, called once for the batch of the step whoever asks."""
+        if batch is not self.batch and batch is not self.copy:
+            return method(batch)
+        if self._made is None:
+            size = self.module.__dict__.get("relevance_chunk_size")
+            chunked = size is not None and self.module.training
+            made = embed_in_chunks(method, self.module, batch, size) if chunked else method(batch)
+            self._made = checked_embeddings(made, "retrieval_embeds(batch)")
+        return self._made
+
+    def embeddings(self, output: Any = None, *, supplied: bool = False) -> Embeddings:
+        """The embeddings of the batch.
+
+        Args:
+            output: what the host's step returned.
+            supplied: whether the host has no step of its own, so that nothing was captured.
+
+        Raises:
+            TypeError: there are none, or they are no two matrices.
+        """
+        if embeddings_in(output) is not None:
+            return checked_embeddings(output, f"{self.name}'s output")
+        if self._outputs and not supplied:
+            return captured_embeddings(self._outputs, self.name)
+        if not hasattr(self.module, "retrieval_embeds"):
+            raise TypeError(_no_embeddings(type(self.module).__name__, self.name, supplied, self._outputs is not None))
+        return checked_embeddings(self.module.retrieval_embeds(self.copy), "retrieval_embeds(batch)")
+
+    def resolved(self, embeds: Embeddings, first_pair: int = 0) -> RetrievalTargets:
+        """The targets of the embeddings, checked against them."""
+        widths = embeds[0].shape[1], embeds[1].shape[1]
+        message = (
+            "image_embeds and text_embeds must have the same width for the cosine, got {} and {}: project them, or "
+        )
+        message += "override retrieval_similarity"
+        require(not uses_cosine(self.module) or widths[0] == widths[1], message, *widths)
+        return self.targets.resolve(*embeds, first_pair)
+
+
+@contextmanager
+def step_of(module: Any, batch: Any, name: str) -> Iterator[Step]:
+    """The running step: a new one, or the one around it where a class overrides a step and calls ``super()``."""
+    outer = module.__dict__.get("_retrieval_step")
+    if outer is not None:
+        yield outer
+        return
+    module.__dict__["_retrieval_step"] = step = Step(module, batch, name)
+    try:
+        yield step
+    finally:
+        del module.__dict__["_retrieval_step"]
+
+
+def cosine_of_module(self: Any, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+    """Scores ``(N, M)`` of images and texts, higher is closer: their cosine, unless the host defines another."""
+    return cosine_similarity(image_embeds, text_embeds)
+
+
+def uses_cosine(module: Any) -> bool:
+    """Whether a host leaves ``retrieval_similarity`` as it is."""
+    return getattr(module.retrieval_similarity, "__func__", None) is cosine_of_module
+
+
+def embeds_from(module: Any) -> tuple[str, ...]:
+    """The names in the host's ``retrieval_embeds_from``.
+
+    Raises:
+        TypeError: it is neither ``"forward"`` nor two names.
+    """
+    named = getattr(module, "retrieval_embeds_from", None)
+    if named is None or named == "forward":
+        return () if named is None else ("forward",)
+    if isinstance(named, tuple | list) and len(named) == 2 and all(isinstance(name, str) for name in named):
+        return tuple(named)
+    raise TypeError(
+        "retrieval_embeds_from must be 'forward', or two names of submodules or methods, such as "
+        f"('image_projection', 'text_projection'), got {named!r}"
+    )
+
+
+def checked_targets(returned: Any) -> RetrievalTargets:
+    """What ``retrieval_targets`` returned, also as a mapping.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(returned, RetrievalTargets):
+        return returned
+    if isinstance(returned, Mapping) and set(returned) <= set(TARGET_KEYS):
+        ids = returned.get("image_ids"), returned.get("text_image_ids")
+        return RetrievalTargets(*ids, **{key: returned.get(key) for key in TARGET_KEYS[2:]})
+    kind = type(returned).__name__
+    kind += f" with {', '.join(map(str, list(returned)[:8]))}" if isinstance(returned, Mapping) else ""
+    kind += f" of {len(returned)}" if isinstance(returned, tuple | list) else ""
+    raise TypeError(
+        f"retrieval_targets(batch) must return RetrievalTargets(image_ids, text_image_ids, text_ids=...), got {kind}"
+    )
+
+
+def embeddings_and_ids(module: Any, batch: Any, loader: int = 0) -> dict[str, Tensor]:
+    """Embeddings and ids of a batch in prediction, on the CPU; text ids that the batch lacks are left out."""
+    with step_of(module, batch, "predict_step") as step:
+        supplied = hasattr(module, "retrieval_embeds")
+        if not supplied and embeds_from(module) == ("forward",):
+            with step.host_running():
+                module(batch)
+        embeds = step.embeddings(supplied=supplied)
+        targets = step.resolved(embeds, pairs_seen(module, loader))
+        count_pairs(module, loader, len(embeds[0]))
+    image_ids, text_image_ids = targets.known_ids()
+    columns = {"image_embeds": embeds[0], "text_embeds": embeds[1], "image_ids": image_ids}
+    columns |= {"text_ids": targets.text_ids, "text_image_ids": text_image_ids}  # type: ignore[dict-item]
+    return {name: column.detach().cpu() for name, column in columns.items() if column is not None}
+
+
+def pairs_seen(module: Any, loader: int) -> int:
+    """How many pairs of a dataloader this process has seen in the epoch."""
+    return int(module.__dict__.get("_retrieval_pairs", {}).get(loader, 0))
+
+
+def count_pairs(module: Any, loader: int, count: int) -> None:
+    """Remember that so many more pairs of a dataloader were seen."""
+    module.__dict__.setdefault("_retrieval_pairs", {})[loader] = pairs_seen(module, loader) + count
+
+
+def forget_pairs(module: Any) -> None:
+    """Start an epoch."""
+    module.__dict__.pop("_retrieval_pairs", None)
+
+
+def _no_embeddings(host: str, step: str, supplied: bool, captures: bool) -> str:
+    if captures and supplied:
+        return (
+            f"{host} has no {step} of its own in which retrieval_embeds_from could capture embeddings: define "
+            "retrieval_embeds(batch) -> (image_embeds (N, D), text_embeds (M, D)), for instance `return self(batch)`"
+        )
+    return (
+        f"{host} does not say where its embeddings come from: return image_embeds (N, D) and text_embeds (M, D) in the "
+        f"mapping that {step} returns, set the class attribute retrieval_embeds_from = 'forward' (or two names of "
+        "submodules or methods), or define retrieval_embeds(batch) -> (image_embeds, text_embeds)"
+    )
