@@ -86,7 +86,7 @@ def _attribute(owner: Any, part: str, module: nn.Module, name: str) -> Any:
 def _recorder(method: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]]:
     outputs: list[Any] = []
 
-    @wraps(method)
+    @wraps(method, updated=())  # not what torch.compile has marked the method with
     def record(*args: Any, **kwargs: Any) -> Any:
         output = method(*args, **kwargs)
         outputs.append(output)

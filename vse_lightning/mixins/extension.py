@@ -79,13 +79,12 @@ class Extension:
             # super().training_step() of a class that overrides a step which the mixin supplies
             if (inner and supplied) or self._is_entered(instance, running):
                 with _counted(running, self.name):
-                    return self.wrapper(instance, None if supplied else host, *args, **kwargs)
-            return self._known(host, type(instance))(*args, **kwargs)
+                    return self.wrapper(instance, None if supplied else _compiled(instance, host), *args, **kwargs)
+            return _compiled(instance, self._known(host, type(instance)))(*args, **kwargs)
 
-        # torch.compile runs this frame as it is and compiles what the host does inside
-        uncompiled: Callable[..., Any] = torch.compiler.disable(extended, recursive=False)  # type: ignore[no-untyped-call]
-        uncompiled.__wrapped__ = signature  # type: ignore[attr-defined]  # Lightning looks one step behind wrappers
-        return uncompiled
+        method = uncompiled(extended)
+        method.__wrapped__ = signature  # type: ignore[attr-defined]  # Lightning looks one step behind wrappers
+        return method
 
     def _is_entered(self, instance: Any, running: dict[str, int]) -> bool:
         """Whether the call comes from outside the host's own methods."""
@@ -133,6 +132,18 @@ def extend_methods_of(cls: type) -> None:
 def is_lightning_default(method: Any) -> bool:
     """Whether a bound method is what LightningModule has where a host defines nothing."""
     return getattr(method, "__qualname__", "").startswith("LightningModule.")
+
+
+def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What torch.compile leaves as it is; it compiles what the host does, inside and outside."""
+    disabled: Callable[..., Any] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return disabled
+
+
+def _compiled(instance: Any, method: Callable[..., Any]) -> Callable[..., Any]:
+    """The host's method as the user had the module compiled, if so: Lightning compiles the extended one."""
+    context = getattr(instance, "_compiler_ctx", None)
+    return method if context is None else context["dynamo_ctx"](method)  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from vse_lightning.checks import require_not_negative, require_whole
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 from vse_lightning.mixins.batch_loss import batch_terms
 from vse_lightning.mixins.capture import Embeddings
-from vse_lightning.mixins.extension import Extension, HostFirst
+from vse_lightning.mixins.extension import Extension, HostFirst, uncompiled
 from vse_lightning.mixins.hooks import RetrievalHooks, configure, host_arguments
 from vse_lightning.mixins.loss_checkpoints import adapt_optimizers, keep_apart, load_loss, save_loss
 from vse_lightning.mixins.memory_queue import MemoryQueue
@@ -202,6 +202,7 @@ class RelevanceLossMixin(RetrievalHooks):
         keep_apart(self)  # type: ignore[arg-type]
 
     @HostFirst
+    @uncompiled
     def relevance_loss_of(self, batch: Any) -> Tensor:
         """Weighted relevance loss of a batch, ready for ``manual_backward``, logged as in an extended step.
 
@@ -221,6 +222,7 @@ class RelevanceLossMixin(RetrievalHooks):
             return _loss(self, step, step.embeddings())
 
     @HostFirst
+    @uncompiled
     def relevance_terms(self, batch: Any, embeds: Embeddings | None = None) -> dict[str, Tensor]:
         """Terms of the loss of a batch, unweighted, over its directions.
 

@@ -1,0 +1,54 @@
+"""Every host in several real processes: what one of them logs of the loss and of the metrics, as JSON."""
+
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import lightning
+import pytorch_lightning
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from integrations import INTEGRATIONS  # noqa: E402
+
+from vse_lightning import ContrastiveLoss, RetrievalMetrics  # noqa: E402
+
+
+def logged(integration, folder, processes, batch_size):
+    torch.manual_seed(1)
+    model = integration.mixed(
+        relevance_loss=ContrastiveLoss(learnable=False), retrieval_metrics=RetrievalMetrics((1, 5), (), ())
+    )
+    old = issubclass(integration.host, pytorch_lightning.LightningModule)
+    trainer = (pytorch_lightning if old else lightning).Trainer(
+        accelerator="cpu",
+        devices=processes,
+        strategy="ddp_find_unused_parameters_true" if processes > 1 else "auto",
+        max_steps=1,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    loader = integration.loader(batch_size)
+    trainer.fit(model, loader)
+    loss = trainer.callback_metrics["train/relevance_loss"].item()
+    trainer.validate(model, loader, verbose=False)
+    metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if "recall" in name}
+    return {"train/relevance_loss": loss} | metrics
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    for name in ("lightning.pytorch", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    output, processes, batch_size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    results = {name: logged(one, output.parent, processes, batch_size) for name, one in INTEGRATIONS.items()}
+    if torch.distributed.get_rank() == 0:
+        output.write_text(json.dumps(results))

@@ -1,0 +1,36 @@
+"""Hosts that look like other people's, in two processes: the loss and the metrics of one process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ddp_worker import logged
+from integrations import INTEGRATIONS
+
+WORKER = Path(__file__).with_name("ddp_worker.py")
+
+
+@pytest.fixture(scope="module")
+def in_two_processes(tmp_path_factory):
+    output = tmp_path_factory.mktemp("two") / "logged.json"
+    command = [sys.executable, "-W", "ignore", str(WORKER), str(output), "2", "6"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    subprocess.run(command, check=True, timeout=400, env=environment)
+    return json.loads(output.read_text())
+
+
+@pytest.mark.filterwarnings("ignore:.*val_dataloader", "ignore:Trying to infer the `batch_size`")
+def test_two_processes_log_what_one_does(integration, in_two_processes, tmp_path):
+    # the first steps see the same twelve pairs: a distributed sampler deals them out in turn, unshuffled in validation
+    assert integration.host.__name__ in in_two_processes
+    two = in_two_processes[integration.host.__name__]
+    assert sum("recall" in name for name in two) == 4
+    one = logged(integration, tmp_path, 1, 12)
+    assert two.keys() == one.keys()
+
+
+def test_every_host_was_run(in_two_processes):
+    assert in_two_processes.keys() == INTEGRATIONS.keys()
