@@ -96,7 +96,7 @@ class DictOutput(LightningModule):
 
 
 class PopsFromBatch(LightningModule):
-    """Empties its batch, because the Hugging Face model would refuse the ids; keeps everything behind ``self.model``."""
+    """Empties its batch, because the Hugging Face model behind ``self.model`` would refuse the ids."""
 
     def __init__(self):
         super().__init__()

@@ -8,7 +8,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from integrations import INTEGRATIONS  # noqa: E402
+from integrations import INTEGRATIONS
 
 
 @pytest.fixture(params=INTEGRATIONS)

@@ -16,7 +16,7 @@ WORKER = Path(__file__).with_name("ddp_worker.py")
 @pytest.fixture(scope="module")
 def in_two_processes(tmp_path_factory):
     output = tmp_path_factory.mktemp("two") / "logged.json"
-    command = [sys.executable, "-W", "ignore", str(WORKER), str(output), "2", "6"]
+    command = [sys.executable, "-W", "ignore", str(WORKER), str(output), "2", "12"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     subprocess.run(command, check=True, timeout=400, env=environment)
     return json.loads(output.read_text())
@@ -24,12 +24,14 @@ def in_two_processes(tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore:.*val_dataloader", "ignore:Trying to infer the `batch_size`")
 def test_two_processes_log_what_one_does(integration, in_two_processes, tmp_path):
-    # the first steps see the same twelve pairs: a distributed sampler deals them out in turn, unshuffled in validation
+    # the first step is the whole data, whichever process has which part of it
     assert integration.host.__name__ in in_two_processes
     two = in_two_processes[integration.host.__name__]
     assert sum("recall" in name for name in two) == 4
-    one = logged(integration, tmp_path, 1, 12)
-    assert two.keys() == one.keys()
+    one = logged(integration, tmp_path, 1, 24)
+    if integration.host.__name__ == "NormsAndDropout":  # normalises each process's share and drops other units
+        two.pop("train/relevance_loss"), one.pop("train/relevance_loss")
+    assert two == {name: pytest.approx(value, rel=1e-5) for name, value in one.items()}
 
 
 def test_every_host_was_run(in_two_processes):

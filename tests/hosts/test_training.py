@@ -2,7 +2,9 @@
 
 import copy
 
+import lightning
 import pytest
+import pytorch_lightning
 import torch
 
 from vse_lightning import ContrastiveLoss, LadderLoss, RetrievalMetrics, RetrievalTargets, TripletLoss
@@ -14,38 +16,33 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*val_dataloader", "ignore:Tryin
 class Watch:
     """Notes what every step returned and how often the encoders ran in it; works with either Lightning."""
 
-    def __init__(self, integration, lightning_callback):
-        class Watching(lightning_callback):
-            def on_train_start(watching, trainer, module):
-                for encoder in integration.encoders(module):
-                    encoder.register_forward_hook(lambda *unused: self.runs.append(1))
+    def __init__(self, integration):
+        self.integration, self.runs, self.losses, self.counts = integration, [], [], []
+        old = issubclass(integration.host, pytorch_lightning.LightningModule)
+        callback = (pytorch_lightning if old else lightning).Callback()
+        callback.on_train_start, callback.on_train_batch_start = self.count_runs, self.start_step
+        callback.on_train_batch_end = self.end_step
+        self.callback = callback
 
-            def on_train_batch_start(watching, trainer, module, batch, batch_idx):
-                torch.manual_seed(batch_idx)
-                self.before = copy.deepcopy(module.state_dict())
-                self.runs.clear()
+    def count_runs(self, trainer, module):
+        for encoder in self.integration.encoders(module):
+            encoder.register_forward_hook(lambda *unused: self.runs.append(1))
 
-            def on_train_batch_end(watching, trainer, module, outputs, batch, batch_idx):
-                self.losses.append(outputs["loss"].item() if outputs.get("loss") is not None else None)
-                self.counts.append(len(self.runs))
+    def start_step(self, trainer, module, batch, batch_idx):
+        torch.manual_seed(batch_idx)
+        self.before = copy.deepcopy(module.state_dict())
+        self.runs.clear()
 
-        self.runs, self.losses, self.counts = [], [], []
-        self.callback = Watching()
+    def end_step(self, trainer, module, outputs, batch, batch_idx):
+        self.losses.append(outputs["loss"].item() if outputs.get("loss") is not None else None)
+        self.counts.append(len(self.runs))
 
 
 def fitted(integration, trainer, model, **arguments):
-    watch = Watch(integration, _callback_of(integration))
+    watch = Watch(integration)
     run = trainer(callbacks=[watch.callback], **arguments)
     run.fit(model, integration.loader())
     return run, watch
-
-
-def _callback_of(integration):
-    import lightning
-    import pytorch_lightning
-
-    old = issubclass(integration.host, pytorch_lightning.LightningModule)
-    return (pytorch_lightning if old else lightning).Callback
 
 
 def same_weights(one, other):

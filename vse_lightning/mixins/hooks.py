@@ -78,9 +78,14 @@ def host_arguments(mixin: type, host: Any, arguments: Mapping[str, Any]) -> dict
     """
     classes = type(host).__mro__
     behind = classes[classes.index(mixin) + 1 :]
-    constructors = [vars(base)["__init__"] for base in behind if "__init__" in vars(base)]
-    taken = {name for constructor in constructors for name in inspect.signature(constructor).parameters}
+    taken = _taken_by(behind)
     return {name: value for name, value in arguments.items() if name in taken}
+
+
+def _taken_by(classes: Iterable[type]) -> set[str]:
+    """Arguments of constructors that are the host's, not a mixin's."""
+    hosts = [base for base in classes if not issubclass(base, RetrievalHooks) and "__init__" in vars(base)]
+    return {name for base in hosts for name in inspect.signature(vars(base)["__init__"]).parameters}
 
 
 def configure(host: Any, mixin: type[RetrievalHooks], attributes: Mapping[str, Any]) -> None:
@@ -110,7 +115,9 @@ def _check_names(host: Any, mixin: type[RetrievalHooks], names: Iterable[str]) -
 
 
 def _own_arguments(cls: type) -> list[str]:
-    return [name for base in cls.__mro__ for name in vars(base).get("_retrieval_arguments", ())]
+    taken = _taken_by(cls.__mro__)
+    own = [name for base in cls.__mro__ for name in vars(base).get("_retrieval_arguments", ())]
+    return [name for name in own if name not in taken]
 
 
 def _check_order(cls: type) -> None:
