@@ -1,6 +1,7 @@
 """Add a relevance-aware loss to a LightningModule that exists: python examples/add_a_loss.py
 
-`TheirRetriever` stands for your module: tuple batches, its own training step, its own loss. Nothing in it changes.
+`TheirRetriever` stands for your module: tuple batches, its own training step, its own loss. Nothing in it changes; the
+embeddings are captured while its own step runs, so its encoders run once.
 """
 
 import torch
@@ -21,12 +22,12 @@ class TheirRetriever(LightningModule):
         self.image = nn.Sequential(nn.Linear(3 * 64, 256), nn.ReLU(), nn.Linear(256, 64))
         self.text = nn.EmbeddingBag(words, 64)
 
-    def embed(self, batch):
-        pictures, tokens, _, _ = batch
+    def forward(self, pictures, tokens):
         return self.image(pictures), self.text(tokens)
 
     def training_step(self, batch, batch_idx):
-        images, texts = self.embed(batch)
+        pictures, tokens, _, _ = batch
+        images, texts = self(pictures, tokens)
         scores = 20 * nn.functional.normalize(images) @ nn.functional.normalize(texts).T
         loss = nn.functional.cross_entropy(scores, torch.arange(len(scores)))
         self.log("train/theirs", loss, prog_bar=True)
@@ -37,15 +38,17 @@ class TheirRetriever(LightningModule):
 
 
 class Coherent(RelevanceLossMixin, TheirRetriever):
-    """The whole integration: the mixin in front, and what a batch is about."""
+    """The whole integration: the mixin in front, where the embeddings come from, and what a batch is about."""
+
+    retrieval_embeds_from = "forward"
 
     def __init__(self, table, **kwargs) -> None:
         super().__init__(**kwargs)
         self.table = table
 
-    def targets(self, batch):
+    def retrieval_targets(self, batch):
         _, _, image_ids, text_ids = batch
-        return RetrievalTargets(image_ids, text_ids, text_image_ids=image_ids, relevance=self.table)
+        return RetrievalTargets(image_ids, image_ids, text_ids=text_ids, relevance=self.table)
 
 
 def shapes() -> tuple[DataLoader, int, object]:

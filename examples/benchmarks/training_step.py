@@ -51,11 +51,11 @@ def measure(loss: str, steps: int) -> dict[str, float]:
         times = [perf_counter()]
         relevance = table.block(batch["image_ids"], batch["text_ids"])
         times.append(perf_counter())
-        embeds = model.embed(batch)
+        embeds = model.retrieval_embeds(batch)
         times.append(perf_counter())
         leaves = [embedding.detach().requires_grad_() for embedding in embeds]
         positives = batch["image_ids"][:, None] == batch["text_image_ids"]
-        model.relevance_loss(model.similarity(*leaves), relevance, positives).backward()
+        model.relevance_loss(model.retrieval_similarity(*leaves), relevance, positives).backward()
         times.append(perf_counter())
         torch.autograd.backward(embeds, [leaf.grad for leaf in leaves])
         times.append(perf_counter())

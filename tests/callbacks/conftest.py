@@ -77,7 +77,7 @@ class GivenEmbeddings(RetrievalMetricsMixin, LightningModule):
         self.images, self.texts = torch.randn(12, 4, generator=generator), torch.randn(24, 4, generator=generator)
         self.unused = torch.nn.Parameter(torch.zeros(1))
 
-    def embed(self, batch):
+    def retrieval_embeds(self, batch):
         return self.images[batch["image_ids"]], self.texts[batch["text_ids"]]
 
     def training_step(self, batch, batch_idx):

@@ -82,8 +82,8 @@ def test_each_dataloader_has_a_folder(trainer_with, tmp_path):
 
 def test_text_ids_are_written_where_there_are_any(trainer_with, tmp_path):
     class WithoutTextIds(GivenEmbeddings):
-        def targets(self, batch):
-            return super().targets({**batch, "text_ids": None})
+        def retrieval_targets(self, batch):
+            return super().retrieval_targets({**batch, "text_ids": None})
 
     predict(trainer_with(EmbeddingWriter(tmp_path, "npy", rows_per_shard=1)), WithoutTextIds())
     found = read_embeddings(tmp_path)
@@ -109,7 +109,7 @@ def test_earlier_embeddings_are_refused_before_the_work_starts(trainer_with, tmp
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
 
     class Untouched(GivenEmbeddings):
-        def embed(self, batch):
+        def retrieval_embeds(self, batch):
             raise AssertionError
 
     with pytest.raises(ValueError, match=f"no embeddings of an earlier run, got 2 files of one in {tmp_path}: remove"):
@@ -152,7 +152,7 @@ class Returning(GivenEmbeddings):
         self.changes = changes
 
     def predict_step(self, batch, batch_idx):
-        found = dict(zip(("image_embeds", "text_embeds"), self.embed(batch), strict=True))
+        found = dict(zip(("image_embeds", "text_embeds"), self.retrieval_embeds(batch), strict=True))
         return {**found, **batch, **self.changes} if batch_idx else {**found, **batch}
 
 

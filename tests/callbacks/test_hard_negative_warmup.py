@@ -20,7 +20,7 @@ class Retriever(RelevanceLossMixin, LightningModule):
         self.image, self.text = tower(), tower()
         self.minings = []
 
-    def embed(self, batch):
+    def retrieval_embeds(self, batch):
         return self.image(batch[0]), self.text(batch[1])
 
     def on_train_batch_start(self, batch, batch_idx):

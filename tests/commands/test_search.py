@@ -261,7 +261,7 @@ def test_chunks_rank_as_one_list_with_ties_in_order(monkeypatch, count):
 class Nearest(DualEncoder):
     """Compares by distance."""
 
-    def similarity(self, image_embeds, text_embeds):
+    def retrieval_similarity(self, image_embeds, text_embeds):
         return -torch.cdist(image_embeds, text_embeds)
 
 

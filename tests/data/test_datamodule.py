@@ -239,7 +239,7 @@ class Ranker(RelevanceLossMixin, Retriever):
         super().__init__(relevance_loss=SmoothNDCGLoss(temperature=0.1))
         self.image, self.text, self.losses = nn.Linear(3, 4), nn.Linear(1, 4), []
 
-    def embed(self, batch):
+    def retrieval_embeds(self, batch):
         return self.image(batch["image"].mean(dim=(2, 3))), self.text(batch["text"][:, None].float())
 
     def on_train_batch_end(self, outputs, batch, batch_idx):

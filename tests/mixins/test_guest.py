@@ -253,9 +253,7 @@ def test_what_is_captured_must_run_once():
     class Nowhere(RelevanceLossMixin, PairHost):
         retrieval_embeds_from = ("image", "model.text")
 
-    with pytest.raises(
-        AttributeError, match=r"names 'model.text', but Nowhere has no 'model' among its submodules"
-    ):
+    with pytest.raises(AttributeError, match=r"names 'model.text', but Nowhere has no 'model' among its submodules"):
         Nowhere(relevance_loss=TripletLoss()).training_step(next(iter(pairs())), 0)
 
 

@@ -77,7 +77,7 @@ def test_embeds_as_the_model_itself(tiny_model, captions):
     text = processor.tokenizer(captions, return_tensors="pt", return_attention_mask=not siglip, **settings)
     image = processor.image_processor(PICTURES, return_tensors="pt")
     with torch.no_grad():
-        image_embeds, text_embeds = retriever.embed(batch)
+        image_embeds, text_embeds = retriever.retrieval_embeds(batch)
         expected_images = reference.get_image_features(**image).pooler_output
         expected_texts = reference.get_text_features(**text).pooler_output
     torch.testing.assert_close(image_embeds, expected_images)
@@ -122,7 +122,7 @@ def test_checkpoint_needs_neither_network_nor_the_original_folder(
         trainer.save_checkpoint(paths[-1])
         batch = batch_of(retriever.eval(), captions)
         with torch.no_grad():
-            image_embeds, text_embeds = retriever.embed(batch)
+            image_embeds, text_embeds = retriever.retrieval_embeds(batch)
         told = {"picture": torch.from_numpy(numpy.array(PICTURES[0])), "captions": captions}
         told |= {"image_embeds": image_embeds[:1], "text_embeds": text_embeds}
         torch.save({**torch.load(paths[-1], weights_only=True), "told": told}, paths[-1])
@@ -149,7 +149,7 @@ def test_reads_its_preprocessing_from_the_checkpoint_before_it_can_encode(tiny_c
     assert not shell.train().backbone.model.text_model.training
     assert stored_values(shell, captions) < stored_values(retriever, captions)
     batch = batch_of(shell.eval(), captions)
-    torch.testing.assert_close(shell.embed(batch), retriever.eval().embed(batch), rtol=0, atol=0)
+    torch.testing.assert_close(shell.retrieval_embeds(batch), retriever.eval().retrieval_embeds(batch), rtol=0, atol=0)
 
 
 def test_gives_the_model_back_to_hugging_face(tiny_clip, tmp_path, captions):
@@ -195,13 +195,13 @@ def stored_values(retriever, captions):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        retriever.train().embed(batch_of(retriever, captions))
+        retriever.train().retrieval_embeds(batch_of(retriever, captions))
     return sum(stored)
 
 
 def test_embedding_in_chunks_changes_no_gradient(tiny_siglip, captions):
     expected = gradients(make(tiny_siglip), captions)
-    for name, gradient in gradients(make(tiny_siglip, embed_chunk_size=2), captions).items():
+    for name, gradient in gradients(make(tiny_siglip, relevance_chunk_size=2), captions).items():
         torch.testing.assert_close(gradient, expected[name])
 
 

@@ -39,7 +39,8 @@ def warn_of_repeats(module: Any, stage: str, loader: int) -> None:
         module.__dict__["_retrieval_warned_of_repeats"] = True
         rank_zero_warn(
             f"the distributed sampler repeats {repeats} items to fill up its {process_count()} processes, and batches "
-            "without text_ids do not show which: they are measured as further texts. Return ids from retrieval_targets(batch), or evaluate in one process"
+            "without text_ids do not show which: they are measured as further texts. Return ids from "
+            "retrieval_targets(batch), or evaluate in one process"
         )
 
 

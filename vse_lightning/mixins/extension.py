@@ -143,7 +143,7 @@ def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def _compiled(instance: Any, method: Callable[..., Any]) -> Callable[..., Any]:
     """The host's method as the user had the module compiled, if so: Lightning compiles the extended one."""
     context = getattr(instance, "_compiler_ctx", None)
-    return method if context is None else context["dynamo_ctx"](method)  # type: ignore[no-any-return]
+    return method if context is None else context["dynamo_ctx"](method)
 
 
 @contextmanager

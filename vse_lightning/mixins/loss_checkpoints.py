@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 from torchmetrics.utilities.prints import rank_zero_warn
 
+from vse_lightning.mixins.extension import is_lightning_default
 from vse_lightning.mixins.optimizer_states import put_back, take_out
 
 KEY = "vse_lightning_relevance_loss"
@@ -39,15 +40,17 @@ def load_loss(module: Any, checkpoint: dict[str, Any], loss: nn.Module | None) -
         return
     if loss is not None and _shapes(loss.state_dict()) == _shapes(saved["state"]):
         loss.load_state_dict(saved["state"])
-    elif _may_train(module):
+    elif _may_train(module, loss):
         now = "there is no loss now" if loss is None else f"the loss is now {type(loss).__name__}, which starts afresh"
         rank_zero_warn(f"the checkpoint's {saved['class']} has learnt {', '.join(saved['state'])}: left out, as {now}")
 
 
-def _may_train(module: Any) -> bool:
-    """Whether the loss is of any use: not in validation, test and prediction."""
+def _may_train(module: Any, loss: nn.Module | None) -> bool:
+    """Whether the loss would be of any use: not in validation, test and prediction, nor where nothing trains."""
     trainer = getattr(module, "_trainer", None)
-    return trainer is None or getattr(trainer.state.fn, "value", None) == "fit"
+    if trainer is not None:
+        return getattr(trainer.state.fn, "value", None) == "fit"
+    return loss is not None or not is_lightning_default(module.training_step)
 
 
 def adapt_optimizers(module: Any) -> None:
