@@ -1,5 +1,6 @@
 """One line per rule: what is wrong with an argument, said the same way everywhere."""
 
+import re
 import tempfile
 from math import isfinite
 from pathlib import Path
@@ -43,6 +44,16 @@ def require_whole(name: str, value: object, least: int = 1) -> None:
 def require_one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """Raise a ``ValueError`` unless the value is one of the words allowed."""
     require(value in allowed, "{} must be one of {}, got {!r}", name, ", ".join(map(repr, allowed)), value)
+
+
+def require_name(argument: str, name: object) -> None:
+    """Raise a ``ValueError`` unless a name that the user chose can be part of a logged name and of a module's.
+
+    MLflow refuses ``@`` and parentheses, PyTorch dots, and a slash would make groups in every logger.
+    """
+    possible = isinstance(name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) is not None
+    rule = "{} must have names of letters, digits, '_' and '-' that begin with a letter, got {!r}"
+    require(possible, rule, argument, name)
 
 
 def require_writable(folder: Path, rule: str, remedy: str = "") -> None:
