@@ -38,7 +38,8 @@ class RetrievalTargets:
     Args:
         image_ids: ``(N,)`` integers or strings (a tensor, an array or a list); ``None`` together with
             ``text_image_ids`` means pairs: the first text describes the first image, and no pair is like another.
-        text_image_ids: ``(M,)`` the id of the image that each text describes, -1 for none (a distractor).
+        text_image_ids: ``(M,)`` the id of the image that each text describes; -1, also among strings, for none (a
+            distractor).
         text_ids: ``(M,)`` what tells texts apart; needed to look labels up in a table.
         relevance: the batch's block ``(N, M)`` in [0, 1], or a table to look it up in.
         text_features: ``(M, F)`` sentence embeddings to derive relevance from: the cosine of two texts, negatives
@@ -66,9 +67,6 @@ class RetrievalTargets:
         both = (image_ids is None) == (text_image_ids is None)
         lacking, named = ("image_ids", "text_image_ids") if image_ids is None else ("text_image_ids", "image_ids")
         require(both, "{} must be given where {} are: which image does each text describe?", lacking, named)
-        if image_ids is not None and text_image_ids is not None:
-            alike = _are_strings(image_ids) == _are_strings(text_image_ids)
-            require(alike, "image_ids and text_image_ids must be of one kind, got strings and integers")
         fields = {
             "image_ids": None if image_ids is None else as_ids("image_ids", image_ids),
             "text_image_ids": None if text_image_ids is None else as_ids("text_image_ids", text_image_ids),
@@ -76,6 +74,8 @@ class RetrievalTargets:
             "relevance": relevance if isinstance(relevance, LabelTable) else _constant("relevance", relevance),
             "text_features": _constant("text_features", text_features),
         }
+        if image_ids is not None and text_image_ids is not None:
+            _check_one_kind(image_ids, text_image_ids)
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -196,8 +196,8 @@ def as_ids(name: str, ids: Ids) -> Tensor:
         tensor = ids.detach()
     else:
         rows = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
-        if _are_strings(rows) and all(isinstance(row, str) for row in rows):
-            return torch.tensor([_digest(str(row)) for row in rows])
+        if _are_strings(rows) and all(isinstance(row, str) or _is_distractor(row) for row in rows):
+            return torch.tensor([_digest(row) if isinstance(row, str) else DISTRACTOR for row in rows])
         try:
             tensor = torch.as_tensor(rows) if rows else torch.empty(0, dtype=torch.int64)
         except (TypeError, ValueError, RuntimeError):
@@ -213,8 +213,20 @@ def as_ids(name: str, ids: Ids) -> Tensor:
     return tensor.long()
 
 
+def _check_one_kind(image_ids: Ids, text_image_ids: Ids) -> None:
+    """Refuse strings beside integers, unless those say only that there is no image."""
+    if _are_strings(image_ids) != _are_strings(text_image_ids):
+        integers = as_ids("ids", text_image_ids if _are_strings(image_ids) else image_ids)
+        one_kind = bool((integers == DISTRACTOR).all())
+        require(one_kind, "image_ids and text_image_ids must be of one kind, got strings and integers")
+
+
 def _are_strings(ids: Any) -> bool:
-    return not isinstance(ids, Tensor) and len(ids) > 0 and isinstance(ids[0], str)
+    return not isinstance(ids, Tensor) and any(isinstance(row, str) for row in ids)
+
+
+def _is_distractor(row: Any) -> bool:
+    return isinstance(row, int) and row == DISTRACTOR
 
 
 def _digest(text: str) -> int:
