@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vse_lightning.checks import require
+
 
 def cosine_similarity(image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
     """Cosine of every image with every text.
@@ -15,11 +17,17 @@ def cosine_similarity(image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
     Returns:
         Scores ``(N, M)`` in [-1, 1].
 
+    Raises:
+        ValueError: if the widths differ.
+
     Example:
         >>> import torch
         >>> cosine_similarity(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0], [0.0, -2.0]]))
         tensor([[ 0.6000, -0.8000]])
     """
+    widths = image_embeds.shape[-1], text_embeds.shape[-1]
+    message = "image_embeds and text_embeds must have one width for the cosine, got {} and {}"
+    require(widths[0] == widths[1], message, *widths)
     return normalize(image_embeds, dim=-1) @ normalize(text_embeds, dim=-1).T
 
 
