@@ -25,6 +25,7 @@ from vse_lightning.metrics import (
     RetrievalNDCG,
     RPrecision,
     RSum,
+    evaluate_embeddings,
 )
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
 from vse_lightning.targets import RetrievalTargets
@@ -52,4 +53,5 @@ __all__ = [
     "SmoothNDCGLoss",
     "TripletLoss",
     "WeightedSumLoss",
+    "evaluate_embeddings",
 ]

@@ -55,7 +55,7 @@ def test_pmrp(outputs, evaluate, values_of, capsys):
     values = values_of(evaluate(outputs.save(), *args))
     metric = PMRP(annotations)
     embeds = torch.from_numpy(outputs.images), torch.from_numpy(outputs.texts)
-    metric.update(*embeds, outputs.image_ids + 100, outputs.text_image_ids + 100, outputs.text_ids)
+    metric.update(*embeds, outputs.image_ids + 100, outputs.text_image_ids + 100, text_ids=outputs.text_ids)
     for name, value in metric.compute().items():
         assert values[name] == pytest.approx(float(value))
     assert "PMRP" in capsys.readouterr().out
@@ -92,7 +92,8 @@ def test_intervals_and_p_values_are_those_of_the_functions(outputs, evaluate):
             metric.reset()
             with np.load(path) as arrays:
                 image_embeds, text_embeds = (torch.from_numpy(arrays[f"{side}_embeds"]) for side in ("image", "text"))
-            metric.update(image_embeds, text_embeds, outputs.image_ids, outputs.text_image_ids, None, outputs.text_ids)
+            ids = outputs.image_ids, outputs.text_image_ids
+            metric.update(image_embeds, text_embeds, *ids, text_ids=outputs.text_ids)
             values.append(metric.per_query())
         groups = {direction: images[direction] for direction in metric.directions}
         expected = bootstrap_interval(values[0], groups, confidence=0.9, **draws)

@@ -1,5 +1,6 @@
 """Random galleries, and every metric as a loop over queries."""
 
+import json
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -87,6 +88,8 @@ def reference():
     def direction_values(prefix, scores, positives, relevance, ks, ndcg_k, coherent_k, gain):
         ranks, ndcgs, taus = [], [], []
         for s, p, r in zip(scores, positives, relevance, strict=True):
+            if not p.any():
+                continue  # a candidate that is no query
             ranks.append(1 + int(((s >= s[p].max()) & ~p).sum()))
             gains = r if gain == "linear" else 2**r - 1
             ndcgs.append(ndcg_score([gains], [s], k=ndcg_k) if len(s) > 1 else 1)
@@ -132,3 +135,18 @@ def full_protocol():
         return RetrievalMetrics(rank_statistics=True, **options)
 
     return make
+
+
+@pytest.fixture
+def ground_truth(tmp_path):
+    """A benchmark of the images 10 to 12 and the texts 100 to 103; text 999 matches, but is not in the gallery."""
+    files = {
+        "eccv_image_to_caption": {10: [103, 100, 999]},
+        "eccv_caption_to_image": {101: [11, 12], 103: [12]},
+        "cxc_image_to_caption": {10: [100, 101], 11: [102], 12: [103]},
+        "cxc_caption_to_image": {100: [10], 101: [10, 12], 102: [11], 103: [12]},
+    }
+    for name, content in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    np.save(tmp_path / "coco_test_ids.npy", np.arange(100, 104))
+    return tmp_path

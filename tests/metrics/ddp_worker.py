@@ -1,11 +1,12 @@
 """One process of a group: evaluates its share of a gallery."""
 
+import warnings
 from datetime import timedelta
 
 import torch
 from torch import distributed
 
-from vse_lightning.metrics import CoherentScore, RetrievalMetrics, evaluation
+from vse_lightning.metrics import CoherentScore, RecallAtK, RetrievalMetrics, evaluation
 
 
 class Table:
@@ -61,6 +62,7 @@ def values_of_all(batch, scored=(), rank=0, world_size=1, group=None):
         assert {name: metric.compute() for name, metric in metrics.items(copy_state=False)} == values[case]
         assert next(iter(metrics.values(copy_state=False)))._is_synced is False
         assert len(scored) == passes  # nothing was scored again
+    values |= values_of_odd_data(batch, rank, world_size, group)
     values["again"], values["under another table"] = metrics.compute_under([None, Table()])
     if rank == 0:  # the others know the values, but must not leave this process alone
         metrics.update(**batch)
@@ -73,6 +75,41 @@ def values_of_all(batch, scored=(), rank=0, world_size=1, group=None):
     curves = RetrievalMetrics(process_group=group)
     feed(curves, batch, share(batch, rank, world_size), 100)
     values["curves"] = {name: curve.relevance for name, curve in curves.relevance_by_rank(20).items()}
+    return values
+
+
+def values_of_odd_data(batch, rank, world_size, group):
+    """Strings, distractors on every process, a part of the data set, and ids that restart on every process."""
+    images = share(batch, rank, world_size)
+    named = {
+        name: [f"{number}.jpg" for number in rows.tolist()] for name, rows in batch.items() if name.endswith("ids")
+    }
+    texts = torch.isin(batch["text_image_ids"], batch["image_ids"][images]).nonzero()[:, 0]
+    strings = RetrievalMetrics(rank_statistics=True, process_group=group)
+    strings.update(
+        batch["image_embeds"][images],
+        torch.cat([batch["text_embeds"][texts], -batch["text_embeds"][:9]]),
+        [named["image_ids"][image] for image in images],
+        [named["text_image_ids"][text] for text in texts] + [-1] * 9,
+        text_ids=[named["text_ids"][text] for text in texts] + [f"alone {number}" for number in range(9)],
+        text_features=torch.cat([batch["text_features"][texts], batch["text_features"][:9]]),
+    )
+    values = {"strings": strings.compute()}
+    part, nothing = (RetrievalMetrics((1,), (), (), process_group=group, folds=7) for _ in range(2))
+    feed(part, batch, images, 100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (values["part"],) = part.compute_under([None], partial=True)
+        assert nothing.compute_under([None], partial=True) == [{}]
+    # Each process numbers its images from 0.
+    restarting = RecallAtK(process_group=group)
+    for start in (0, 100) if world_size == 1 else (100 * rank,):
+        embeds = batch["image_embeds"][start : start + 20 * (rank < 2)]
+        restarting.update(embeds, embeds, range(len(embeds)), range(len(embeds)))
+    try:
+        restarting.compute()
+    except ValueError as error:
+        values["restarting ids"] = {"refused": torch.tensor("one id must mean one image" in str(error))}
     return values
 
 

@@ -217,12 +217,25 @@ def test_labels_from_a_table(make_batch, reference, assert_equal, passes):
     metrics.relevance = Table(2)
     expected = reference(batch, relevance=truth(Table(2)))
     assert_equal(metrics.compute(), expected)
+    metrics.relevance = None
     first, second, third = metrics.compute_under([None, Table(), Table(2)])
-    assert_equal(first, expected)
+    assert_equal(first, reference(batch))
     graded = [key for key in expected if "ndcg" in key or "coherent" in key]
     assert_equal(third, {key: expected[key] for key in graded})
     assert second != third
     assert [len(names) for names in passes] == [15, 15, 15, 4, 4]
+
+
+def test_labels_and_similarity_of_a_metric_come_first(make_batch):
+    def distance(images, texts):
+        return -torch.cdist(images, texts)
+
+    table, batch = Table(2), make_batch()
+    own = [RetrievalNDCG(relevance=table, similarity=distance), RecallAtK(5)]
+    first, second = batch.feed(RetrievalMetrics.of(own)).compute_under([None, Table()], lambda i, t: i @ t.T)
+    assert first["i2t_ndcg_at_10"] == batch.feed(RetrievalNDCG(relevance=table, similarity=distance)).compute()
+    assert first["i2t_recall_at_5"] == batch.feed(RecallAtK(5, similarity=lambda i, t: i @ t.T)).compute()
+    assert second == {}  # nothing depends on the other table
 
 
 def test_compute_under_another_similarity(make_batch):

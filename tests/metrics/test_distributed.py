@@ -34,6 +34,7 @@ def test_values_equal_those_of_one_process(make_batch, tmp_path):
         for case, values in expected.items():
             for name, value in values.items():
                 torch.testing.assert_close(found[case][name], value, rtol=1e-6, atol=1e-6, msg=f"{case}: {name}")
+    assert expected["restarting ids"]["refused"]
     rows = [scored for _, scored in everywhere]
     assert max(rows) < 1.5 * min(rows)  # also the process without data has done its share
 

@@ -37,7 +37,7 @@ def test_cut_off(metric, k):
         ({"folds": 0}, "folds must be a positive integer, got 0"),
         ({"captions_per_image": 0}, "captions_per_image must be a positive integer or None, got 0"),
         ({"gain": "cubic"}, "gain must be one of"),
-        ({"recall_ks": (1, 1)}, "name each cut-off once"),
+        ({"recall_ks": (1, 1)}, "must name each metric once, .*got i2t_recall_at_1 2 times, t2i_recall_at_1 2 times"),
         ({"recall_ks": (), "ndcg_ks": (), "coherent_ks": ()}, "not all be empty"),
         ({"recall_ks": (0,)}, "k must be a positive integer"),
         ({"relevance": object()}, "relevance must have a method block"),
@@ -66,14 +66,23 @@ def test_options_of_single_metrics():
             r"image_embeds must be floating point \(rows, width\)",
         ),
         ({"image_embeds": torch.zeros(2, 3, 1)}, "image_embeds must be floating point"),
-        ({"text_embeds": torch.zeros(3, 4)}, "must have the same width for the cosine, got 3 and 4"),
-        ({"image_ids": torch.arange(3)}, "image_ids must have one row for each of image_embeds, got 3 and 2"),
-        ({"text_image_ids": torch.arange(2)}, "text_image_ids must have one row for each of text_embeds, got 2 and 3"),
-        ({"text_ids": torch.arange(2)}, "text_ids must have one row for each of text_embeds"),
-        ({"text_features": torch.zeros(2, 2)}, "text_features must have one row for each of text_embeds"),
+        ({"image_ids": torch.arange(3)}, "image_ids must have one entry for each of the 2 image embeddings, got 3"),
+        (
+            {"text_image_ids": torch.arange(2)},
+            "text_image_ids must have one entry for each of the 3 text embeddings, got 2",
+        ),
+        ({"text_ids": torch.arange(2)}, "text_ids must have one entry for each of the 3 text embeddings"),
+        ({"text_features": torch.zeros(2, 2)}, "text_features must have one entry for each of the 3 text embeddings"),
         ({"text_features": torch.full((3, 2), torch.nan)}, "text_features must be finite"),
-        ({"image_ids": torch.zeros(2)}, "image_ids must be integers"),
-        ({"image_ids": [0, 1]}, "image_ids must be a tensor, got list"),
+        ({"image_ids": torch.zeros(2)}, r"image_ids must be integers or strings, one a row, got torch.float32 \(2,\)"),
+        ({"image_ids": [0, None]}, "image_ids must be integers or strings, one a row, got a list of NoneType, int"),
+        (
+            {"image_ids": ["a.jpg", "b.jpg"]},
+            "image_ids and text_image_ids must be of one kind, got strings and integers",
+        ),
+        ({"image_ids": None}, "image_ids must be given where text_image_ids are"),
+        ({"image_ids": None, "text_image_ids": None}, "image_ids and text_image_ids must be given, got None: batches"),
+        ({"image_ids": torch.tensor([0, -1])}, "image_ids must not hold -1: as the image of a text it means"),
     ],
 )
 def test_update(change, message):
@@ -90,6 +99,19 @@ def test_update(change, message):
     if change.keys() & {"text_features", "text_ids"} and "finite" not in message:
         return
     assert metric.compute() <= 1
+
+
+def test_widths_differ_for_a_similarity_that_takes_them():
+    metric, ids = RecallAtK(), torch.arange(3)
+    metric.update(torch.eye(3), torch.eye(4)[:3], ids, ids)
+    with pytest.raises(
+        ValueError, match="image_embeds and text_embeds must have one width for the cosine, got 3 and 4"
+    ):
+        metric.compute()
+    metrics = RetrievalMetrics((1,), (), ())
+    metrics.update(torch.eye(3), torch.eye(4)[:3], ids, ids)
+    (values,) = metrics.compute_under([None], lambda images, texts: images @ texts[:, :3].T)
+    assert values["rsum"] == 200
 
 
 def test_later_updates_must_fit():
@@ -118,8 +140,7 @@ def test_gallery_that_does_not_fit_together():
         metric.compute()
     metric.reset()
     metric.update(embeds, embeds, image_ids=ids, text_image_ids=torch.tensor([0, 1, 1]))
-    with pytest.raises(ValueError, match="every image needs a text, but update saw none of the images 2"):
-        metric.compute()
+    assert metric.compute() == 1  # image 2 has no text: a candidate that is no query
     metric = RecallAtK(folds=2)
     metric.update(embeds, embeds, image_ids=ids, text_image_ids=ids)
     with pytest.raises(ValueError, match="folds must divide the number of images, got 2 folds of 3 images"):

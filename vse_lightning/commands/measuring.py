@@ -151,8 +151,8 @@ def _images_of_queries(gallery: Gallery, protocol: Protocol) -> dict[str, Tensor
         gallery = gallery.first_captions(protocol.first_captions)
     folds = list(gallery.folds(protocol.folds))
     return {
-        "i2t": torch.cat([fold.image_ids for fold in folds]),
-        "t2i": torch.cat([fold.image_ids[fold.image_of_text] for fold in folds]),
+        "i2t": torch.cat([fold.image_ids[fold.query_rows("i2t")] for fold in folds]),
+        "t2i": torch.cat([fold.text_image_ids[fold.query_rows("t2i")] for fold in folds]),
     }
 
 

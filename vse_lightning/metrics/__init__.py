@@ -15,7 +15,8 @@ matches another: ``i2i`` is graded, by the most relevant text of the other image
   cut the first by id are taken; a constant list counts 0.
 - Median rank: that of numpy, the mean of the two middle ranks of an even number of queries.
 
-A gallery is every image and every text once: images are told apart by id, and so are texts if they have ids. ``folds``
+A gallery is every image and every text once: images are told apart by id, and so are texts if they have ids. A text of
+image id -1 and an image without a text are candidates, but no queries, in folds and first captions too. ``folds``
 averages over equal consecutive parts by ascending image id (COCO 1K), ``captions_per_image=1`` keeps the first captions
 only (the Ladder Loss paper), in the gallery and in the relevance.
 """
@@ -23,10 +24,13 @@ only (the Ladder Loss paper), in the gallery and in the relevance.
 from vse_lightning.metrics.average_precision import MAPAtR, RPrecision
 from vse_lightning.metrics.coherent_score import CoherentScore
 from vse_lightning.metrics.eccv_caption import ECCVCaption
-from vse_lightning.metrics.evaluation import MissingRelevanceError, evaluate
+from vse_lightning.metrics.embedding_matrices import evaluate_embeddings
+from vse_lightning.metrics.evaluation import evaluate
+from vse_lightning.metrics.missing_labels import MissingRelevanceError
 from vse_lightning.metrics.ndcg import RetrievalNDCG
 from vse_lightning.metrics.pmrp import PMRP
 from vse_lightning.metrics.rank_statistics import MeanRank, MedianRank
+from vse_lightning.metrics.reading import Reading
 from vse_lightning.metrics.recall import RecallAtK, RSum
 from vse_lightning.metrics.retrieval_metric import RetrievalMetric
 from vse_lightning.metrics.retrieval_metrics import RetrievalMetrics
@@ -42,10 +46,12 @@ __all__ = [
     "MissingRelevanceError",
     "RPrecision",
     "RSum",
+    "Reading",
     "RecallAtK",
     "RetrievalMetric",
     "RetrievalMetrics",
     "RetrievalNDCG",
     "evaluate",
+    "evaluate_embeddings",
     "evaluate_scores",
 ]

@@ -17,7 +17,8 @@ from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.recall import recall_of_ranks
 from vse_lightning.metrics.exact_arithmetic import exact_arithmetic
 from vse_lightning.metrics.extended_matches import MatchRanks, Side, rank_matches, read_matches
-from vse_lightning.metrics.ground_truth_metric import GroundTruthMetric, QueryValues
+from vse_lightning.metrics.gallery import Gallery
+from vse_lightning.metrics.ground_truth_metric import GroundTruthMetric, QueryValues, queries_first, sides_of
 from vse_lightning.metrics.pair_scores import Similarity
 from vse_lightning.metrics.reading import Direction
 
@@ -68,6 +69,7 @@ class ECCVCaption(GroundTruthMetric):
         super().__init__(similarity, chunk_size, **kwargs)
         for k in recall_ks:
             check_cutoff(k)
+        self.name = "eccv_caption"
         self.recall_ks = tuple(recall_ks)
         folder = _packaged_data() if ground_truth is None else Path(ground_truth).expanduser()
         files: dict[Direction, str] = {"i2t": "image_to_caption", "t2i": "caption_to_image"}
@@ -79,30 +81,42 @@ class ECCVCaption(GroundTruthMetric):
         self._image_ids = torch.tensor(sorted(self._matches["i2t", "cxc"]))
         self._text_ids = torch.from_numpy(np.load(folder / "coco_test_ids.npy", allow_pickle=False)).sort().values
 
-    def _query_values(self) -> dict[str, QueryValues]:
-        images = self._side("image", self._image_ids)
-        texts = self._side("text", self._text_ids)
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """What the values are called."""
+        eccv = ("map_at_r", "r_precision", "recall_at_1")
+        cxc = tuple(f"recall_at_{k}" for k in self.recall_ks)
+        of_benchmark = {"eccv": eccv, "cxc": cxc}
+        return tuple(
+            f"{direction}_{benchmark}_{name}"
+            for direction, benchmark in self._matches
+            for name in of_benchmark[benchmark]
+        )
+
+    def _query_values(self, gallery: Gallery, similarity: Similarity) -> dict[str, QueryValues]:
+        images, texts = sides_of(gallery, self)
+        images, texts = _wanted("image", images, self._image_ids), _wanted("text", texts, self._text_ids)
         values: dict[str, QueryValues] = {}
         with exact_arithmetic(images.embeds.device):
             for (direction, benchmark), matches in self._matches.items():
                 queries, candidates = (images, texts) if direction == "i2t" else (texts, images)
-                scored = self.scoring(direction)
+                scored = queries_first(similarity, direction)
                 block = self.protocol.rows_per_block(len(candidates.ids))
-                ranked = rank_matches(queries, candidates, scored, matches, max(1, *self.recall_ks), block)
+                ranked = rank_matches(queries, candidates, scored, matches, max([1, *self.recall_ks]), block)
                 of_benchmark = _eccv(ranked) if benchmark == "eccv" else _recalls(ranked, self.recall_ks)
                 for name, of_metric in of_benchmark.items():
                     values[f"{direction}_{benchmark}_{name}"] = QueryValues(ranked.query_ids, of_metric)
         return values
 
-    def _side(self, name: Literal["image", "text"], wanted: Tensor) -> Side:
-        """The images or texts of the benchmark, each once, among those seen."""
-        seen = self.seen(name)
-        wanted = wanted.to(seen.ids.device)
-        places = torch.searchsorted(seen.ids, wanted).clamp(max=len(seen.ids) - 1)
-        missing = wanted[seen.ids[places] != wanted].tolist()
-        message = "{}_ids must be COCO ids, of all the {} {}s of the benchmark: update never saw {} of them, such as {}"
-        require(not missing, message, name, len(wanted), name, len(missing), missing[:3])
-        return Side(wanted, seen.embeds[places])
+
+def _wanted(name: Literal["image", "text"], seen: Side, wanted: Tensor) -> Side:
+    """The images or texts of the benchmark among those seen."""
+    wanted = wanted.to(seen.ids.device)
+    places = torch.searchsorted(seen.ids, wanted).clamp(max=len(seen.ids) - 1)
+    missing = wanted[seen.ids[places] != wanted].tolist()
+    message = "{}_ids must be COCO ids, of all the {} {}s of the benchmark: update never saw {} of them, such as {}"
+    require(not missing, message, name, len(wanted), name, len(missing), missing[:3])
+    return Side(wanted, seen.embeds[places])
 
 
 def _eccv(ranked: MatchRanks) -> dict[str, Tensor]:

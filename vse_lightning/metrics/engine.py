@@ -36,7 +36,7 @@ def rank_gallery(
         workers: processes that call this with the same arguments and share the blocks.
 
     Returns:
-        A ranking of ``(N,)`` images or ``(M,)`` texts for each direction of ``readings``.
+        A ranking for the queries of each direction of ``readings``: images with a text, or texts with an image.
     """
     images = _ImageQueries(gallery, readings["i2t"]) if "i2t" in readings else None
     texts = _TextQueries(gallery, readings["t2i"], pair_scores, workers) if "t2i" in readings else None
@@ -57,7 +57,13 @@ def rank_gallery(
         rankings["i2t"] = images.ranking(workers)
     if texts is not None:
         rankings["t2i"] = texts.ranking()
-    return rankings
+    return {direction: of_queries(ranking, gallery, direction) for direction, ranking in rankings.items()}
+
+
+def of_queries(ranking: Ranking, gallery: Gallery, direction: Direction) -> Ranking:
+    """The ranking without the candidates that are no queries."""
+    queries = gallery.query_rows(direction)
+    return ranking if len(queries) == len(ranking.num_positives) else ranking.select(queries)
 
 
 def own_pairs(gallery: Gallery, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,7 +144,8 @@ class _TextQueries:
         images = torch.arange(len(self._gallery.image_embeds), device=scores.device)
         for rows in self._workers.share(torch.tensor_split(images, max(1, len(images) // 64))):
             own_rows, own_texts = own_pairs(self._gallery, rows)
-            scores[own_texts] = self._pair_scores.score_pairs(rows[own_rows], own_texts).to(scores.dtype)
+            if len(own_texts):
+                scores[own_texts] = self._pair_scores.score_pairs(rows[own_rows], own_texts).to(scores.dtype)
         return self._workers.largest(scores)
 
     def _count_again(self, texts: Tensor, own: Tensor) -> Tensor:

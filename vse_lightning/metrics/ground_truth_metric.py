@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor
-from torchmetrics.utilities.data import dim_zero_cat
 
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import cosine_similarity
-from vse_lightning.metrics.by_reference import ByReference
 from vse_lightning.metrics.extended_matches import Side
-from vse_lightning.metrics.gallery import first_of_each
+from vse_lightning.metrics.gallery import Gallery
 from vse_lightning.metrics.pair_scores import Similarity
 from vse_lightning.metrics.protocol import EvaluationProtocol
 from vse_lightning.metrics.reading import Direction
-from vse_lightning.metrics.state import checked_batch
 from vse_lightning.metrics.state_metric import StateMetric
 
 
@@ -28,7 +25,10 @@ class QueryValues(NamedTuple):
 
 
 class GroundTruthMetric(StateMetric):
-    """Base of the metrics that know ids of COCO: their state, and means over queries as values.
+    """Base of the metrics that know ids of COCO: means over queries, several of them.
+
+    ``update`` takes ``image_ids`` and ``text_image_ids`` that are the ``cocoid`` of a Karpathy split file, and
+    ``text_ids`` that are its ``sentid``. Of a part of the data set, such as a sanity check, there is no value.
 
     Args:
         similarity: maps ``(N, D)`` and ``(M, D)`` to scores ``(N, M)``; default: cosine.
@@ -36,38 +36,10 @@ class GroundTruthMetric(StateMetric):
         kwargs: of :class:`torchmetrics.Metric`.
     """
 
-    higher_is_better = True
+    needs_all = True
 
     def __init__(self, similarity: Similarity | None, chunk_size: int | None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.protocol = EvaluationProtocol(chunk_size)
-        self._similarity = ByReference(similarity or cosine_similarity)
-
-    def update(
-        self, image_embeds: Tensor, text_embeds: Tensor, image_ids: Tensor, text_image_ids: Tensor, text_ids: Tensor
-    ) -> None:
-        """Add a batch, as to :class:`~vse_lightning.metrics.RetrievalMetric`, under the ids of COCO.
-
-        Args:
-            image_embeds: ``(N, D)``.
-            text_embeds: ``(M, D)``.
-            image_ids: ``(N,)`` integers, the ``cocoid`` of a Karpathy split file.
-            text_image_ids: ``(M,)`` likewise, of the image that each text describes.
-            text_ids: ``(M,)`` integers, the ``sentid`` of a Karpathy split file.
-
-        Raises:
-            ValueError: if shapes, lengths or types are wrong or change, or an embedding is not finite.
-        """
-        batch = {
-            "image_embeds": image_embeds,
-            "text_embeds": text_embeds,
-            "image_ids": image_ids,
-            "text_image_ids": text_image_ids,
-            "text_ids": text_ids,
-            "text_features": None,
-        }
-        for name, rows in checked_batch(batch, self.lists()).items():
-            getattr(self, name).append(rows)
+        super().__init__(EvaluationProtocol(chunk_size), similarity, **kwargs)
 
     def compute(self) -> dict[str, Tensor]:
         """The values over all that was seen, on all processes.
@@ -75,26 +47,38 @@ class GroundTruthMetric(StateMetric):
         Raises:
             ValueError: if what was seen is not what the ground truth is about.
         """
-        return {name: queries.values.double().mean().float() for name, queries in self._query_values().items()}
+        return cast("dict[str, Tensor]", self._value())
 
     def per_query(self) -> dict[str, QueryValues]:
         """What :meth:`compute` takes the means of, with the ids of the queries."""
-        with self.sync_context(should_sync=self._to_sync):
-            return self._query_values()
+        with self.joined():
+            return self._query_values(Gallery.from_state(self.metric_state), self._scoring(None))
+
+    def evaluate(self, gallery: Gallery, similarity: Similarity | None = None) -> dict[str, Tensor]:
+        """The values of a gallery.
+
+        Args:
+            gallery: with ids of COCO.
+            similarity: for a metric that has none of its own; default: cosine.
+        """
+        values = self._query_values(gallery, self._scoring(similarity))
+        return {name: queries.values.double().mean().float() for name, queries in values.items()}
+
+    def _scoring(self, similarity: Similarity | None) -> Similarity:
+        own_or_given = similarity if self.similarity is None else self.similarity
+        return cosine_similarity if own_or_given is None else own_or_given
 
     @abstractmethod
-    def _query_values(self) -> dict[str, QueryValues]:
-        """The values of the queries by the name of the metric, from the states of all processes."""
+    def _query_values(self, gallery: Gallery, similarity: Similarity) -> dict[str, QueryValues]:
+        """The values of the queries by the name of the metric."""
 
-    def seen(self, name: Literal["image", "text"]) -> Side:
-        """The images or texts seen, each once, by ascending id."""
-        ids, embeds = getattr(self, f"{name}_ids"), getattr(self, f"{name}_embeds")
-        require(len(ids) > 0, "there is nothing to evaluate: update saw no {}", name)
-        all_ids = dim_zero_cat(ids)
-        rows = first_of_each(all_ids)
-        return Side(all_ids[rows], dim_zero_cat(embeds)[rows])
 
-    def scoring(self, direction: Direction) -> Similarity:
-        """Maps embeddings of queries and of candidates to scores."""
-        similarity = self._similarity.value
-        return similarity if direction == "i2t" else lambda texts, images: similarity(images, texts).T
+def sides_of(gallery: Gallery, metric: StateMetric) -> tuple[Side, Side]:
+    """The images and the texts, by ascending id."""
+    require(gallery.text_ids is not None, "{} needs text_ids in update, the sentid of COCO", type(metric).__name__)
+    return Side(gallery.image_ids, gallery.image_embeds), Side(cast("Tensor", gallery.text_ids), gallery.text_embeds)
+
+
+def queries_first(similarity: Similarity, direction: Direction) -> Similarity:
+    """Maps embeddings of queries and of candidates to scores."""
+    return similarity if direction == "i2t" else lambda texts, images: similarity(images, texts).T

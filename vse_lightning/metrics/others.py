@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from vse_lightning.checks import require
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.ranks import count_ahead_of_positives
 from vse_lightning.metrics.engine import gather_queries, progress
 from vse_lightning.metrics.gallery import Gallery
-from vse_lightning.metrics.relevance import RelevanceBlocks, RelevanceRows, relevance_rows
+from vse_lightning.metrics.relevance import RelevanceRows, relevance_rows
+from vse_lightning.targets import LabelTable
 
 if TYPE_CHECKING:
     from vse_lightning.metrics.pair_scores import PairScores
@@ -33,7 +33,7 @@ def one_kind(gallery: Gallery, direction: Literal["i2i", "t2t"]) -> Gallery:
 
 
 def relevance_of_images(gallery: Gallery, relevance_rows: RelevanceRows) -> RelevanceRows:
-    """Relevance of images to images: that of the image to the most relevant text of the other one."""
+    """Relevance of images to images, all with a text: that of the image to the most relevant text of the other one."""
     captions = gallery.captions_of_image
     captions = captions.where(captions >= 0, captions[:, :1])
 
@@ -47,10 +47,10 @@ def relevance_of_images(gallery: Gallery, relevance_rows: RelevanceRows) -> Rele
     return rows
 
 
-def relevance_of_texts(gallery: Gallery, table: RelevanceBlocks | None) -> RelevanceRows | None:
+def relevance_of_texts(gallery: Gallery, table: LabelTable | None) -> RelevanceRows | None:
     """Relevance of texts to texts, as if each were the only text of an image of its own."""
     if table is not None:
-        between_texts: Callable[[], RelevanceBlocks] | None = getattr(table, "between_texts", None)
+        between_texts: Callable[[], LabelTable] | None = getattr(table, "between_texts", None)
         if between_texts is None:
             raise ValueError(f"direction 't2t' needs labels with a method between_texts, got {table!r}")
         table = between_texts()
@@ -68,7 +68,7 @@ def rank_others(
 
     Args:
         pair_scores: of all with all.
-        image_of: ``(C,)`` int64: others of the same image are positives.
+        image_of: ``(C,)`` int64: others of the same image are positives; -1 belongs to none.
         relevance_rows: relevance ``(B, C)`` of some to all; needed where the reading is graded.
         reading: what to read.
         workers: processes that call this with the same arguments and share the blocks.
@@ -77,13 +77,12 @@ def rank_others(
         A ranking of ``(C,)`` queries.
     """
     everyone = torch.arange(len(image_of), device=image_of.device)
-    require(len(everyone) > 1, "direction 'i2i' or 't2t' needs others to rank, got a gallery of one")
     queries: list[Tensor] = []
     rankings: list[Ranking] = []
     for block in progress(workers.share(pair_scores.blocks), workers):
         for rows, scores in pair_scores.score(block):
             other = everyone != rows[:, None]
-            positives = _only(other, image_of[rows, None] == image_of)
+            positives = _only(other, (image_of[rows, None] == image_of) & (image_of >= 0))
             relevance = None
             if reading.graded and relevance_rows is not None:
                 relevance = _only(other, relevance_rows(rows).to(scores.dtype)).masked_fill(positives, 1)

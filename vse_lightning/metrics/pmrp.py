@@ -9,16 +9,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics.utilities.data import dim_zero_cat
 
 from vse_lightning.checks import require, require_whole
 from vse_lightning.functional.average_precision import r_precision_of_sorted
 from vse_lightning.metrics.exact_arithmetic import exact_arithmetic
 from vse_lightning.metrics.extended_matches import Side
-from vse_lightning.metrics.gallery import first_of_each, rows_of
-from vse_lightning.metrics.ground_truth_metric import GroundTruthMetric, QueryValues
+from vse_lightning.metrics.gallery import Gallery
+from vse_lightning.metrics.ground_truth_metric import GroundTruthMetric, QueryValues, queries_first, sides_of
 from vse_lightning.metrics.pair_scores import PairScores, Similarity
-from vse_lightning.metrics.reading import Direction
 
 
 class PMRP(GroundTruthMetric):
@@ -61,20 +59,26 @@ class PMRP(GroundTruthMetric):
         require(len(distances) > 0, "distances must name at least one")
         for distance in distances:
             require_whole("distances", distance, least=0)
+        self.name = "pmrp"
         self.distances = tuple(distances)
         self._categories = _read_categories(Path(annotations).expanduser())
 
-    def _query_values(self) -> dict[str, QueryValues]:
-        images, texts = self._annotated()
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """What the values are called."""
+        return ("i2t_pmrp", "t2i_pmrp")
+
+    def _query_values(self, gallery: Gallery, similarity: Similarity) -> dict[str, QueryValues]:
+        images, texts = self._annotated(gallery)
         with exact_arithmetic(images.side.ids.device):
             return {
-                "i2t_pmrp": self._r_precision("i2t", images, texts),
-                "t2i_pmrp": self._r_precision("t2i", texts, images),
+                "i2t_pmrp": self._r_precision(queries_first(similarity, "i2t"), images, texts),
+                "t2i_pmrp": self._r_precision(queries_first(similarity, "t2i"), texts, images),
             }
 
-    def _r_precision(self, direction: Direction, queries: _Annotated, candidates: _Annotated) -> QueryValues:
+    def _r_precision(self, similarity: Similarity, queries: _Annotated, candidates: _Annotated) -> QueryValues:
         rows_per_block = self.protocol.rows_per_block(len(candidates.side.ids))
-        pair_scores = PairScores(self.scoring(direction), queries.side.embeds, candidates.side.embeds, rows_per_block)
+        pair_scores = PairScores(similarity, queries.side.embeds, candidates.side.embeds, rows_per_block)
         values = queries.shows.new_empty(len(queries.shows))
         for block in pair_scores.blocks:
             for rows, scores in pair_scores.score(block):
@@ -86,17 +90,17 @@ class PMRP(GroundTruthMetric):
                 values[rows] = torch.stack(precisions).mean(dim=0).to(values.dtype)
         return QueryValues(queries.side.ids, values)
 
-    def _annotated(self) -> tuple[_Annotated, _Annotated]:
+    def _annotated(self, gallery: Gallery) -> tuple[_Annotated, _Annotated]:
         """The images with an annotated object, and their texts."""
-        images, texts = self.seen("image"), self.seen("text")
+        images, texts = sides_of(gallery, self)
         kept = torch.tensor([image in self._categories for image in images.ids.tolist()], device=images.ids.device)
         message = "image_ids must be ids of the annotations, got none of them, such as {}"
         require(bool(kept.any()), message, images.ids[:3].tolist())
-        rows = first_of_each(dim_zero_cat(self.text_ids))
-        image_row = rows_of(dim_zero_cat(self.text_image_ids)[rows], images.ids)
+        image_row = gallery.image_of_text
         shows = self._shows(images.ids[kept])
         row_of_kept = kept.cumsum(0) - 1
-        kept_texts = kept[image_row]
+        kept_texts = kept[image_row] & (image_row >= 0)
+        require(bool(kept_texts.any()), "text_image_ids must name an image with annotations, got none")
         return (
             _Annotated(Side(images.ids[kept], images.embeds[kept]), shows),
             _Annotated(

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.utilities.prints import rank_zero_warn
 
-from vse_lightning.checks import require
+from vse_lightning.checks import require, require_name
 from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.metrics.average_precision import MAPAtR, RPrecision
 from vse_lightning.metrics.coherent_score import CoherentScore
-from vse_lightning.metrics.evaluation import MissingRelevanceError, computable, evaluate, query_values
-from vse_lightning.metrics.gallery import State
+from vse_lightning.metrics.evaluation import Value, evaluate_members, query_values
+from vse_lightning.metrics.gallery import Gallery, is_empty
+from vse_lightning.metrics.members import Metrics, check_member, flatten, members_of, names_clash, names_of
+from vse_lightning.metrics.missing_labels import MissingRelevanceError, warn_left_out
 from vse_lightning.metrics.ndcg import RetrievalNDCG
 from vse_lightning.metrics.pair_scores import Similarity
+from vse_lightning.metrics.protocol import EvaluationProtocol
 from vse_lightning.metrics.rank_statistics import MeanRank, MedianRank
 from vse_lightning.metrics.reading import Direction, check_direction
 from vse_lightning.metrics.recall import RecallAtK, RSum
-from vse_lightning.metrics.relevance import RelevanceBlocks, label_of
+from vse_lightning.metrics.relevance import label_of
 from vse_lightning.metrics.relevance_by_rank import RelevanceByRank, RelevanceLists, draw
 from vse_lightning.metrics.retrieval_metric import RetrievalMetric
 from vse_lightning.metrics.shared_pass import SharedPass
+from vse_lightning.metrics.state_metric import StateMetric
+from vse_lightning.targets import Ids, LabelTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Option = TypeVar("Option")
 
 
 class RetrievalMetrics(MetricCollection):
@@ -41,6 +50,8 @@ class RetrievalMetrics(MetricCollection):
         recall_ks: cut-offs of the recalls, and of their sum.
         ndcg_ks: cut-offs of NDCG.
         coherent_ks: cut-offs of the Coherent Score.
+        extra: further metrics, of this package or your own subclasses of :class:`RetrievalMetric`, by their ``name``.
+            They are copied; what they leave at its default (similarity, relevance, what competes) is the collection's.
         gain: of NDCG, ``"exponential"`` or ``"linear"``.
         rank_statistics: whether to add the median and mean rank.
         average_precision: whether to add MAP@R and R-Precision.
@@ -72,11 +83,12 @@ class RetrievalMetrics(MetricCollection):
         recall_ks: Sequence[int] = (1, 5, 10),
         ndcg_ks: Sequence[int] = (10,),
         coherent_ks: Sequence[int] = (100,),
+        extra: Sequence[StateMetric] = (),
         gain: str = "exponential",
         rank_statistics: bool = False,
         average_precision: bool = False,
         similarity: Similarity | None = None,
-        relevance: RelevanceBlocks | None = None,
+        relevance: LabelTable | None = None,
         chunk_size: int | None = None,
         folds: int = 1,
         captions_per_image: int | None = None,
@@ -93,7 +105,7 @@ class RetrievalMetrics(MetricCollection):
             "captions_per_image": captions_per_image,
             **kwargs,
         }
-        members: list[RetrievalMetric] = []
+        members: list[StateMetric] = []
         for direction in directions:
             check_direction(direction)
             matches = direction != "i2i"  # no image matches another
@@ -106,38 +118,78 @@ class RetrievalMetrics(MetricCollection):
             members += [CoherentScore(k, direction, **options) for k in coherent_ks]
         if recall_ks and {"i2t", "t2i"} <= set(directions):
             members.append(RSum(recall_ks, **options))
+        own = EvaluationProtocol(chunk_size, folds, captions_per_image)
+        members += [_joining(metric, similarity, relevance, own) for metric in extra]
+        given = Counter(member.name for member in members)
+        require(
+            max(given.values(), default=0) == 1,
+            "recall_ks, ndcg_ks, coherent_ks, directions and extra must name each metric once, and not all be empty, "
+            "got {}",
+            ", ".join(f"{name} {count} times" for name, count in given.items() if count > 1) or "nothing",
+        )
         named = {member.name: member for member in members}
-        if len(named) < len(members) or not members:
-            raise ValueError(
-                "recall_ks, ndcg_ks, coherent_ks and directions must name each cut-off once, and not all be empty, "
-                f"got {recall_ks}, {ndcg_ks}, {coherent_ks} and {directions}"
-            )
         super().__init__(dict(named), prefix=prefix, postfix=postfix, compute_groups=[list(named)])
         for name in named:  # the base class sorts by name
             self._modules[name] = self._modules.pop(name)
         shared_pass = SharedPass(members)
         for member in members:
             member.shared_pass = shared_pass
-        self._warned = False
+        self._clash = names_clash(named)
+        values = names_of(named, self._clash)
+        message = "metrics must have values of different names, got {}"
+        require(len(set(values)) == len(values), message, ", ".join(values))
+        self._said: set[str] = set()
+
+    @classmethod
+    def of(cls, metrics: Metrics) -> RetrievalMetrics:
+        """A collection of other metrics, which share one state and one pass under the names that they have there.
+
+        Args:
+            metrics: a ``MetricCollection``, a mapping, or a sequence of metrics of this package or your own subclasses
+                of :class:`RetrievalMetric`. They are copied; a ``RetrievalMetrics`` is returned as it is.
+
+        Raises:
+            TypeError: if there is another metric among them.
+            ValueError: if a name is unfit for a logger.
+
+        Example:
+            >>> metrics = RetrievalMetrics.of({"hits": RecallAtK(1), "place": MedianRank("t2i")})
+            >>> list(metrics)
+            ['hits', 'place']
+        """
+        if isinstance(metrics, RetrievalMetrics):
+            return metrics
+        members = []
+        for name, metric in members_of(metrics).items():
+            require_name("metrics", name)
+            members.append(deepcopy(metric))
+            members[-1].name = name
+        affixes = (metrics.prefix, metrics.postfix) if isinstance(metrics, MetricCollection) else (None, None)
+        return cls((), (), (), members, prefix=affixes[0], postfix=affixes[1])
 
     @property
     def similarity(self) -> Similarity | None:
-        """What scores the pairs; None is the cosine. Setting it sets that of all metrics."""
-        return self._leader.similarity
+        """What scores the pairs; None is the cosine, or that metrics differ. Setting it sets that of all metrics."""
+        return _agreed([metric.similarity for metric in self._members().values()])
 
     @similarity.setter
     def similarity(self, similarity: Similarity | None) -> None:
-        for metric in self._metrics().values():
+        for metric in self._members().values():
             metric.similarity = similarity
 
     @property
-    def relevance(self) -> RelevanceBlocks | None:
-        """Where graded labels come from; None is the ``text_features``. Setting it sets that of all metrics."""
-        return self._leader.relevance
+    def relevance(self) -> LabelTable | None:
+        """Where graded labels come from; None is the ``text_features``, or that metrics differ.
+
+        Setting it sets that of all metrics.
+        """
+        ranked = list(self._ranked().values())
+        graded = [metric for metric in ranked if metric.needs_relevance]
+        return _agreed([metric.relevance for metric in graded or ranked])
 
     @relevance.setter
-    def relevance(self, relevance: RelevanceBlocks | None) -> None:
-        for metric in self._metrics().values():
+    def relevance(self, relevance: LabelTable | None) -> None:
+        for metric in self._ranked().values():
             metric.relevance = relevance
 
     @property
@@ -151,15 +203,33 @@ class RetrievalMetrics(MetricCollection):
         else:
             super().__setattr__(name, value)
 
+    def update(  # type: ignore[override]
+        self,
+        image_embeds: Tensor,
+        text_embeds: Tensor,
+        image_ids: Ids,
+        text_image_ids: Ids,
+        *,
+        text_features: Tensor | None = None,
+        text_ids: Ids | None = None,
+    ) -> None:
+        """Add a batch, as :meth:`RetrievalMetric.update` describes."""
+        super().update(
+            image_embeds, text_embeds, image_ids, text_image_ids, text_features=text_features, text_ids=text_ids
+        )
+
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Add a batch and return the values of this batch alone, of this process alone."""
+        """Add a batch and return the values of this batch alone, as one fold, of this process alone."""
         self.update(*args, **kwargs)
-        leader, members = self._leader, self._metrics()
-        batch = {name: tensors[-1:] for name, tensors in leader.lists().items()}
-        values = evaluate(batch, self._possible(members, batch, None))
+        members = self._members()
+        batch = {name: tensors[-1:] for name, tensors in self._leader.lists().items()}
+        if is_empty(batch):
+            return {}
+        values, remedies = evaluate_members(members, Gallery.from_state(batch, partial=True), partial=True)
+        self._warn_of(remedies)
         for name, value in values.items():
             members[name]._forward_cache = value
-        return {self._set_name(name): value.to(leader.device) for name, value in values.items()}
+        return self._flat(values)
 
     def compute(self) -> dict[str, Tensor]:
         """The value of every metric; without relevance those of the metrics that need none.
@@ -168,27 +238,33 @@ class RetrievalMetrics(MetricCollection):
             MissingRelevanceError: if there is no relevance and all metrics need it.
             ValueError: as :meth:`RetrievalMetric.compute`.
         """
-        values = {}
-        left_out = []
-        for name, metric in self._metrics().items():
+        values: dict[str, Value] = {}
+        remedies = {}
+        for name, metric in self._members().items():
             try:
-                values[self._set_name(name)] = metric.compute()
-            except MissingRelevanceError:
-                left_out.append(name)
+                values[name] = metric.compute()
+            except MissingRelevanceError as error:
+                remedies[name] = error.remedy
         if not values:
             self._leader.compute()
-        self._warn_of(left_out)
-        return values
+        self._warn_of(remedies)
+        return self._flat(values)
 
     def compute_under(
-        self, relevances: Sequence[RelevanceBlocks | None], similarity: Similarity | None = None, partial: bool = False
+        self,
+        relevances: Sequence[LabelTable | None],
+        similarity: Similarity | None = None,
+        *,
+        partial: bool = False,
     ) -> list[dict[str, Tensor]]:
         """Compute under several label tables, gathering the processes' states once.
 
         Args:
-            relevances: tables; None is the table of the metrics or else ``text_features``.
-            similarity: instead of the metrics' own, for this call.
-            partial: whether the gallery is not complete, so that folds are measured as one; to come.
+            relevances: tables for the graded metrics that have none of their own; None is the ``text_features``.
+            similarity: for the metrics that have none of their own, for this call.
+            partial: whether more was to be seen, as in a sanity check or under ``limit_val_batches``: folds are not
+                formed, and what cannot be computed of a part (:class:`ECCVCaption`, :class:`PMRP`, a metric without a
+                query) is left out. The first time, a warning says so.
 
         Returns:
             For the first table all values, for every other one only those that depend on it.
@@ -196,16 +272,24 @@ class RetrievalMetrics(MetricCollection):
         Raises:
             ValueError: as :meth:`compute`.
         """
-        members = self._metrics()
-        graded = {name: metric for name, metric in members.items() if metric.needs_relevance}
-        results = []
-        leader = self._leader
+        members, leader = self._members(), self._leader
+        dependent = {name: metric for name, metric in self._ranked().items() if _takes_labels(metric)}
         with leader.joined():
-            state = leader.metric_state
+            state, workers = leader.metric_state, leader.workers()
+            if partial and is_empty(state):
+                self._warn_of_part(list(members), [])
+                return [{} for _ in relevances]
+            gallery = Gallery.from_state(state, partial)
+            results = []
             for place, relevance in enumerate(relevances):
-                possible = self._possible(members if place == 0 else graded, state, relevance)
-                values = evaluate(state, possible, relevance=relevance, similarity=similarity, workers=leader.workers())
-                results.append({self._set_name(name): value.to(leader.device) for name, value in values.items()})
+                asked = dependent if place else members
+                values, remedies = evaluate_members(
+                    asked, gallery, relevance=relevance, similarity=similarity, workers=workers, partial=partial
+                )
+                self._warn_of(remedies)
+                if partial:
+                    self._warn_of_part(asked, [*values, *remedies])
+                results.append(self._flat(values))
         return results
 
     def relevance_by_rank(self, depth: int = 100) -> dict[Direction, RelevanceByRank]:
@@ -219,10 +303,12 @@ class RetrievalMetrics(MetricCollection):
             ValueError: if ``depth`` is below 1, or as :meth:`compute`.
         """
         check_cutoff(depth)
-        leader = self._leader
-        directions = dict.fromkeys(direction for metric in self._metrics().values() for direction in metric.directions)
+        ranked = self._ranked()
+        require(len(ranked) > 0, "relevance_by_rank needs a metric that ranks, got {}", ", ".join(self._members()))
+        leader = next(iter(ranked.values()))
+        directions = dict.fromkeys(direction for metric in ranked.values() for direction in metric.directions)
         lists = RelevanceLists(
-            depth, list(directions), similarity=leader.similarity, relevance=leader.relevance, **vars(leader.protocol)
+            depth, list(directions), similarity=self.similarity, relevance=self.relevance, **vars(leader.protocol)
         )
         with leader.joined():
             values = query_values(leader.metric_state, lists, leader.workers())
@@ -256,34 +342,62 @@ class RetrievalMetrics(MetricCollection):
         draw(curves, self.relevance_label, axes)
         return cast("Figure", axes[0].figure), axes
 
-    @classmethod
-    def of(cls, m):
-        if not isinstance(m, MetricCollection):
-            raise TypeError(f"retrieval_metrics must be a RetrievalMetrics, got {type(m).__name__}")
-        return m
-
     @property
-    def _leader(self) -> RetrievalMetric:
-        return next(iter(self._metrics().values()))
+    def _leader(self) -> StateMetric:
+        return next(iter(self._members().values()))
 
-    def _metrics(self) -> dict[str, RetrievalMetric]:
+    def _members(self) -> dict[str, StateMetric]:
         return dict(self.items(keep_base=True, copy_state=False))  # type: ignore[arg-type]
 
-    def _possible(
-        self, metrics: dict[str, RetrievalMetric], state: State, relevance: RelevanceBlocks | None
-    ) -> dict[str, RetrievalMetric]:
-        possible = computable(metrics, state, relevance)
-        self._warn_of([name for name in metrics if name not in possible])
-        return possible
+    def _ranked(self) -> dict[str, RetrievalMetric]:
+        return {name: metric for name, metric in self._members().items() if isinstance(metric, RetrievalMetric)}
+
+    def _flat(self, values: Mapping[str, Value]) -> dict[str, Tensor]:
+        device = self._leader.device
+        return {self._set_name(name): value.to(device) for name, value in flatten(values, self._clash).items()}
 
     def _compute_groups_create_state_ref(self, copy: bool = False) -> None:
         # Nothing writes into the state, so members need no copies of it however they are reached.
         super()._compute_groups_create_state_ref(copy=False)
 
-    def _warn_of(self, left_out: Sequence[str]) -> None:
-        if left_out and not self._warned:
-            self._warned = True
-            rank_zero_warn(
-                f"{', '.join(left_out)} left out: they need graded relevance. Give update text_features, give the "
-                "metrics a relevance table, or construct them with ndcg_ks=() and coherent_ks=()."
-            )
+    def _warn_of(self, remedies: Mapping[str, str]) -> None:
+        if remedies and "labels" not in self._said:
+            self._said.add("labels")
+            warn_left_out(remedies)
+
+    def _warn_of_part(self, asked: Sequence[str] | Mapping[str, Any], computed: Sequence[str]) -> None:
+        """Say once what a part of the data set cannot tell."""
+        folds = max(metric.protocol.folds for metric in self._members().values())
+        left_out = [name for name in asked if name not in computed]
+        if (folds > 1 or left_out) and "part" not in self._said:
+            self._said.add("part")
+            as_one = f"; it is measured as one fold instead of {folds}" if folds > 1 else ""
+            without = f"; left out: {', '.join(left_out)}" if left_out else ""
+            rank_zero_warn(f"metrics of a part of the data set cannot be compared with those of all{as_one}{without}.")
+
+
+def _joining(
+    metric: StateMetric, similarity: Similarity | None, relevance: LabelTable | None, protocol: EvaluationProtocol
+) -> StateMetric:
+    """A copy of an extra metric under the options of its collection, where it has none of its own."""
+    check_member("extra", metric)
+    require_name(f"extra: {type(metric).__name__}", getattr(metric, "name", None))
+    joining = deepcopy(metric)
+    joining.reset()
+    if joining.similarity is None:
+        joining.similarity = similarity
+    if joining.protocol == EvaluationProtocol():
+        joining.protocol = protocol
+    if isinstance(joining, RetrievalMetric) and joining.relevance is None:
+        joining.relevance = relevance
+    return joining
+
+
+def _takes_labels(metric: RetrievalMetric) -> bool:
+    return metric.needs_relevance and metric.relevance is None
+
+
+def _agreed(options: Sequence[Option | None]) -> Option | None:
+    """What all have in common, or None."""
+    same = bool(options) and all(option is options[0] for option in options)
+    return options[0] if same else None

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from vse_lightning.checks import require
-from vse_lightning.functional.query_lists import as_positives, as_relevance, as_scores
+from vse_lightning.functional.query_lists import as_positives, as_scores
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.ranks import count_ahead_of_positives
-from vse_lightning.metrics.evaluation import read_ranking, readings_of, refuse_graded
+from vse_lightning.metrics.evaluation import check_queries, read_ranking, readings_of
+from vse_lightning.metrics.members import Metrics, members_of
+from vse_lightning.metrics.missing_labels import refuse, warn_left_out
 from vse_lightning.metrics.protocol import PAIRS_AT_ONCE
 from vse_lightning.metrics.reading import Direction, Reading
+from vse_lightning.metrics.relevance import within_range
+from vse_lightning.metrics.retrieval_metric import RetrievalMetric
 
-if TYPE_CHECKING:
-    from vse_lightning.metrics.retrieval_metric import RetrievalMetric
+_NEEDED = dict.fromkeys(("i2t", "t2i"), "positives that mark a match")
+_NO_LABELS = "give relevance, a matrix as large as scores"
 
 
 def evaluate_scores(
-    metrics: Mapping[str, RetrievalMetric],
+    metrics: Metrics,
     scores: Tensor,
     relevance: Tensor | None = None,
     positives: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Compute ``metrics`` from given matrices instead of embeddings.
 
-    The options of the metrics (similarity, folds, ...) do not apply.
+    The options of the metrics (similarity, folds, ...) do not apply. A text may match several images, and an image
+    several texts. Metrics that count matches leave out queries without any; graded ones count every query, as the
+    matrix knows its relevance.
 
     Args:
-        metrics: by name.
+        metrics: a :class:`RetrievalMetrics`, a ``MetricCollection``, metrics by name or a list of them; without
+            ``relevance`` graded ones are left out, with a warning.
         scores: ``(N, M)`` of N images and M texts, higher is closer.
         relevance: ``(N, M)`` in [0, 1]; positives count 1.
         positives: ``(N, M)`` bool; default: the diagonal of a square matrix.
@@ -40,24 +46,46 @@ def evaluate_scores(
         A scalar per metric.
 
     Raises:
-        MissingRelevanceError: if a metric needs relevance and there is none.
-        ValueError: if shapes or ranges are wrong.
+        MissingRelevanceError: if all metrics need relevance and there is none.
+        TypeError: if one of the metrics is not of this package.
+        ValueError: if shapes or ranges are wrong, a score is NaN, or a metric has no query.
     """
-    scores = as_scores(scores)
-    if scores.isnan().any():
-        raise ValueError("scores must not be NaN")
+    members: dict[str, RetrievalMetric] = {}
+    for name, metric in members_of(metrics).items():
+        ranks = isinstance(metric, RetrievalMetric)
+        require(ranks, "{}: {} needs ids, which scores do not have", name, type(metric).__name__)
+        members[name] = cast("RetrievalMetric", metric)
+    scores = as_scores(scores.detach())
+    require(len(scores) > 0, "scores must be of at least one image, got {}", tuple(scores.shape))
+    require(not bool(scores.isnan().any()), "scores must not be NaN")
     if positives is None:
-        if scores.shape[0] != scores.shape[1]:
-            raise ValueError(f"positives must be given unless scores are square, got scores {tuple(scores.shape)}")
+        square = scores.shape[0] == scores.shape[1]
+        require(square, "positives must be given unless scores are square, got scores {}", tuple(scores.shape))
         positives = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     as_positives(positives, scores)
     if relevance is None:
-        refuse_graded(metrics)
+        members = _without_graded(members)
+    else:
+        same, shapes = relevance.shape == scores.shape, (tuple(scores.shape), tuple(relevance.shape))
+        require(same, "relevance must have the shape of scores {}, got {}", *shapes)
     rankings = {
         direction: _rank_matrices(direction, reading, scores, relevance, positives)
-        for direction, reading in readings_of(metrics.values()).items()
+        for direction, reading in readings_of(members.values()).items()
     }
-    return {name: metric.summarise(read_ranking(metric, rankings)).to(scores.dtype) for name, metric in metrics.items()}
+    values = {name: read_ranking(metric, rankings) for name, metric in members.items()}
+    for name, metric in members.items():
+        check_queries(metric, values[name], _NEEDED)
+    return {name: metric.summarise(values[name]).to(scores.dtype) for name, metric in members.items()}
+
+
+def _without_graded(members: dict[str, RetrievalMetric]) -> dict[str, RetrievalMetric]:
+    remedies = {name: _NO_LABELS for name, metric in members.items() if metric.needs_relevance}
+    possible = {name: metric for name, metric in members.items() if name not in remedies}
+    if not possible:
+        refuse(", ".join(remedies), _NO_LABELS)
+    if remedies:
+        warn_left_out(remedies)
+    return possible
 
 
 def _rank_matrices(
@@ -78,7 +106,7 @@ def _rank_matrices(
         rows = slice(start, start + size)
         lists, matches, labels = scores[rows].contiguous(), positives[rows].contiguous(), None
         if reading.graded and relevance is not None:
-            labels = as_relevance(relevance[rows].contiguous(), lists).masked_fill(matches, 1)
+            labels = within_range(relevance[rows].contiguous(), "the matrix").to(lists.dtype).masked_fill_(matches, 1)
         ranking = Ranking.of(lists, labels, listed=reading.listed, ideal=reading.ideal)
         if reading.positives:
             ranking = ranking.with_positives(*count_ahead_of_positives(lists, matches, reading.positives))

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from vse_lightning.metrics.evaluation import computable, evaluate, refuse_graded
-from vse_lightning.metrics.gallery import State
+from vse_lightning.metrics.evaluation import Value, evaluate_members
+from vse_lightning.metrics.gallery import Gallery, State
+from vse_lightning.metrics.missing_labels import refuse
 from vse_lightning.metrics.workers import Workers
 
 if TYPE_CHECKING:
-    from vse_lightning.metrics.retrieval_metric import RetrievalMetric
+    from vse_lightning.metrics.state_metric import StateMetric
 
 Fingerprint = tuple[bool, int, tuple[Tensor, ...]]
 
@@ -23,10 +24,11 @@ class SharedPass:
     Lightning asks every metric of a collection by itself. Copying the metrics together copies their pass with them.
     """
 
-    def __init__(self, metrics: Sequence[RetrievalMetric]) -> None:
+    def __init__(self, metrics: Sequence[StateMetric]) -> None:
         self._metrics = list(metrics)
         self._fingerprint: Fingerprint | None = None
-        self._values: dict[str, Tensor] = {}
+        self._values: dict[str, Value] = {}
+        self._remedies: dict[str, str] = {}
 
     def knows(self, fingerprint: Fingerprint) -> bool:
         """Whether the values of a state are remembered."""
@@ -38,17 +40,16 @@ class SharedPass:
             and all(mine is theirs for mine, theirs in zip(known[2], fingerprint[2], strict=True))
         )
 
-    def value(self, metric: RetrievalMetric, fingerprint: Fingerprint, state: State, workers: Workers) -> Tensor:
+    def value(self, metric: StateMetric, fingerprint: Fingerprint, state: State, workers: Workers) -> Value:
         """The value of one of the metrics, from memory if the state with this ``fingerprint`` is known."""
         if not self.knows(fingerprint):
             metrics = {str(place): member for place, member in enumerate(self._metrics)}
-            self._values = evaluate(state, computable(metrics, state), workers=workers)
+            self._values, self._remedies = evaluate_members(metrics, Gallery.from_state(state), workers=workers)
             self._fingerprint = fingerprint
-        place = next(place for place, member in enumerate(self._metrics) if member is metric)
-        if str(place) not in self._values:
-            refuse_graded({type(metric).__name__: metric})
-        return self._values[str(place)]
+        place = str(next(place for place, member in enumerate(self._metrics) if member is metric))
+        refuse(type(metric).__name__, self._remedies.get(place, ""))
+        return self._values[place]
 
     def forget(self) -> None:
         """Drop the values."""
-        self._fingerprint, self._values = None, {}
+        self._fingerprint, self._values, self._remedies = None, {}, {}

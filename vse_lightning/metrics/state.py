@@ -8,32 +8,64 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vse_lightning.checks import require
+from vse_lightning.targets import DISTRACTOR, Ids, RetrievalTargets
+
 STATES = ("image_embeds", "text_embeds", "image_ids", "text_image_ids", "text_features", "text_ids")
 _VECTORS = ("image_embeds", "text_embeds", "text_features")
 
 
-def checked_batch(batch: Mapping[str, Tensor | None], state: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
-    """Return what a ``batch`` adds to each list of the ``state``.
+def checked_batch(
+    image_embeds: Tensor,
+    text_embeds: Tensor,
+    image_ids: Ids,
+    text_image_ids: Ids,
+    text_features: Tensor | None = None,
+    text_ids: Ids | None = None,
+) -> dict[str, Tensor]:
+    """What a batch adds to each list of a state, in the order of the lists.
 
     Embeddings and features are detached, half precision is promoted to float32, and all goes where the images are.
 
     Raises:
-        ValueError: if shapes, lengths, types or earlier updates disagree, or an embedding is not finite.
+        ValueError: if shapes, lengths or types are wrong, an embedding is not finite, or an image has the id -1.
     """
-    added = {}
-    device = _tensor("image_embeds", batch["image_embeds"]).device
+    images, texts = _vectors("image_embeds", image_embeds), _vectors("text_embeds", text_embeds)
+    message = "image_ids and text_image_ids must be given, got None: batches cannot number their pairs by themselves"
+    require(image_ids is not None or text_image_ids is not None, message)
+    targets = RetrievalTargets(image_ids, text_image_ids, text_ids=text_ids, text_features=text_features)
+    targets = targets.resolve(images, texts)
+    image_ids, text_image_ids = targets.known_ids()
+    message = "image_ids must not hold {0}: as the image of a text it means that the text describes none"
+    require(not bool((image_ids == DISTRACTOR).any()), message, DISTRACTOR)
+    features = None if targets.text_features is None else _vectors("text_features", targets.text_features)
+    batch = {
+        "image_embeds": images,
+        "text_embeds": texts.to(images.device),
+        "image_ids": image_ids,
+        "text_image_ids": text_image_ids,
+        "text_features": features,
+        "text_ids": targets.text_ids,
+    }
+    return {name: rows for name, rows in batch.items() if rows is not None}
+
+
+def check_against(state: Mapping[str, Sequence[Tensor]], added: Mapping[str, Tensor]) -> None:
+    """Compare what is ``added`` with what earlier updates left in a ``state``.
+
+    Raises:
+        ValueError: if only some updates bring an optional part, or vectors change their width.
+    """
     for name in STATES:
-        if batch[name] is None and name in ("text_features", "text_ids"):
-            continue
-        tensor = _tensor(name, batch[name])
-        added[name] = (_vectors(name, tensor) if name in _VECTORS else _ids(name, tensor)).to(device)
-    for name, rows in added.items():
-        embeds = "image_embeds" if name in ("image_embeds", "image_ids") else "text_embeds"
-        if len(rows) != len(added[embeds]):
-            raise ValueError(f"{name} must have one row for each of {embeds}, got {len(rows)} and {len(added[embeds])}")
-    for name in STATES:
-        _check_against(name, added.get(name), state)
-    return added
+        earlier, new = state[name], added.get(name)
+        if new is None:
+            require(not earlier, "{} must be given in every update or in none: earlier ones had it", name)
+        elif not earlier:
+            first = not state["text_embeds"]
+            require(first, "{} must be given in every update or in none: earlier ones had none", name)
+        elif new.ndim == 2:
+            same = new.shape[1] == earlier[0].shape[1]
+            require(same, "{} must keep its width {}, got {}", name, earlier[0].shape[1], new.shape[1])
 
 
 def gather_states(
@@ -80,34 +112,13 @@ def _describe(tensor: Tensor | None) -> tuple[int, int, int]:
     return len(tensor), tensor.shape[1] if tensor.ndim == 2 else 0, int(tensor.dtype == torch.float64)
 
 
-def _tensor(name: str, value: Any) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise ValueError(f"{name} must be a tensor, got {type(value).__name__}")
-    return value.detach()
-
-
-def _vectors(name: str, tensor: Tensor) -> Tensor:
-    if tensor.ndim != 2 or not tensor.is_floating_point():
-        raise ValueError(f"{name} must be floating point (rows, width), got {tensor.dtype} {tuple(tensor.shape)}")
-    if not tensor.isfinite().all():
-        broken = int((~tensor.isfinite()).any(dim=1).sum())
+def _vectors(name: str, value: Any) -> Tensor:
+    require(isinstance(value, Tensor), "{} must be a tensor, got {}", name, type(value).__name__)
+    tensor: Tensor = value.detach()
+    floating = tensor.ndim == 2 and tensor.is_floating_point()
+    require(floating, "{} must be floating point (rows, width), got {} {}", name, tensor.dtype, tuple(tensor.shape))
+    finite = tensor.isfinite()
+    if not finite.all():
+        broken = int((~finite).any(dim=1).sum())
         raise ValueError(f"{name} must be finite, but {broken} of {len(tensor)} rows hold NaN or infinity")
     return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def _ids(name: str, tensor: Tensor) -> Tensor:
-    if tensor.ndim != 1 or tensor.is_floating_point() or tensor.dtype == torch.bool:
-        raise ValueError(f"{name} must be integers (rows,), got {tensor.dtype} {tuple(tensor.shape)}")
-    return tensor.long()
-
-
-def _check_against(name: str, added: Tensor | None, state: Mapping[str, Sequence[Tensor]]) -> None:
-    """Compare what is added with what earlier updates left."""
-    earlier = state[name]
-    if added is None:
-        if earlier:
-            raise ValueError(f"{name} must be given in every update or in none: earlier ones had it")
-    elif not earlier and state["text_embeds"]:
-        raise ValueError(f"{name} must be given in every update or in none: earlier ones had none")
-    elif earlier and added.ndim == 2 and added.shape[1] != earlier[0].shape[1]:
-        raise ValueError(f"{name} must keep its width {earlier[0].shape[1]}, got {added.shape[1]}")

@@ -18,8 +18,9 @@ from vse_lightning.metrics.gallery import Gallery, State
 from vse_lightning.metrics.pair_scores import PairScores, Similarity
 from vse_lightning.metrics.protocol import EvaluationProtocol
 from vse_lightning.metrics.reading import Direction, Reading
-from vse_lightning.metrics.relevance import RelevanceBlocks, RelevanceRows, label_of, relevance_rows
+from vse_lightning.metrics.relevance import RelevanceRows, label_of, relevance_rows
 from vse_lightning.metrics.workers import Workers
+from vse_lightning.targets import LabelTable
 
 ONLY_MATCHES = "no labels: 1 for a match, 0 for all others"
 
@@ -58,7 +59,7 @@ class RankedQueries:
 def rank_queries(
     state: State,
     metrics: RetrievalMetrics,
-    relevance: RelevanceBlocks | None,
+    relevance: LabelTable | None,
     similarity: Similarity | None,
     top_k: int,
     depth: int,
@@ -98,10 +99,13 @@ def rank_queries(
         readings: dict[Direction, Reading] = {"i2t": reading, "t2i": reading}
         rankings = rank_gallery(gallery, pair_scores, labels or _no_relevance(gallery), readings, Workers())
     images = gallery.image_ids, gallery.image_ids
-    texts = gallery.text_ids, gallery.image_ids[gallery.image_of_text]
+    texts = gallery.text_ids, gallery.text_image_ids
+    asking = {direction: gallery.query_rows(direction) for direction in readings}
+    queries = images[0][asking["i2t"]], images[1][asking["i2t"]]
+    captions = texts[0][asking["t2i"]], texts[1][asking["t2i"]]
     return {
-        "i2t": _describe(rankings["i2t"], images, texts, top_k, depth, gain),
-        "t2i": _describe(rankings["t2i"], texts, images, top_k, depth, gain),
+        "i2t": _describe(rankings["i2t"], queries, texts, top_k, depth, gain),
+        "t2i": _describe(rankings["t2i"], captions, images, top_k, depth, gain),
     }, label
 
 

@@ -1,0 +1,104 @@
+"""Metrics by name, from whatever holds them, and their values by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from vse_lightning.checks import require, require_name
+from vse_lightning.metrics.evaluation import Value
+from vse_lightning.metrics.reading import Reading, check_direction
+from vse_lightning.metrics.retrieval_metric import RetrievalMetric
+from vse_lightning.metrics.state_metric import StateMetric
+
+Metrics: TypeAlias = MetricCollection | Mapping[str, StateMetric] | Sequence[StateMetric] | StateMetric
+"""What functions that measure take: a collection, metrics by name, a list of them, or one."""
+
+
+def members_of(metrics: Metrics) -> dict[str, StateMetric]:
+    """The metrics by name: that of the collection or mapping, without prefix, else their own.
+
+    Raises:
+        TypeError: if one of them is no metric of this package.
+        ValueError: if there is none, two have one name, or one does not say what it measures.
+    """
+    if isinstance(metrics, MetricCollection):
+        members: dict[str, Any] = dict(metrics.items(keep_base=True, copy_state=False))
+    elif isinstance(metrics, Mapping):
+        members = dict(metrics)
+    else:
+        listed = list(metrics) if isinstance(metrics, Sequence) else [metrics]
+        for metric in listed:
+            check_member("metrics", metric)
+            require_name(f"metrics: {type(metric).__name__}", getattr(metric, "name", None))
+        members = {metric.name: metric for metric in listed}
+        names = [metric.name for metric in listed]
+        require(len(members) == len(names), "metrics must have different names, got {}", ", ".join(names))
+    require(len(members) > 0, "metrics must be at least one")
+    for name, metric in members.items():
+        check_member(f"metrics[{name!r}]", metric)
+    return members
+
+
+def check_member(argument: str, metric: object) -> None:
+    """Refuse what is no metric of this package, or does not say what it reads.
+
+    Args:
+        argument: that holds the metric, for messages.
+        metric: anything.
+
+    Raises:
+        TypeError: if it is another metric.
+        ValueError: if an attribute is missing or out of its range.
+    """
+    kind = type(metric)
+    if not isinstance(metric, StateMetric):
+        raise TypeError(
+            f"{argument} must be of vse_lightning.metrics or a subclass of its RetrievalMetric, got "
+            f"{kind.__module__}.{kind.__qualname__}: log other metrics with self.log(name, metric) in your own steps"
+        )
+    if isinstance(metric, RetrievalMetric):
+        directions, reading = getattr(metric, "directions", None), getattr(metric, "reading", None)
+        tells = isinstance(directions, tuple | list) and len(directions) > 0 and isinstance(reading, Reading)
+        rule = (
+            "{}: {} must have directions, such as ('i2t',), and a reading, such as Reading(positives=1), got {!r}, {!r}"
+        )
+        require(tells, rule, argument, kind.__qualname__, directions, reading)
+        for direction in metric.directions:
+            check_direction(direction)
+
+
+def names_clash(members: Mapping[str, StateMetric]) -> bool:
+    """Whether two of the metrics have values of one name."""
+    return max(Counter(names_of(members, clash=False)).values()) > 1
+
+
+def names_of(members: Mapping[str, StateMetric], clash: bool) -> list[str]:
+    """What the values of the metrics are called: see :func:`flatten`."""
+    return [
+        _full(name, inner, clash)
+        for name, metric in members.items()
+        for inner in ([""] if isinstance(metric, RetrievalMetric) else metric.value_names)
+    ]
+
+
+def flatten(values: Mapping[str, Value], clash: bool) -> dict[str, Tensor]:
+    """One number per name: a metric with several gives them their names, with its own before where names clash.
+
+    As a ``MetricCollection`` does.
+    """
+    flat = {}
+    for name, value in values.items():
+        for inner, one in ({"": value} if isinstance(value, Tensor) else value).items():
+            flat[_full(name, inner, clash)] = one
+    return flat
+
+
+def _full(name: str, inner: str, clash: bool) -> str:
+    if not inner:
+        return name
+    return f"{name}_{inner}" if clash else inner
