@@ -24,7 +24,7 @@ def test_folds_are_not_formed(make_batch):
     metrics = batch.feed(RetrievalMetrics(folds=5))
     with pytest.raises(ValueError, match="folds must divide the number of images, got 5 folds of 7 images"):
         metrics.compute_under([None])
-    with pytest.warns(UserWarning, match=f"{WHOLE}; it is measured as one fold instead of 5.$"):
+    with pytest.warns(UserWarning, match=f"{WHOLE}; it is measured as one instead of 5 folds.$"):
         (values,) = metrics.compute_under([None], partial=True)
     assert values == batch.feed(RetrievalMetrics()).compute()
     with warnings.catch_warnings():  # once is enough

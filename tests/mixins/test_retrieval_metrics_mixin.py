@@ -6,6 +6,7 @@ import torch
 from hosts import BareHost, PairHost, pairs
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torchmetrics import MeanMetric
 
 from vse_lightning.losses import TripletLoss
 from vse_lightning.metrics import RetrievalMetrics
@@ -213,5 +214,7 @@ def test_not_configured_it_is_invisible():
 
 
 def test_other_metrics_are_refused_with_a_remedy():
-    with pytest.raises(TypeError, match="retrieval_metrics must be a RetrievalMetrics, got dict"):
-        Measured(retrieval_metrics={})
+    with pytest.raises(
+        TypeError, match=r"metrics must be of vse_lightning\.metrics .* got torch.*MeanMetric: log other"
+    ):
+        Measured(retrieval_metrics=MeanMetric())

@@ -95,6 +95,7 @@ def _from_table(gallery: Gallery, table: LabelTable, captions_per_image: int | N
 def _from_features(gallery: Gallery, text_features: Tensor) -> RelevanceRows:
     features = normalize(text_features.float(), dim=1)
     captions = gallery.captions_of_image
+    require(len(gallery.lonely_images()) == 0, "text_features grade only images with a text")
     captions = captions.where(captions >= 0, captions[:, :1])
 
     def rows(images: Tensor) -> Tensor:

@@ -371,7 +371,7 @@ class RetrievalMetrics(MetricCollection):
         left_out = [name for name in asked if name not in computed]
         if (folds > 1 or left_out) and "part" not in self._said:
             self._said.add("part")
-            as_one = f"; it is measured as one fold instead of {folds}" if folds > 1 else ""
+            as_one = f"; it is measured as one instead of {folds} folds" if folds > 1 else ""
             without = f"; left out: {', '.join(left_out)}" if left_out else ""
             rank_zero_warn(f"metrics of a part of the data set cannot be compared with those of all{as_one}{without}.")
 

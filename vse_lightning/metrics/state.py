@@ -18,8 +18,8 @@ _VECTORS = ("image_embeds", "text_embeds", "text_features")
 def checked_batch(
     image_embeds: Tensor,
     text_embeds: Tensor,
-    image_ids: Ids,
-    text_image_ids: Ids,
+    image_ids: Ids | None,
+    text_image_ids: Ids | None,
     text_features: Tensor | None = None,
     text_ids: Ids | None = None,
 ) -> dict[str, Tensor]:

@@ -69,7 +69,8 @@ def rank_queries(
     Args:
         state: of the metrics, from all processes.
         metrics: whose protocol and gain are used.
-        relevance: labels; default: those of the caption features in the state, else matches count 1.
+        relevance: labels; default: those of the caption features in the state, else (or where an image has no text)
+            matches count 1.
         similarity: default: the cosine.
         top_k: K, how many candidates of each query to keep.
         depth: R, how many ranks the curves and tau take in.
@@ -88,7 +89,8 @@ def rank_queries(
         gallery = gallery.first_captions(protocol.captions_per_image)
     if gallery.text_ids is None:
         raise ValueError("a gallery needs text_ids, to show captions: return them from targets(batch)")
-    labels = relevance_rows(gallery, relevance, protocol.captions_per_image)
+    ungraded = relevance is None and len(gallery.lonely_images()) > 0
+    labels = None if ungraded else relevance_rows(gallery, relevance, protocol.captions_per_image)
     label = ONLY_MATCHES if labels is None else label_of(relevance)
     reading = Reading(positives=1, listed=max(top_k, depth), ideal=max(top_k, depth))
     with exact_arithmetic(gallery.image_embeds.device):
