@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from argparse import ArgumentError
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, Self
 
 from lightning import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn, zeros
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import ParamsT
@@ -57,6 +58,15 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         self.optimizer: OptimizerCallable = AdamW if optimizer is None else optimizer
         self.lr_scheduler, self.lr_warmup_steps = lr_scheduler, lr_warmup_steps
         self.lr_interval, self.lr_monitor = lr_interval, lr_monitor
+
+    @property
+    def lr(self) -> float:
+        """The learning rate that ``optimizer`` sets; ``Tuner(trainer).lr_find(model, ...)`` sets another."""
+        return float(self.optimizer([nn.Parameter(zeros(1))]).defaults["lr"])
+
+    @lr.setter
+    def lr(self, rate: float) -> None:
+        self.optimizer = partial(_optimizer_at, rate, self.optimizer)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path | IO[bytes], *args: Any, **kwargs: Any) -> Self:
@@ -133,3 +143,12 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
     def make_optimizer(self) -> Optimizer:
         """The optimizer of all parameters that learn."""
         return self.optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+
+
+def _optimizer_at(rate: float, make: OptimizerCallable, params: ParamsT) -> Optimizer:
+    optimizer = make(params)
+    factor = rate / optimizer.defaults["lr"]
+    for group in optimizer.param_groups:
+        group["lr"] *= factor
+    optimizer.defaults["lr"] = rate
+    return optimizer
