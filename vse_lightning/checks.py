@@ -5,6 +5,8 @@ import tempfile
 from math import isfinite
 from pathlib import Path
 
+SAME_LIGHTNING = "write 'import lightning.pytorch as pl' in place of 'import pytorch_lightning as pl'"
+
 
 def require(condition: bool, message: str, *found: object) -> None:
     """Raise a ``ValueError`` unless the condition holds.
@@ -54,6 +56,12 @@ def require_name(argument: str, name: object) -> None:
     possible = isinstance(name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) is not None
     rule = "{} must have names of letters, digits, '_' and '-' that begin with a letter, got {!r}"
     require(possible, rule, argument, name)
+
+
+def require_lightning(what: str, trainer: object) -> None:
+    """Raise a ``TypeError`` if a Trainer is one of ``pytorch_lightning``, to which our classes are strangers."""
+    if any(base.__module__.partition(".")[0] == "pytorch_lightning" for base in type(trainer).__mro__):
+        raise TypeError(f"{what} belongs to the package lightning, the Trainer to pytorch_lightning: {SAME_LIGHTNING}")
 
 
 def require_writable(folder: Path, rule: str, remedy: str = "") -> None:

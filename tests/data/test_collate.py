@@ -37,9 +37,45 @@ def test_text_transform_gets_all_captions_at_once(source):
     assert batch["text"].tolist() == [len(caption) for caption in source.captions[80:85]]
 
 
-def test_pictures_of_different_sizes_name_the_remedy():
-    items = [Item(torch.zeros(3, 4, size), 0, ["a"], torch.tensor([0])) for size in (4, 5)]
-    with pytest.raises(
-        ValueError, match=r"one size, got .* \(3, 4, 4\) and \(3, 4, 5\): resize them, by the transforms"
-    ):
+def test_pictures_of_different_sizes_are_named_with_the_remedy():
+    items = [Item(torch.zeros(3, 4, size), 10 + size, ["a"], torch.tensor([0])) for size in (5, 4, 5)]
+    found = (
+        r"one size, got .* \(3, 4, 4\) \(image_id 14\) and \(3, 4, 5\) \(image_id 15\): resize them, by the transforms"
+    )
+    with pytest.raises(ValueError, match=found):
         Collate()(items)
+
+
+def test_caption_that_a_text_transform_refuses_is_named(source):
+    def strict(texts):
+        if any("0" in text for text in texts):
+            raise LookupError("no digits")
+        return torch.zeros(len(texts), 1)
+
+    items = [Item(torch.zeros(1), row, [text], torch.tensor([40 + row])) for row, text in enumerate(["a", "b 0", "c"])]
+    with pytest.raises(LookupError, match="no digits") as caught:
+        Collate(strict)(items)
+    assert caught.value.__notes__ == ["The text transform was given caption 41: 'b 0'"]
+
+    def needs_two(texts):
+        if len(texts) > 1:
+            raise ValueError("too many")
+        return texts
+
+    with pytest.raises(ValueError, match="too many") as caught:
+        Collate(needs_two)(items)
+    assert caught.value.__notes__ == ["The text transform was given 3 captions, none of which fails alone."]
+
+
+def test_what_a_text_transform_draws_is_the_items_own(source):
+    def dropped(texts):
+        return torch.rand(len(texts))
+
+    items = [Item(torch.zeros(1), 0, ["a"], torch.tensor([0]), seed) for seed in (3, 4)]
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    first, second = Collate(dropped)(items)["text"], Collate(dropped)(items[::-1])["text"]
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(first, Collate(dropped)(items)["text"])
+    assert not torch.equal(first, second)

@@ -494,10 +494,13 @@ class FakeTrainer:
 
     lightning_module = None
     state = type("State", (), {"fn": None})
+    overfit_batches = 0
 
     def __init__(self, processes, device="cpu"):
         self.world_size = self.num_devices = processes
         self.strategy = SimpleNamespace(root_device=torch.device(device))
+        current = SimpleNamespace(processed=0)
+        self.fit_loop = SimpleNamespace(epoch_progress=SimpleNamespace(current=current))
 
 
 def test_warnings_are_only_those_of_lightning(source, trainer):

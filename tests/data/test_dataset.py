@@ -1,3 +1,6 @@
+import random
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -69,14 +72,62 @@ def test_nothing_to_read(karpathy):
     for row in (4, 5):
         next((karpathy / "pictures").glob(f"*/{row}.png")).write_bytes(b"")
     images = ImageTextDataset.images(source, "val", skipped=torch.zeros(8, dtype=torch.bool))
-    with pytest.raises(UnreadableImageError, match="none of 2 images can be read"):
+    with pytest.raises(UnreadableImageError, match="none of 2 images can be read") as caught:
         images[0]
+    assert "5.png (image_id 5) cannot be read" in str(caught.value.__cause__)
 
 
-def test_errors_of_a_transform_are_not_skipped():
+def test_errors_of_a_transform_are_not_skipped_and_name_the_picture():
     def broken(picture):
         raise ValueError("broken transform")
 
     dataset = ImageTextDataset.images(ShapesSource(10), "val", broken, torch.zeros(10, dtype=torch.bool))
-    with pytest.raises(ValueError, match="broken transform"):
+    with pytest.raises(ValueError, match="broken transform") as caught:
         dataset[0]
+    assert caught.value.__notes__ == ["The transform was given image 8 (image_id 8)."]
+    assert caught.traceback[-1].name == "broken"
+
+
+def test_transform_that_makes_no_tensor():
+    dataset = ImageTextDataset.images(ShapesSource(10), "val", lambda picture: picture)
+    with pytest.raises(TypeError, match=r"transforms must make tensors, got Image of image 8 \(image_id 8\): end"):
+        dataset[0]
+
+
+def draws(picture):
+    """A transform of three libraries."""
+    return torch.tensor([torch.rand(()), random.random(), np.random.rand()])  # noqa: NPY002
+
+
+def test_what_a_transform_draws_is_a_function_of_seed_epoch_and_caption():
+    source = ShapesSource(10)
+    pairs = ImageTextDataset.pairs(source, "train", draws, seed=3)
+    count = len(pairs)
+    drawn = torch.stack([pairs[index].image for index in range(3 * count)])
+    assert len(drawn.unique()) == drawn.numel()  # items, epochs and libraries have nothing in common
+    again = ImageTextDataset.pairs(source, "train", draws, seed=3)
+    for index in (2 * count + 5, 5, 7):  # in any order
+        assert torch.equal(again[index].image, drawn[index])
+    assert not torch.equal(ImageTextDataset.pairs(source, "train", draws, seed=4)[5].image, drawn[5])
+    images = ImageTextDataset.images(source, "train", draws, seed=3)
+    assert torch.equal(images[1].image, drawn[5])  # the first of an image's captions
+
+
+def test_a_transform_leaves_the_global_generators_alone():
+    def state():
+        return torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())  # noqa: NPY002
+
+    before = state()
+    ImageTextDataset.pairs(ShapesSource(10), "train", draws)[3]
+    assert state() == before
+
+    def fails(picture):
+        raise ValueError(str(draws(picture)))
+
+    with pytest.raises(ValueError, match="tensor"):
+        ImageTextDataset.pairs(ShapesSource(10), "train", fails)[3]
+    assert state() == before
+
+
+def test_iterating_ends(source):
+    assert [item.image_id for item in ImageTextDataset.pairs(source, "train")] == [0, 1, 1, 2, 2, 2, 3]

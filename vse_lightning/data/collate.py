@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.data.dataset import Item
+from vse_lightning.data.seeding import drawing_from
 from vse_lightning.relevance import RelevanceTable
 
 
@@ -32,10 +33,9 @@ class Collate:
         """Make one batch of the items."""
         image_ids = torch.tensor([item.image_id for item in items])
         text_ids = torch.cat([item.text_ids for item in items])
-        texts = [text for item in items for text in item.texts]
         batch = {
-            "image": _stacked([item.image for item in items]),
-            "text": texts if self.text is None else self.text(texts),
+            "image": _stacked(items),
+            "text": self._texts(items),
             "image_ids": image_ids,
             "text_ids": text_ids,
             "text_image_ids": image_ids.repeat_interleave(torch.tensor([len(item.texts) for item in items])),
@@ -44,12 +44,36 @@ class Collate:
             batch["relevance"] = self.relevance.block(image_ids, text_ids)
         return batch
 
+    def _texts(self, items: Sequence[Item]) -> Any:
+        texts = [text for item in items for text in item.texts]
+        if self.text is None:
+            return texts
+        try:
+            with drawing_from(items[0].seed):
+                return self.text(texts)
+        except Exception as error:
+            rows = [row for item in items for row in item.text_ids.tolist()]
+            error.add_note(_first_refused(self.text, dict(zip(rows, texts, strict=True))))
+            raise
 
-def _stacked(images: Sequence[Tensor]) -> Tensor:
-    shapes = sorted({tuple(image.shape) for image in images})
-    if len(shapes) > 1:
+
+def _stacked(items: Sequence[Item]) -> Tensor:
+    first = {tuple(item.image.shape): item.image_id for item in items}
+    if len(first) > 1:
+        (shape, image_id), *_, (other_shape, other_id) = sorted(first.items())
         raise ValueError(
-            f"the images of a batch must have one size, got tensors of shape {shapes[0]} and {shapes[-1]}: resize "
-            "them, by the transforms of the data module or an image encoder that brings its own (image_transform)"
+            f"the images of a batch must have one size, got tensors of shape {shape} (image_id {image_id}) and "
+            f"{other_shape} (image_id {other_id}): resize them, by the transforms of the data module or an image "
+            "encoder that brings its own (image_transform)"
         )
-    return torch.stack(list(images))
+    return torch.stack([item.image for item in items])
+
+
+def _first_refused(text: Callable[[list[str]], Any], captions: dict[int, str]) -> str:
+    """What to say of the captions that ``text`` failed on: which one fails alone."""
+    for row, caption in captions.items():
+        try:
+            text([caption])
+        except Exception:  # whatever it is, it is on its way to the user
+            return f"The text transform was given caption {row}: {caption!r}"
+    return f"The text transform was given {len(captions)} captions, none of which fails alone."

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 from warnings import warn
 
 import torch
 from lightning import LightningDataModule
 from lightning.fabric.utilities.data import suggested_max_num_workers
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader
 
-from vse_lightning.checks import require, require_one_of, require_whole
+from vse_lightning.checks import SAME_LIGHTNING, require, require_lightning, require_one_of, require_whole
 from vse_lightning.data.collate import Collate
 from vse_lightning.data.dataset import ImageTextDataset, Item
-from vse_lightning.data.samplers import DistinctBatchSampler, SimilarBatchSampler
+from vse_lightning.data.labels import Labels, check_eval_labels, check_labels
+from vse_lightning.data.samplers import make_batches
 from vse_lightning.data.source import ImageTextSource
 from vse_lightning.relevance import RelevanceSource, RelevanceTable
 
-Labels = RelevanceSource | Literal["source"]
 Transform = Callable[[Any], Any]  # to a tensor, but jsonargparse would offer the subclasses of Tensor
 
 LARGEST_BATCH_LABELLED_IN_WORKERS = 512  # beyond, the block grows faster than the rest of the batch
@@ -35,6 +35,10 @@ class ImageTextDataModule(LightningDataModule):
     processes and with ``labels_on_device`` the loss asks ``relevance_table`` instead. Training batches are shuffled and
     full: the last, shorter one is left out unless it is the only one, because these losses depend on the batch size.
 
+    Their order, and what transforms draw from the generators of Python, NumPy and PyTorch, are functions of the seed
+    (that of ``seed_everything`` or ``torch.manual_seed``), the epoch and the caption's row: the global generators have
+    no part in it and are left as they are. With ``overfit_batches`` every epoch has the same batches.
+
     How pictures and captions become tensors is asked of the LightningModule, by ``image_transform(train)`` and
     ``text_transform()`` where it has them; its ``fit_text(captions)`` is called with the training captions. Otherwise
     pictures become float tensors in [0, 1] and captions stay strings.
@@ -44,7 +48,8 @@ class ImageTextDataModule(LightningDataModule):
         relevance: graded labels to train on; ``"source"`` for those that the source itself knows (ShapesSource), None
             for none.
         eval_relevance: name -> labels to evaluate under. The first is logged under the plain names, others get
-            ``_{name}``. Default: the labels trained on; an empty dict for none.
+            ``_{name}``. Default: the labels trained on; an empty dict for none. Names are of letters, digits, ``_`` and
+            ``-``, without the words of metrics, and none ends in another.
         batch_size: pairs in a training batch (of each process).
         eval_batch_size: images in an evaluation batch.
         num_workers: loader processes; default as many as Lightning suggests for the CPUs, at most 8.
@@ -98,8 +103,9 @@ class ImageTextDataModule(LightningDataModule):
             raise ValueError(f"transforms must have the keys 'train' and 'eval', got {sorted(transforms)}")
         if eval_relevance is None:
             eval_relevance = {} if relevance is None else {"relevance": relevance}
-        _check_labels({"relevance": relevance} if relevance is not None else {})
-        _check_labels({f"eval_relevance[{name!r}]": labels for name, labels in eval_relevance.items()})
+        if relevance is not None:
+            check_labels("relevance", relevance)
+        check_eval_labels(eval_relevance)
         self.source = source
         self.relevance = relevance
         self.eval_relevance = eval_relevance
@@ -143,21 +149,13 @@ class ImageTextDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Shuffled (image, caption) pairs of the split ``train``."""
-        dataset = ImageTextDataset.pairs(self.source, "train", self._transform(train=True), self._skipped)
+        dataset = self._dataset(ImageTextDataset.pairs, "train", train=True)
         processes = 1 if self.trainer is None else self.trainer.world_size
         small = processes == 1 and self.batch_size <= LARGEST_BATCH_LABELLED_IN_WORKERS
         relevance = self.relevance_table if small and not self.labels_on_device else None
         drop_last = len(dataset) // processes >= self.batch_size
-        if self.batches == "random":
-            return self._loader(dataset, relevance, batch_size=self.batch_size, shuffle=True, drop_last=drop_last)
-        sampler = RandomSampler(dataset)
-        if self.batches == "distinct":
-            distinct = DistinctBatchSampler(sampler, self.batch_size, drop_last, dataset)
-            return self._loader(dataset, relevance, batch_sampler=distinct)
-        if self.relevance_table is None:
-            raise ValueError("batches='similar' needs the labels: call setup('fit') before train_dataloader")
-        similar = SimilarBatchSampler(sampler, self.batch_size, drop_last, dataset, self.relevance_table)
-        return self._loader(dataset, relevance, batch_sampler=similar)
+        batches = make_batches(self.batches, dataset, self.batch_size, drop_last, self.trainer, self.relevance_table)
+        return self._loader(dataset, relevance, batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Item]:
         """Images of the split ``val`` with their captions."""
@@ -187,9 +185,33 @@ class ImageTextDataModule(LightningDataModule):
         """Ids of the images that could not be read so far, with ``on_corrupt="skip"``."""
         return [] if self._skipped is None else self._skipped.nonzero().flatten().tolist()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "trainer":  # this is the first thing that a Trainer does with a data module
+            require_lightning(type(self).__name__, value)
+        super().__setattr__(name, value)
+
+    def __iter__(self) -> NoReturn:
+        # A Trainer of pytorch_lightning takes for a loader what comes by position and is no data module to it.
+        raise NotImplementedError(
+            f"{type(self).__name__} is no loader: iterate over train_dataloader(); or, if a Trainer of "
+            f"pytorch_lightning took it for one: {SAME_LIGHTNING}"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "trainer": None}  # as LightningModules do: a Trainer holds open loaders
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._skipped is not None:  # a copy has workers of its own
+            self._skipped.share_memory_()  # type: ignore[no-untyped-call]
+
     def _evaluation_loader(self, split: str) -> DataLoader[Item]:
-        dataset = ImageTextDataset.images(self.source, split, self._transform(train=False), self._skipped)
-        return self._loader(dataset, None, batch_size=self.eval_batch_size)
+        return self._loader(
+            self._dataset(ImageTextDataset.images, split, train=False), None, batch_size=self.eval_batch_size
+        )
+
+    def _dataset(self, make: Callable[..., ImageTextDataset], split: str, *, train: bool) -> ImageTextDataset:
+        return make(self.source, split, self._transform(train=train), self._skipped, torch.initial_seed() % 2**63)
 
     def _loader(self, dataset: ImageTextDataset, relevance: RelevanceTable | None, **batching: Any) -> DataLoader[Item]:
         processes_here = 1 if self.trainer is None else self.trainer.num_devices
@@ -201,6 +223,7 @@ class ImageTextDataModule(LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            generator=torch.Generator().manual_seed(dataset.seed),  # iterators would draw from the global one
             **batching,
         )
 
@@ -243,9 +266,3 @@ class ImageTextDataModule(LightningDataModule):
             labels.fit(self.train_captions, self.source.text_image_ids[self._text_ids("train")])
             self._fitted.append(labels)
         return labels.table(self._captions(text_ids), self.source.text_image_ids[text_ids], text_ids)
-
-
-def _check_labels(given: Mapping[str, object]) -> None:
-    for argument, labels in given.items():
-        if labels != "source" and not isinstance(labels, RelevanceSource):
-            raise ValueError(f"{argument} must be a RelevanceSource or 'source', got {labels!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -10,20 +10,25 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vse_lightning.data.seeding import drawing_from, seed_of
 from vse_lightning.data.source import ImageTextSource
 
 
 class Item(NamedTuple):
-    """One image with the captions that go with it into the batch."""
+    """One image with the captions that go with it into the batch; ``seed`` is for what is still drawn at random."""
 
     image: Tensor
     image_id: int
     texts: list[str]
     text_ids: Tensor
+    seed: int = 0
 
 
 class ImageTextDataset(Dataset[Item]):
     """Items of some images of a source: :meth:`pairs` for training, :meth:`images` for evaluation.
+
+    What the transform draws from the generators of Python, NumPy and PyTorch is a function of the seed, the epoch and
+    the item's (first) text id. The epoch is in the index: ``epoch * len(dataset) + item``, as :meth:`indices` makes it.
 
     Args:
         source: where images and captions come from.
@@ -33,6 +38,7 @@ class ImageTextDataset(Dataset[Item]):
         counts: ``(items,)``, how many captions each item has.
         skipped: ``(num_images,)`` bool in shared memory: marks images that cannot be read, in whose place the next item
             comes; None: they are an error.
+        seed: of the transform.
     """
 
     def __init__(
@@ -43,12 +49,14 @@ class ImageTextDataset(Dataset[Item]):
         text_ids: Tensor,
         counts: Tensor,
         skipped: Tensor | None = None,
+        seed: int = 0,
     ) -> None:
         self.source = source
-        self.transform = transform or default_transform
+        self.transform = transform
         self.image_ids = image_ids
         self.text_ids = text_ids
         self.skipped = skipped
+        self.seed = seed
         self._ends = counts.cumsum(0)
 
     @classmethod
@@ -58,10 +66,12 @@ class ImageTextDataset(Dataset[Item]):
         split: str,
         transform: Callable[[Any], Tensor] | None = None,
         skipped: Tensor | None = None,
+        seed: int = 0,
     ) -> ImageTextDataset:
         """One item for each caption of a split, with its image."""
         text_ids = source.text_ids(source.split(split))
-        return cls(source, transform, source.text_image_ids[text_ids], text_ids, torch.ones_like(text_ids), skipped)
+        image_ids = source.text_image_ids[text_ids]
+        return cls(source, transform, image_ids, text_ids, torch.ones_like(text_ids), skipped, seed)
 
     @classmethod
     def images(
@@ -70,36 +80,66 @@ class ImageTextDataset(Dataset[Item]):
         split: str,
         transform: Callable[[Any], Tensor] | None = None,
         skipped: Tensor | None = None,
+        seed: int = 0,
     ) -> ImageTextDataset:
         """One item for each image of a split, with all its captions."""
         image_ids = source.split(split)
         counts = source.captions_per_image[image_ids]
-        return cls(source, transform, image_ids, source.text_ids(image_ids), counts, skipped)
+        return cls(source, transform, image_ids, source.text_ids(image_ids), counts, skipped, seed)
+
+    def indices(self, items: Tensor, epoch: int) -> list[int]:
+        """What to ask for to get the items as they are in an epoch."""
+        return (epoch * len(self) + items).tolist()
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    def __iter__(self) -> Iterator[Item]:  # indices have no end
+        return map(self.__getitem__, range(len(self)))
+
     def __getitem__(self, index: int) -> Item:
+        epoch, item = divmod(index, len(self))
         if self.skipped is None:
-            return self._item(index)
-        for candidate in chain(range(index, len(self)), range(index)):
+            return self._item(item, epoch)
+        reason: Exception | None = None
+        for candidate in chain(range(item, len(self)), range(item)):
             if not self.skipped[self.image_ids[candidate]]:
                 try:
-                    return self._item(candidate)
-                except UnreadableImageError:
+                    return self._item(candidate, epoch)
+                except UnreadableImageError as error:
                     self.skipped[self.image_ids[candidate]] = True
-        raise UnreadableImageError(f"none of {len(set(self.image_ids.tolist()))} images can be read")
+                    reason = error
+        raise UnreadableImageError(f"none of {len(set(self.image_ids.tolist()))} images can be read") from reason
 
-    def _item(self, index: int) -> Item:
-        image_id = int(self.image_ids[index])
+    def _item(self, item: int, epoch: int) -> Item:
+        image_id = int(self.image_ids[item])
         try:
             image = self.source.load_image(image_id)
         except Exception as error:
-            name = self.source.image_name(image_id)
-            raise UnreadableImageError(f"{name} (image_id {image_id}) cannot be read: {error}") from error
-        text_ids = self.text_ids[int(self._ends[index - 1]) if index else 0 : int(self._ends[index])]
+            raise UnreadableImageError(f"{self._name(image_id)} cannot be read: {error}") from error
+        text_ids = self.text_ids[int(self._ends[item - 1]) if item else 0 : int(self._ends[item])]
         texts = [self.source.captions[text_id] for text_id in text_ids.tolist()]
-        return Item(self.transform(image), image_id, texts, text_ids)
+        seed = seed_of(self.seed, epoch, int(text_ids[0]))
+        return Item(self._transformed(image, image_id, seed), image_id, texts, text_ids, seed)
+
+    def _transformed(self, image: Any, image_id: int, seed: int) -> Tensor:
+        if self.transform is None:
+            return default_transform(image)
+        try:
+            with drawing_from(seed):
+                tensor = self.transform(image)
+        except Exception as error:
+            error.add_note(f"The transform was given {self._name(image_id)}.")
+            raise
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"transforms must make tensors, got {type(tensor).__name__} of {self._name(image_id)}: end them with "
+                "torchvision's ToTensor or the like"
+            )
+        return tensor
+
+    def _name(self, image_id: int) -> str:
+        return f"{self.source.image_name(image_id)} (image_id {image_id})"
 
 
 class UnreadableImageError(RuntimeError):

@@ -1,16 +1,21 @@
 """Which pairs meet in a training batch.
 
-Both samplers draw the items from the sampler they are given and only change which of them meet: every item comes as
-often as before, and there are as many batches. So they work on the part of the data that Lightning gives each process.
+The samplers take the items of the sampler they are given and only change which of them meet: every item comes as often
+as before, and there are as many batches. So they work on the part of the data that Lightning gives each process. What
+they draw is a function of the dataset's seed and the epoch; the global generator has no part in it.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import BatchSampler, Sampler
+from lightning import Trainer
+from torch import Generator, Tensor
+from torch.utils.data import BatchSampler, SequentialSampler
+from torch.utils.data.distributed import DistributedSampler
 
 from vse_lightning.data.dataset import ImageTextDataset
+from vse_lightning.data.seeding import seed_of
 from vse_lightning.relevance import RelevanceTable
 
 TRIES = 1000
@@ -18,43 +23,74 @@ GROUP = 8
 POOL_BATCHES = 32
 
 
-class DistinctBatchSampler(BatchSampler):
-    """Batches in which no image comes twice, so that every other pair in the batch is a true negative.
+class RandomBatchSampler(BatchSampler):
+    """Batches of random items.
 
-    Items of an image that met by chance are exchanged with random items of other batches.
+    The epoch is that of the sampler, to whom Lightning tells it; where nobody does, each pass is the next one. A
+    sampler that does not shuffle, which is what ``overfit_batches`` makes of it, gets the batches of epoch 0 every
+    time. Each batch is a list of indices that tell the dataset the epoch too.
 
     Args:
-        sampler: draws items.
+        sampler: a ``DistributedSampler`` over an :class:`ImageTextDataset`: the items of this process. Lightning puts
+            its own in the place of this one.
         batch_size: items in a batch.
         drop_last: leave out the last, shorter batch.
-        dataset: the items.
+        epoch: the first one; loaders draw before Lightning says which it is.
+    """
+
+    def __init__(self, sampler: Any, batch_size: int, drop_last: bool, epoch: int = 0) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+        dataset: Any = sampler.data_source if isinstance(sampler, SequentialSampler) else sampler.dataset
+        self.dataset: ImageTextDataset = dataset
+        self._set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        shuffled = getattr(self.sampler, "shuffle", False)
+        epoch = self.sampler.epoch if shuffled else 0  # type: ignore[union-attr]  # only distributed ones shuffle
+        generator = Generator().manual_seed(seed_of(self.dataset.seed, epoch))
+        items = torch.tensor(list(self.sampler))
+        self._set_epoch(epoch + 1)
+        if not shuffled:
+            items = items[torch.randperm(len(items), generator=generator)]
+        for part in self._arranged(items, generator):
+            for batch in torch.split(part, self.batch_size):
+                if len(batch) == self.batch_size or not self.drop_last:
+                    yield self.dataset.indices(batch, epoch)
+
+    def _arranged(self, items: Tensor, generator: Generator) -> Iterable[Tensor]:
+        """Items in random order as they are to meet, in parts of whole batches."""
+        return [items]
+
+    def _set_epoch(self, epoch: int) -> None:
+        if hasattr(self.sampler, "set_epoch"):
+            self.sampler.set_epoch(epoch)
+
+
+class DistinctBatchSampler(RandomBatchSampler):
+    """Batches in which no image comes twice, so that every other pair in the batch is a true negative.
+
+    Items of an image that met by chance are exchanged with random items of other batches. Arguments are those of
+    :class:`RandomBatchSampler`.
 
     Raises:
         ValueError: (when iterated) there are too few images to keep apart, which takes a batch size well below their
             number.
     """
 
-    def __init__(
-        self, sampler: Sampler[int] | Iterable[int], batch_size: int, drop_last: bool, dataset: ImageTextDataset
-    ) -> None:
-        super().__init__(sampler, batch_size, drop_last)
-        self.dataset = dataset
-
-    def __iter__(self) -> Iterator[list[int]]:
-        items = torch.tensor(list(self.sampler))
+    def _arranged(self, items: Tensor, generator: Generator) -> Iterable[Tensor]:
         images = self.dataset.image_ids[items]
         for start in range(0, len(items), self.batch_size):
             batch = slice(start, start + self.batch_size)
             for place in (~_first_of_each(images[batch])).nonzero().flatten().tolist():
-                other = self._exchange(images, start + place)
+                other = self._exchange(images, start + place, generator)
                 for tensor in (items, images):
                     tensor[[start + place, other]] = tensor[[other, start + place]]
-        yield from _batches(items, self.batch_size, self.drop_last)
+        return [items]
 
-    def _exchange(self, images: Tensor, place: int) -> int:
+    def _exchange(self, images: Tensor, place: int, generator: Generator) -> int:
         """Find a place in another batch, such that neither batch has an image twice for the exchange."""
         own = self._batch_at(images, place)
-        for other in torch.randint(len(images), (TRIES,)):
+        for other in torch.randint(len(images), (TRIES,), generator=generator):
             fits_here = not (own == images[other]).any()
             if fits_here and not (self._batch_at(images, int(other)) == images[place]).any():
                 return int(other)
@@ -68,7 +104,7 @@ class DistinctBatchSampler(BatchSampler):
         return images[start : start + self.batch_size]
 
 
-class SimilarBatchSampler(BatchSampler):
+class SimilarBatchSampler(RandomBatchSampler):
     """Batches made of groups of captions that are alike, so that a graded loss sees grades.
 
     Among random pairs hardly any is more than a little relevant to another. Here every group of eight is an image and
@@ -76,31 +112,24 @@ class SimilarBatchSampler(BatchSampler):
     of a batch have nothing to do with each other. The captions drawn last for want of others are less alike.
 
     Args:
-        sampler: draws items.
+        sampler: as for :class:`RandomBatchSampler`; its items are pairs.
         batch_size: items in a batch.
         drop_last: leave out the last, shorter batch.
-        dataset: the items: pairs.
+        epoch: the first one.
         relevance: labels of the captions.
     """
 
     def __init__(
-        self,
-        sampler: Sampler[int] | Iterable[int],
-        batch_size: int,
-        drop_last: bool,
-        dataset: ImageTextDataset,
-        relevance: RelevanceTable,
+        self, sampler: Any, batch_size: int, drop_last: bool, epoch: int = 0, *, relevance: RelevanceTable
     ) -> None:
-        super().__init__(sampler, batch_size, drop_last)
-        self.dataset = dataset
+        super().__init__(sampler, batch_size, drop_last, epoch)
         self.relevance = relevance
 
-    def __iter__(self) -> Iterator[list[int]]:
-        items = torch.tensor(list(self.sampler))
+    def _arranged(self, items: Tensor, generator: Generator) -> Iterable[Tensor]:
         for pool in torch.split(items, POOL_BATCHES * self.batch_size):
-            yield from _batches(pool[self._grouped(pool)], self.batch_size, self.drop_last)
+            yield pool[self._grouped(pool, generator)]
 
-    def _grouped(self, pool: Tensor) -> Tensor:
+    def _grouped(self, pool: Tensor, generator: Generator) -> Tensor:
         """The places of a pool, group after group, the groups in random order."""
         images = self.dataset.image_ids[pool]
         anchors = torch.arange(-(-len(pool) // GROUP))  # the pool is in random order: the first are as good as any
@@ -116,16 +145,48 @@ class SimilarBatchSampler(BatchSampler):
             free[members] = False
             groups.append(torch.cat([anchors[anchor, None], members]))
         groups += torch.split(free.nonzero().flatten(), GROUP)
-        return torch.cat([groups[number] for number in torch.randperm(len(groups)).tolist()])
+        order = torch.randperm(len(groups), generator=generator)
+        return torch.cat([groups[number] for number in order.tolist()])
+
+
+def make_batches(
+    kind: str,
+    dataset: ImageTextDataset,
+    batch_size: int,
+    drop_last: bool,
+    trainer: Trainer | None,
+    relevance: RelevanceTable | None,
+) -> RandomBatchSampler:
+    """The batches of an epoch, from the one on that the trainer is in.
+
+    Args:
+        kind: ``"random"``, ``"distinct"`` or ``"similar"``.
+        dataset: the pairs.
+        batch_size: items in a batch.
+        drop_last: leave out the last, shorter batch.
+        trainer: None for a loader of one's own.
+        relevance: labels of the captions, for ``"similar"``.
+
+    Raises:
+        ValueError: ``"similar"`` without labels.
+    """
+    progress: Any = None if trainer is None else trainer.fit_loop.epoch_progress.current
+    overfit = trainer is not None and trainer.overfit_batches > 0  # type: ignore[attr-defined]
+    options: dict[str, Any] = {
+        # That of a single process; where there are several, Lightning puts its own in the place.
+        "sampler": DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=not overfit, seed=dataset.seed),
+        "batch_size": batch_size,
+        "drop_last": drop_last,
+        "epoch": 0 if progress is None else progress.processed,
+    }
+    if kind == "similar":
+        if relevance is None:
+            raise ValueError("batches='similar' needs the labels: call setup('fit') before train_dataloader")
+        return SimilarBatchSampler(**options, relevance=relevance)
+    return (DistinctBatchSampler if kind == "distinct" else RandomBatchSampler)(**options)
 
 
 def _first_of_each(images: Tensor) -> Tensor:
     """Mark the places whose image has not come before, ``(places,)`` bool."""
     same = images[:, None] == images
     return ~same.tril(-1).any(1)
-
-
-def _batches(items: Tensor, batch_size: int, drop_last: bool) -> Iterator[list[int]]:
-    for batch in torch.split(items, batch_size):
-        if len(batch) == batch_size or not drop_last:
-            yield batch.tolist()

@@ -1,0 +1,35 @@
+"""Which labels a data module takes, and under which names."""
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from vse_lightning.checks import require, require_name
+from vse_lightning.relevance import RelevanceSource
+
+Labels = RelevanceSource | Literal["source"]
+
+WORDS_OF_METRICS = (
+    *("i2t", "t2i", "i2i", "t2t", "at", "recall", "rsum", "rank", "precision", "map", "ndcg", "coherent", "score"),
+    *("step", "epoch"),  # which Lightning adds to names
+)
+
+
+def check_labels(argument: str, labels: object) -> None:
+    """Raise a ``ValueError`` unless an argument is a label source or ``"source"``."""
+    known = labels == "source" or isinstance(labels, RelevanceSource)
+    require(known, "{} must be a RelevanceSource or 'source', got {!r}", argument, labels)
+
+
+def check_eval_labels(labels: object) -> None:
+    """Raise a ``ValueError`` unless they have names that can stand behind those of metrics and be told apart there."""
+    if not isinstance(labels, Mapping):
+        raise ValueError(f"eval_relevance must be a dict, name -> labels, got {labels!r}")
+    for name, source in labels.items():
+        require_name("eval_relevance", name)
+        words = [word for word in re.split("[_-]", name.lower()) if word in WORDS_OF_METRICS]
+        rule = "eval_relevance must have names without words of metrics ({}), got {!r}"
+        require(not words, rule, ", ".join(words), name)
+        longer = [other for other in labels if str(other).endswith(f"_{name}")]
+        require(not longer, "eval_relevance must have no name that ends in another, got {!r} and {!r}", name, *longer)
+        check_labels(f"eval_relevance[{name!r}]", source)
