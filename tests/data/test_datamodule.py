@@ -394,7 +394,7 @@ def test_corrupt_pictures_are_skipped_and_counted(karpathy, trainer, num_workers
     options = {"batch_size": 7, "eval_batch_size": 2, "num_workers": num_workers, "on_corrupt": "skip"}
     data = ImageTextDataModule(source, **options)
     module = Retriever()
-    with pytest.warns(UserWarning, match=r"2 pictures could not be read and were skipped: 1\.png, 4\.png"):
+    with pytest.warns(UserWarning, match=r"skipped 2 pictures that could not be read: 1\.png, 4\.png"):
         trainer(num_sanity_val_steps=0).fit(module, datamodule=data)
     assert data.skipped_images == [1, 4]
     assert set(ids(module.seen["train"], "image_ids")) == {0, 2, 3}

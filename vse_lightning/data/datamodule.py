@@ -178,7 +178,8 @@ class ImageTextDataModule(LightningDataModule):
         """Say what was skipped."""
         if self.skipped_images:
             named = ", ".join(self.source.image_name(image_id) for image_id in self.skipped_images[:5])
-            warn(f"{len(self.skipped_images)} pictures could not be read and were skipped: {named}", stacklevel=2)
+            pictures = "picture" if len(self.skipped_images) == 1 else "pictures"
+            warn(f"skipped {len(self.skipped_images)} {pictures} that could not be read: {named}", stacklevel=2)
 
     @property
     def skipped_images(self) -> list[int]:

@@ -147,8 +147,7 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
 
 def _optimizer_at(rate: float, make: OptimizerCallable, params: ParamsT) -> Optimizer:
     optimizer = make(params)
-    factor = rate / optimizer.defaults["lr"]
     for group in optimizer.param_groups:
-        group["lr"] *= factor
+        group["lr"] = rate * (group["lr"] / optimizer.defaults["lr"])  # groups keep their proportions
     optimizer.defaults["lr"] = rate
     return optimizer
