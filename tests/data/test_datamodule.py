@@ -1,13 +1,15 @@
 import os
 import pickle
+import re
 import time
+import traceback
 import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from lightning import LightningModule, Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 from torch import nn
 from torch.utils.data.distributed import DistributedSampler
@@ -403,6 +405,41 @@ def test_corrupt_pictures_are_skipped_and_counted(karpathy, trainer, num_workers
         trainer().fit(Retriever(), datamodule=ImageTextDataModule(source, **{**options, "on_corrupt": "raise"}))
 
 
+class Refusing:
+    """A transform that dislikes one colour of picture."""
+
+    def __call__(self, picture):
+        if picture.getpixel((0, 0)) == (0, 250, 0):
+            raise LookupError("green")
+        return torch.zeros(3)
+
+
+def refuse_5(texts):
+    if any("number 5" in text for text in texts):
+        raise LookupError("five")
+    return torch.zeros(len(texts))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"transforms": Refusing()}, r"green\nThe transform was given 5\.png \(image_id 5\)\."),
+        (
+            {"text": refuse_5, "transforms": Constant(1.0)},
+            r"five\nThe text transform was given caption 9: 'A green picture , number 5 \.'",
+        ),
+    ],
+)
+def test_errors_of_transforms_keep_their_type_and_name_what_they_are_about(karpathy, num_workers, options, message):
+    source = KarpathySource(karpathy / "captions.json", images=karpathy / "pictures")
+    data = ImageTextDataModule(source, num_workers=num_workers, **options)
+    with pytest.raises(LookupError) as caught:
+        list(data.val_dataloader())
+    shown = "".join(traceback.format_exception(caught.value))  # what the user sees; from a worker it is the message
+    assert re.search(message, shown)
+
+
 def test_fit_without_a_validation_split_says_so(karpathy, edit_captions, trainer):
     path = edit_captions(lambda images: [image.update(split="train") for image in images if image["split"] == "val"])
     source = KarpathySource(path, features=karpathy / "features.npy")
@@ -428,6 +465,15 @@ def test_unknown_split_to_predict(source):
         ({"num_workers": -1}, "num_workers must be a whole number of at least 0"),
         ({"relevance": "sources"}, "relevance must be a RelevanceSource or 'source', got 'sources'"),
         ({"eval_relevance": {"a": 3}}, r"eval_relevance\['a'\] must be a RelevanceSource"),
+        ({"eval_relevance": ["source"]}, r"eval_relevance must be a dict, name -> labels, got \['source'\]"),
+        ({"eval_relevance": {"": "source"}}, "eval_relevance must have names of letters, digits, .*, got ''"),
+        ({"eval_relevance": {"a": "source", "v2 @ 100%": "source"}}, "must have names of letters, .*, got 'v2 @ 100%'"),
+        ({"eval_relevance": {"a": "source", "at_5": "source"}}, r"names without words of metrics \(at\), got 'at_5'"),
+        ({"eval_relevance": {"NDCG-t2i": "source"}}, r"names without words of metrics \(ndcg, t2i\), got 'NDCG-t2i'"),
+        (
+            {"eval_relevance": {"cider": "source", "idf_cider": "source"}},
+            "no name that ends in another, got 'cider' and 'idf_cider'",
+        ),
         ({"batches": "alike"}, "batches must be one of 'random', 'distinct', 'similar', got 'alike'"),
         ({"batches": "similar"}, "batches='similar' needs relevance, got None"),
         ({"on_corrupt": "ignore"}, "on_corrupt must be one of 'raise', 'skip', got 'ignore'"),
@@ -477,9 +523,36 @@ def test_is_built_from_a_config(tmp_path, monkeypatch):
     assert data.transforms["train"] is default_transform
 
 
-def test_no_batch_transfer_hook_is_overridden():
-    for hook in ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"):
-        assert getattr(ImageTextDataModule, hook) is getattr(ImageTextDataModule.__mro__[1], hook)
+HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+
+
+class Transferring(Retriever):
+    """A host that overrides all hooks of the transfer."""
+
+    def __init__(self):
+        super().__init__()
+        self.called = []
+
+    def on_before_batch_transfer(self, batch, dataloader_idx):
+        self.called.append(HOOKS[0])
+        return batch
+
+    def transfer_batch_to_device(self, batch, device, dataloader_idx):
+        self.called.append(HOOKS[1])
+        return batch
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        self.called.append(HOOKS[2])
+        return batch
+
+
+@pytest.mark.filterwarnings("ignore:You have overridden .* in `LightningModule` but have passed in a")
+def test_hooks_of_the_host_are_called(source, trainer):
+    for kind in ImageTextDataModule.__mro__[: ImageTextDataModule.__mro__.index(LightningDataModule)]:
+        assert not set(HOOKS) & set(vars(kind))
+    module = Transferring()
+    trainer(limit_train_batches=1, limit_val_batches=0).fit(module, datamodule=ImageTextDataModule(source))
+    assert module.called == list(HOOKS)
 
 
 def test_source_without_labels_of_its_own(karpathy):
