@@ -183,7 +183,11 @@ class ImageTextDataModule(LightningDataModule):
 
     @property
     def skipped_images(self) -> list[int]:
-        """Ids of the images that could not be read so far, with ``on_corrupt="skip"``."""
+        """Ids of the images that could not be read so far, with ``on_corrupt="skip"``.
+
+        What workers and processes started by this one skip is known here at once. Processes that were started apart, as
+        those of ``strategy="ddp"`` in a script, know what they skipped themselves.
+        """
         return [] if self._skipped is None else self._skipped.nonzero().flatten().tolist()
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -109,7 +109,8 @@ class ImageTextDataset(Dataset[Item]):
                 except UnreadableImageError as error:
                     self.skipped[self.image_ids[candidate]] = True
                     reason = error
-        raise UnreadableImageError(f"none of {len(set(self.image_ids.tolist()))} images can be read") from reason
+        last = f"; the last: {reason}" if reason else ""
+        raise UnreadableImageError(f"none of {len(set(self.image_ids.tolist()))} images can be read{last}") from reason
 
     def _item(self, item: int, epoch: int) -> Item:
         image_id = int(self.image_ids[item])
