@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from ddp_worker import logged
+from host_worker import logged
 from integrations import INTEGRATIONS
 
-WORKER = Path(__file__).with_name("ddp_worker.py")
+WORKER = Path(__file__).with_name("host_worker.py")
 
 
 @pytest.fixture(scope="module")
@@ -35,4 +35,12 @@ def test_two_processes_log_what_one_does(integration, in_two_processes, tmp_path
 
 
 def test_every_host_was_run(in_two_processes):
-    assert in_two_processes.keys() == INTEGRATIONS.keys()
+    assert in_two_processes.keys() - {"repeats"} == INTEGRATIONS.keys()
+
+
+def test_repeats_that_ids_do_not_show_are_told_once(in_two_processes):
+    repeats = in_two_processes["repeats"]
+    for case in ("no ids", "no text ids"):
+        (message,) = repeats[case]
+        assert "repeats 1 items to fill up its 2 processes" in message
+    assert repeats["text ids"] == repeats["even"] == []

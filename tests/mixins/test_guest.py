@@ -315,3 +315,17 @@ def test_a_mixed_host_validates_with_its_own_trainer_class_only_once(tmp_path):
     run = Trainer(**quiet, enable_model_summary=False, default_root_dir=tmp_path)
     first, second = (run.validate(model, data, verbose=False)[0] for _ in range(2))
     assert first == second
+
+
+def test_a_tuner_that_restores_in_the_middle_of_a_fit(trainer):
+    from lightning.pytorch.tuner import Tuner
+
+    model = Mixed(relevance_loss=ContrastiveLoss())
+    model.configure_optimizers = lambda: torch.optim.Adam(model.parameters(), lr=model.lr)
+    model.lr = 0.01
+    run = trainer(max_epochs=1)
+    before = model.relevance_loss.log_scale.item()
+    Tuner(run).lr_find(model, pairs(), num_training=2)
+    assert model.relevance_loss.log_scale.item() == before
+    run.fit(model, pairs())
+    assert model.relevance_loss.log_scale.item() != before

@@ -33,8 +33,10 @@ def load_loss(module: Any, checkpoint: dict[str, Any], loss: nn.Module | None) -
         checkpoint: being loaded.
         loss: of the host; ``None`` where the mixin is not configured.
     """
-    if loss is not None:
+    if loss is not None and _may_train(module, loss):
         module.__dict__["_relevance_checkpoint"] = checkpoint  # for the optimizers, which are restored later
+        if getattr(getattr(module, "_trainer", None), "optimizers", None):  # or are there: a Tuner restores amid a fit
+            adapt_optimizers(module)
     saved = checkpoint.get(KEY)
     if saved is None:
         return
