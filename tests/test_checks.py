@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from vse_lightning.checks import require_name
+from vse_lightning.checks import require_name, require_text
 
 
 @pytest.mark.parametrize("name", ["sbert", "LSA_400", "soft-0", "i"])
@@ -12,3 +13,32 @@ def test_names_that_every_logger_takes(name):
 def test_other_names_are_refused(name):
     with pytest.raises(ValueError, match="losses must have names of letters, digits, '_' and '-' that begin with a"):
         require_name("losses", name)
+
+
+@pytest.mark.parametrize(
+    "captions",
+    [
+        [],
+        ["a dog", "一只狗", "कुत्ता", "🐶\U0001f3fd", "\x00", "\ufffe"],
+        np.array(["a dog", "a cat"]),
+        ("a dog",),
+    ],
+)
+def test_text_is_any_string_that_utf_8_can_hold(captions):
+    require_text("captions", captions)
+
+
+@pytest.mark.parametrize(
+    ("captions", "message"),
+    [
+        (["a dog", "cut \ud83d"], r"captions must be text .* half of a character, '\\ud83d', in row 1: 'cut \\ud83d'"),
+        (["\udc36", "\ud83d"], "in row 0"),
+        (["a dog", None], r"captions must be texts, got None \(NoneType\) in row 1"),
+        (["a dog", float("nan")], r"got nan \(float\) in row 1"),
+        ([b"a dog"], r"got b'a dog' \(bytes\) in row 0"),
+        ("a dog", "captions must be a list of texts, got the single text 'a dog'"),
+    ],
+)
+def test_what_is_no_text_is_named_by_row(captions, message):
+    with pytest.raises(ValueError, match=message):
+        require_text("captions", captions)

@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -62,6 +63,32 @@ def require_lightning(what: str, trainer: object) -> None:
     """Raise a ``TypeError`` if a Trainer is one of ``pytorch_lightning``, to which our classes are strangers."""
     if any(base.__module__.partition(".")[0] == "pytorch_lightning" for base in type(trainer).__mro__):
         raise TypeError(f"{what} belongs to the package lightning, the Trainer to pytorch_lightning: {SAME_LIGHTNING}")
+
+
+def require_text(name: str, captions: Sequence[object]) -> None:
+    """Raise a ``ValueError`` unless all are strings that can be written as UTF-8; the message names the first row.
+
+    What cannot is half of a surrogate pair, which a text cut in the middle of an emoji leaves behind.
+
+    Example:
+        >>> require_text("captions", ["a dog", "a cat \\ud83d"])
+        Traceback (most recent call last):
+            ...
+        ValueError: captions must be text that can be written as UTF-8, got half of a character, '\\ud83d', in row 1:
+        'a cat \\ud83d'
+    """
+    require(not isinstance(captions, str), "{} must be a list of texts, got the single text {!r}", name, captions)
+    for row, caption in enumerate(captions):
+        if not isinstance(caption, str):
+            raise ValueError(f"{name} must be texts, got {caption!r} ({type(caption).__name__}) in row {row}")
+        try:
+            caption.encode()
+        except UnicodeEncodeError as error:
+            half = caption[error.start : error.start + 1]
+            raise ValueError(
+                f"{name} must be text that can be written as UTF-8, got half of a character, {half!r}, in row {row}: "
+                f"{caption!r}"
+            ) from None
 
 
 def require_writable(folder: Path, rule: str, remedy: str = "") -> None:
