@@ -66,16 +66,16 @@ def require_lightning(what: str, trainer: object) -> None:
 
 
 def require_text(name: str, captions: Sequence[object]) -> None:
-    """Raise a ``ValueError`` unless all are strings that can be written as UTF-8; the message names the first row.
+    r"""Raise a ``ValueError`` unless all are strings that can be written as UTF-8; the message names the first row.
 
     What cannot is half of a surrogate pair, which a text cut in the middle of an emoji leaves behind.
 
     Example:
-        >>> require_text("captions", ["a dog", "a cat \\ud83d"])
+        >>> require_text("captions", ["a dog", "a cat \ud83d"])
         Traceback (most recent call last):
             ...
-        ValueError: captions must be text that can be written as UTF-8, got half of a character, '\\ud83d', in row 1:
-        'a cat \\ud83d'
+        ValueError: captions must be text that can be written as UTF-8, got half of a character, '\ud83d', in row 1:
+        'a cat \ud83d'
     """
     require(not isinstance(captions, str), "{} must be a list of texts, got the single text {!r}", name, captions)
     for row, caption in enumerate(captions):

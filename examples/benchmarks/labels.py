@@ -27,7 +27,7 @@ from pycocoevalcap.cider.cider_scorer import CiderScorer
 from torch import Tensor
 
 from vse_lightning.relevance import CIDErRelevance, LSARelevance, PrecomputedRelevance, RelevanceTable, SBERTRelevance
-from vse_lightning.relevance.ngrams import tokenize
+from vse_lightning.words import words_of
 
 TRAIN_IMAGES, TEST_IMAGES, CAPTIONS_PER_IMAGE = 6000, 1000, 5
 BATCH = 128
@@ -84,7 +84,7 @@ def pycocoevalcap_seconds(train: Split, test: Split, pairs: int) -> tuple[float,
     def references(split: Split) -> dict[int, list[str]]:
         found: dict[int, list[str]] = {}
         for caption, image in zip(split.captions, split.image_ids.tolist(), strict=True):
-            found.setdefault(image, []).append(" ".join(tokenize(caption)))
+            found.setdefault(image, []).append(" ".join(words_of(caption)))
         return found
 
     corpus = CiderScorer()
@@ -94,7 +94,7 @@ def pycocoevalcap_seconds(train: Split, test: Split, pairs: int) -> tuple[float,
     generator = torch.Generator().manual_seed(0)
     texts = torch.randint(len(test.captions), (pairs,), generator=generator)
     images = test.image_ids[torch.randint(len(test.captions), (pairs,), generator=generator)]
-    candidates = [" ".join(tokenize(test.captions[text])) for text in texts]
+    candidates = [" ".join(words_of(test.captions[text])) for text in texts]
     references_of = references(test)
 
     scorer = CiderScorer()

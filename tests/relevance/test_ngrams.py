@@ -3,7 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vse_lightning.relevance.ngrams import WORD_BITS, NgramVocabulary, find_ngrams, tokenize
+from vse_lightning.relevance.ngrams import WORD_BITS, NgramVocabulary, find_ngrams
+from vse_lightning.words import words_of
 
 CAPTIONS = ["A man, a man and a MAN.", "", "A", "...", "the man's dog_2 runs", "a man and a dog", "über café 犬"]
 
@@ -19,7 +20,7 @@ CAPTIONS = ["A man, a man and a MAN.", "", "A", "...", "the man's dog_2 runs", "
     ],
 )
 def test_words_are_runs_of_letters_digits_and_apostrophes(caption, words):
-    assert tokenize(caption) == words
+    assert words_of(caption) == words
 
 
 def corpus(captions, max_order):
@@ -42,7 +43,7 @@ def test_occurrences_are_those_of_a_loop(max_order):
     for order, found in enumerate(orders, start=1):
         expected = Counter()
         for row, caption in enumerate(CAPTIONS):
-            tokens = tokenize(caption)
+            tokens = words_of(caption)
             expected.update((row, tuple(tokens[i : i + order])) for i in range(len(tokens) - order + 1))
         pairs = zip(found.captions.tolist(), found.numbers.tolist(), strict=True)
         assert Counter((row, spell(words, orders, order, number)) for row, number in pairs) == expected

@@ -1,26 +1,16 @@
 """Words and n-grams of captions as numbers."""
 
-import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-WORD = re.compile(r"[\w']+")
+from vse_lightning.words import words_of
+
 WORD_BITS = 32
-
-
-def tokenize(caption: str) -> list[str]:
-    """Lower-cased runs of letters, digits and apostrophes.
-
-    Example:
-        >>> tokenize("The dog's ball_2 is RED.")
-        ['the', "dog's", 'ball', '2', 'is', 'red']
-    """
-    return WORD.findall(caption.lower().replace("_", " "))
 
 
 class Ngrams(NamedTuple):
@@ -35,12 +25,15 @@ class Ngrams(NamedTuple):
     numbers: NDArray[np.int32]  # and the number of the n-gram; one that a caption has twice is there twice
 
 
-def find_ngrams(captions: Sequence[str], max_order: int) -> tuple[dict[str, int], Iterator[Ngrams]]:
+def find_ngrams(
+    captions: Sequence[str], max_order: int, split: Callable[[str], list[str]] = words_of
+) -> tuple[dict[str, int], Iterator[Ngrams]]:
     """Number the words and n-grams of captions, and find all their occurrences.
 
     Args:
         captions: the captions.
         max_order: the number of words of the longest n-grams.
+        split: makes words of a caption.
 
     Returns:
         The number of each word, and the n-grams of each order from 1 to ``max_order``: one at a time, because all
@@ -57,7 +50,7 @@ def find_ngrams(captions: Sequence[str], max_order: int) -> tuple[dict[str, int]
     words: dict[str, int] = {}
     tokens, lengths = array("i"), array("i")
     for caption in captions:
-        numbers = [words.setdefault(word, len(words)) for word in tokenize(caption)]
+        numbers = [words.setdefault(word, len(words)) for word in split(caption)]
         tokens.extend(numbers)
         lengths.append(len(numbers))
     caption_of = np.repeat(np.arange(len(captions), dtype=np.int32), np.frombuffer(lengths, dtype=np.int32))
