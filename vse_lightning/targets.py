@@ -16,7 +16,7 @@ from vse_lightning.checks import require
 from vse_lightning.distributed import gather_rows, process_count, process_rank
 from vse_lightning.functional.similarity import caption_relevance
 
-Ids: TypeAlias = "Tensor | np.ndarray[Any, Any] | Sequence[int] | Sequence[str]"
+Ids: TypeAlias = Tensor | np.ndarray[Any, Any] | Sequence[int] | Sequence[str]
 """Integers or strings, one a row."""
 
 DISTRACTOR = -1

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001
 import copy
 import math
 import pickle
@@ -117,6 +118,18 @@ def test_equals_pycocoevalcap_on_random_captions_of_few_words(seed):
     table = CIDErRelevance().fit(*train).table(*test)
     block = table.block(test[1].unique(), torch.arange(len(test[0])))
     torch.testing.assert_close(block, oracle_matrix(train, test), atol=1e-7, rtol=1e-6)
+
+
+def test_chinese_equals_pycocoevalcap_on_its_characters():
+    train = [("一只黑色的狗在跑", 0), ("黑狗在草地上", 0), ("一个男人骑车", 1), ("街上有男人", 1), ("女人弹吉他", 2)]
+    test = [("一只狗在草地上跑，跑。", 10), ("黑色的狗", 10), ("男人在街上弹吉他", 11), ("一个女人骑车２次", 12)]
+    characters = [("一 只 狗 在 草 地 上 跑 跑", 10), ("黑 色 的 狗", 10)]
+    characters += [("男 人 在 街 上 弹 吉 他", 11), ("一 个 女 人 骑 车 2 次", 12)]
+    spaced = pairs([(" ".join(caption), image) for caption, image in train])
+    expected = oracle_matrix(spaced, pairs(characters))
+    block = CIDErRelevance().fit(*pairs(train)).table(*pairs(test)).block([10, 11, 12], range(4))
+    assert ((expected > 0) & (expected < 1)).sum() > 4
+    torch.testing.assert_close(block, expected, atol=1e-7, rtol=1e-6)
 
 
 def test_equals_pycocoevalcap_on_flickr8k(flickr8k):

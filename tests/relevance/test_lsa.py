@@ -4,8 +4,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
 
-from vse_lightning.relevance import LSARelevance
+from vse_lightning.relevance import FeatureTable, LSARelevance
 
 # Without English stop words, so that a loop can count them all.
 WORDS = ["dog", "puppy", "beach", "sand", "ball", "football", "road", "bus", "red", "car"]
@@ -49,7 +51,9 @@ def test_equals_an_exact_svd_of_the_equation(corpus, n_components):
 def test_a_caption_without_a_known_word_is_relevant_to_its_own_image_only(corpus):
     source = LSARelevance(5).fit(*corpus)
     captions = ["dog and puppy", "A", "", "zebra", "a puppy"]
-    block = source.table(captions, torch.arange(5)).block(torch.arange(5), torch.arange(5))
+    with pytest.warns(UserWarning, match=r"^LSA-5: of 5 captions 3 have no word known .*, such as 'A' \(row 1\)"):
+        table = source.table(captions, torch.arange(5))
+    block = table.block(torch.arange(5), torch.arange(5))
     assert torch.equal(block[1:4], torch.eye(5)[1:4])
     assert block.diagonal().eq(1).all()
     assert block[0, 4] > 0
@@ -68,6 +72,7 @@ def test_too_few_words_for_the_components(corpus):
         LSARelevance(3).fit([" ".join(WORDS)] * 2, torch.tensor([0, 1]))
 
 
+@pytest.mark.filterwarnings("ignore:.*each of the 3 captions is a single word")
 def test_training_captions_without_words():
     with pytest.raises(ValueError, match="captions must hold words that are no English stop words, got none"):
         LSARelevance(1).fit(["A", "the", ""], torch.arange(3))
@@ -78,6 +83,19 @@ def test_wrong_use():
         LSARelevance(0)
     with pytest.raises(RuntimeError, match="must be fitted on the training captions"):
         LSARelevance().table(["a"], torch.tensor([0]))
+
+
+def test_english_words_are_those_of_scikit_learn(flickr8k):
+    """Without stop words and single letters, as its TfidfVectorizer has them."""
+    captions, image_ids, _ = flickr8k["test"]
+    theirs = TfidfVectorizer(stop_words="english", dtype=np.float32)
+    tfidf = theirs.fit_transform(captions)
+    svd = TruncatedSVD(50, random_state=0).fit(tfidf.T @ tfidf)
+    expected = FeatureTable(torch.from_numpy(svd.transform(tfidf)).half(), image_ids, label="")
+    source = LSARelevance(50).fit(captions, image_ids)
+    table = source.table(captions, image_ids)
+    images, texts = image_ids[:500:5], range(500)
+    assert torch.equal(table.block(images, texts), expected.block(images, texts))
 
 
 def test_captions_of_one_picture_are_alike(flickr8k):

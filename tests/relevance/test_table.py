@@ -1,4 +1,5 @@
 import copy
+import math
 import multiprocessing
 import pickle
 
@@ -70,6 +71,54 @@ def test_own_captions_have_relevance_exactly_1_whatever_their_features(features)
     assert ((block >= 0) & (block <= 1)).all()
 
 
+@pytest.mark.parametrize("length", [1e-300, 1e-30, 1e-6, 1.0, 1e6, 1e30, 1e300])
+def test_only_the_direction_of_a_vector_counts(features, table, length):
+    lengths = torch.tensor([length, 1, 2, 3, 4, 5], dtype=torch.float64)[:, None]
+    scaled = FeatureTable(features.double() * lengths, IMAGE_IDS, TEXT_IDS, label="random")
+    torch.testing.assert_close(scaled.block(IMAGE_IDS, TEXT_IDS), table.block(IMAGE_IDS, TEXT_IDS))
+    if 1e-37 < length < 1e37:
+        scaled = FeatureTable((features.double() * lengths).float(), IMAGE_IDS, TEXT_IDS, label="random")
+        torch.testing.assert_close(scaled.block(IMAGE_IDS, TEXT_IDS), table.block(IMAGE_IDS, TEXT_IDS))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, np.int8, np.bool_])
+def test_features_may_be_an_array_of_any_numbers(tmp_path, kind):
+    array = np.eye(6, 4, dtype=kind)
+    expected = FeatureTable(torch.eye(6, 4), IMAGE_IDS, TEXT_IDS, label="").block(IMAGE_IDS, TEXT_IDS)
+    np.save(tmp_path / "array.npy", array)
+    for features in (array, torch.from_numpy(array), tmp_path / "array.npy", str(tmp_path / "array.npy")):
+        assert torch.equal(FeatureTable(features, IMAGE_IDS, TEXT_IDS, label="").block(IMAGE_IDS, TEXT_IDS), expected)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_features_that_are_no_numbers(features, value, dtype):
+    features[4, 2] = value
+    with pytest.raises(ValueError, match=r"features must be finite numbers, got NaN or infinity in row 4$"):
+        FeatureTable(features.to(dtype), IMAGE_IDS, TEXT_IDS, label="random")
+    FeatureTable(features.to(dtype), [7, 2], rows=[0, 5], label="random")  # other rows are of no concern
+
+
+@pytest.mark.parametrize(
+    ("features", "found"),
+    [
+        (torch.zeros(6), r"torch.float32 of shape \(6,\)"),
+        (torch.zeros(6, 2, 2), r"torch.float32 of shape \(6, 2, 2\)"),
+        (torch.zeros(6, 0), r"torch.float32 of shape \(6, 0\)"),
+        (torch.zeros(6, 2, dtype=torch.complex64), "torch.complex64"),
+    ],
+)
+def test_features_of_the_wrong_kind(features, found):
+    with pytest.raises(ValueError, match=f"features must be numbers .rows, width., got {found}"):
+        FeatureTable(features, IMAGE_IDS, label="x")
+
+
+def test_features_that_are_all_zero():
+    with pytest.warns(UserWarning, match=r"^colours finds nothing to compare, .* all 6 captions are zero vectors"):
+        FeatureTable(torch.zeros(6, 2), IMAGE_IDS, TEXT_IDS, label="colours")
+    FeatureTable(torch.zeros(2, 2), [3, 3], label="colours")  # of one image
+
+
 def test_captions_may_share_a_feature_row(features):
     rows = torch.tensor([0, 1, 2, 0, 1, 2])
     shared = FeatureTable(features[:3], IMAGE_IDS, TEXT_IDS, rows, label="random")
@@ -114,9 +163,13 @@ def test_unknown_ids_are_named(table):
 @pytest.mark.parametrize(
     ("image_ids", "text_ids", "message"),
     [
-        (torch.tensor([7.0]), TEXT_IDS, r"image_ids must be one row of integers, got shape \(1,\) of torch.float32"),
-        (torch.tensor([[7]]), TEXT_IDS, r"image_ids must be one row of integers, got shape \(1, 1\)"),
-        (IMAGE_IDS, torch.tensor(3), r"text_ids must be one row of integers, got shape \(\)"),
+        (
+            torch.tensor([7.0]),
+            TEXT_IDS,
+            r"image_ids must be integers or strings, one a row, got torch.float32 \(1,\)",
+        ),
+        (torch.tensor([[7, 2]]), TEXT_IDS, r"image_ids must be .*, one a row, got torch.int64 \(1, 2\)"),
+        (IMAGE_IDS, torch.tensor(3), r"text_ids must be .*, one a row, got torch.int64 \(\)"),
     ],
 )
 def test_ids_of_the_wrong_kind(table, image_ids, text_ids, message):

@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from vse_lightning.checks import require_one_of, require_whole
+from vse_lightning.checks import require, require_one_of, require_text, require_whole
 from vse_lightning.models.pooling import POOLINGS, Pooling
 from vse_lightning.models.rebuildable import Rebuildable
 from vse_lightning.models.recurrent import PaddedGRU
 from vse_lightning.models.restoring import is_restoring
 from vse_lightning.models.vocabulary import FIRST_WORD, PADDING, WordNumberer, count_words
 from vse_lightning.models.word_vectors import read_word_vectors
+from vse_lightning.words import Tokenizer, splitter, tokenizer_name, warn_of_single_words
 
 
 class GRUTextEncoder(Rebuildable, nn.Module):
@@ -35,6 +36,8 @@ class GRUTextEncoder(Rebuildable, nn.Module):
             unknown words untrained.
         vectors: text file of initial word vectors (GloVe, word2vec or fastText), ``word_dim`` wide. Words it lacks
             start at random. Needed only when training starts.
+        tokenizer: splits a caption into words, such as ``jieba.lcut``; default
+            :func:`~vse_lightning.words.words_of`, whose words are characters in scripts without spaces.
 
     References:
         Faghri et al., "VSE++: Improving Visual-Semantic Embeddings with Hard Negatives", BMVC 2018.
@@ -56,6 +59,7 @@ class GRUTextEncoder(Rebuildable, nn.Module):
         max_length: int = 64,
         min_count: int = 4,
         vectors: str | None = None,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         super().__init__()
         for name, size in {"word_dim": word_dim, "embed_dim": embed_dim, "max_length": max_length}.items():
@@ -68,6 +72,8 @@ class GRUTextEncoder(Rebuildable, nn.Module):
         self.vectors = None if is_restoring() else vectors
         if self.vectors is not None and not Path(self.vectors).is_file():
             raise FileNotFoundError(f"vectors must be a text file of word vectors, found no file {vectors!r}")
+        self.tokenizer = tokenizer
+        self._split = splitter(tokenizer)
         self.vocabulary: list[str] = []
         self.word_vectors: nn.Embedding | None = None
         self.dropout = nn.Dropout(dropout)
@@ -78,11 +84,14 @@ class GRUTextEncoder(Rebuildable, nn.Module):
         """Make the vocabulary and its word vectors from the training captions; a second call does nothing.
 
         Raises:
-            ValueError: if no word occurs ``min_count`` times, or the file of vectors does not fit.
+            ValueError: if a caption is no text, no word occurs ``min_count`` times, or the file of vectors does not
+                fit.
         """
         if self.word_vectors is not None:
             return
-        vocabulary = count_words(captions, self.min_count)
+        require_text("captions", captions)
+        warn_of_single_words("GRUTextEncoder", captions, self._split)
+        vocabulary = count_words(captions, self.min_count, self._split)
         if not vocabulary:
             raise ValueError(
                 f"no word occurs min_count={self.min_count} times in the {len(captions)} training captions"
@@ -102,7 +111,7 @@ class GRUTextEncoder(Rebuildable, nn.Module):
         """
         if self.word_vectors is None:
             raise RuntimeError(_UNFITTED)
-        return WordNumberer(self.vocabulary, self.max_length)
+        return WordNumberer(self.vocabulary, self.max_length, self.tokenizer)
 
     def forward(self, text: Tensor) -> Tensor:
         """Encode captions.
@@ -125,14 +134,22 @@ class GRUTextEncoder(Rebuildable, nn.Module):
         embeds: Tensor = last if self.pooling is None else self.pooling(states, valid)
         return embeds
 
-    def get_extra_state(self) -> list[str]:
-        """The vocabulary, for the state dict."""
-        return self.vocabulary
+    def get_extra_state(self) -> dict[str, Any]:
+        """The vocabulary and what made it, for the state dict."""
+        return {"vocabulary": self.vocabulary, "tokenizer": tokenizer_name(self.tokenizer)}
 
-    def set_extra_state(self, state: list[str]) -> None:
-        """Take the vocabulary of a state dict; PyTorch calls this before it loads the word vectors."""
-        if state != self.vocabulary:
-            self._set_vocabulary(state)
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take the vocabulary of a state dict; PyTorch calls this before it loads the word vectors.
+
+        Raises:
+            ValueError: if it has the words of another tokenizer.
+        """
+        own = tokenizer_name(self.tokenizer)
+        same = not state["vocabulary"] or state["tokenizer"] == own
+        message = "tokenizer must be the one that made the vocabulary of the checkpoint, {}, got {}"
+        require(same, message, state["tokenizer"], own)
+        if state["vocabulary"] != self.vocabulary:
+            self._set_vocabulary(state["vocabulary"])
 
     def _set_vocabulary(self, vocabulary: list[str]) -> nn.Embedding:
         embedding = nn.Embedding(FIRST_WORD + len(vocabulary), self.word_dim)

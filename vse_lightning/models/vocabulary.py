@@ -1,38 +1,28 @@
 """Words of captions and their numbers."""
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
+from lightning.fabric.utilities import rank_zero_warn
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+
+from vse_lightning.words import Tokenizer, splitter, words_of
 
 PADDING = 0
 UNKNOWN = 1
 FIRST_WORD = 2
 
-_WORD = re.compile(r"(?:[^\W_]|')+")
 
-
-def words_of(caption: str) -> list[str]:
-    """Lower-cased runs of letters, digits and apostrophes.
-
-    Example:
-        >>> words_of("A man's T-shirt: No. 7!")
-        ['a', "man's", 't', 'shirt', 'no', '7']
-    """
-    return _WORD.findall(caption.lower())
-
-
-def count_words(captions: Iterable[str], min_count: int) -> list[str]:
+def count_words(captions: Iterable[str], min_count: int, split: Callable[[str], list[str]] = words_of) -> list[str]:
     """Words that occur at least ``min_count`` times, the most frequent first, equals in alphabetical order.
 
     Example:
         >>> count_words(["a dog", "a cat", "the cat"], min_count=2)
         ['a', 'cat']
     """
-    counts = Counter(word for caption in captions for word in words_of(caption))
+    counts = Counter(word for caption in captions for word in split(caption))
     frequent = [word for word, count in counts.items() if count >= min_count]
     return sorted(frequent, key=lambda word: (-counts[word], word))
 
@@ -40,11 +30,13 @@ def count_words(captions: Iterable[str], min_count: int) -> list[str]:
 class WordNumberer:
     """Turns captions into word numbers: 0 is padding, 1 any unknown word, then the vocabulary in its order.
 
-    A caption without a word becomes one unknown word. Small and picklable, so that data workers can hold it.
+    A caption without a word becomes one unknown word. Small and picklable, so that data workers can hold it. Warns once
+    where none of the captions that it is given together has a known word.
 
     Args:
         vocabulary: the known words.
         max_length: words after so many are cut off.
+        tokenizer: splits a caption into words; default :func:`~vse_lightning.words.words_of`.
 
     Example:
         >>> number = WordNumberer(["a", "dog"], max_length=3)
@@ -54,14 +46,24 @@ class WordNumberer:
                 [1, 0, 0]])
     """
 
-    def __init__(self, vocabulary: Sequence[str], max_length: int) -> None:
+    def __init__(self, vocabulary: Sequence[str], max_length: int, tokenizer: Tokenizer | None = None) -> None:
         self.numbers = {word: number for number, word in enumerate(vocabulary, start=FIRST_WORD)}
         self.max_length = max_length
+        self.tokenizer = tokenizer
+        self._split = splitter(tokenizer)
+        self._warned = False
 
     def __call__(self, captions: list[str]) -> Tensor:
         """Number ``M`` captions: int64 ``(M, words of the longest)``, padded on the right."""
         rows = [
-            [self.numbers.get(word, UNKNOWN) for word in words_of(caption)[: self.max_length]] or [UNKNOWN]
+            [self.numbers.get(word, UNKNOWN) for word in self._split(caption)[: self.max_length]] or [UNKNOWN]
             for caption in captions
         ]
+        if not self._warned and all(max(row) == UNKNOWN for row in rows):
+            self._warned = True
+            rank_zero_warn(
+                f"captions: none of {len(captions)} has one of the {len(self.numbers):,} words of the vocabulary, so "
+                f"that the encoder cannot tell them apart; the first is {captions[0]!r}. Was it trained on the same "
+                "language, and does tokenizer= suit it?"
+            )
         return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=PADDING)

@@ -1,15 +1,17 @@
 """Relevance by shared wording: CIDEr-D."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
+from vse_lightning.relevance.captions import read_captions, warn_of_unknown_words
 from vse_lightning.relevance.cider_table import CIDErTable
 from vse_lightning.relevance.ngrams import Ngrams, NgramVocabulary, find_ngrams
-from vse_lightning.relevance.source import RelevanceSource, check_captions
+from vse_lightning.relevance.source import RelevanceSource
+from vse_lightning.targets import Ids
+from vse_lightning.words import Tokenizer, splitter, tokenizer_name, warn_of_single_words
 
 
 class CIDErRelevance(RelevanceSource):
@@ -26,9 +28,10 @@ class CIDErRelevance(RelevanceSource):
     - :math:`l_c, l_r`: lengths in bigrams, as in the released code.
     - :math:`\sigma`: ``sigma``.
 
-    Document frequencies come from the training captions only. Words are lower-cased runs of letters, digits and
-    apostrophes. A caption of the image itself would be one of its own references, hence far above all others: its
-    relevance is set to 1. It costs seconds and is not kept on disk.
+    Document frequencies come from the training captions only. Words are those of
+    :func:`~vse_lightning.words.words_of`: characters in scripts without spaces. A caption of the image itself would be
+    one of its own references, hence far above all others: its relevance is set to 1. It costs seconds and is not kept
+    on disk.
 
     Exact wording matters here: "a dog runs" and "a puppy sprints" have little in common. Values are small (mostly below
     0.1), so thresholds and margins chosen for cosines do not carry over.
@@ -36,37 +39,43 @@ class CIDErRelevance(RelevanceSource):
     Args:
         n: the longest n-grams, in words.
         sigma: width of the penalty on different lengths.
+        tokenizer: splits a caption into words, such as ``jieba.lcut``; default: words as described above.
 
     Raises:
-        ValueError: if ``n`` or ``sigma`` is not positive.
+        ValueError: if ``n`` or ``sigma`` is not positive, or ``tokenizer`` is no function.
 
     References:
         Vedantam, Zitnick and Parikh, "CIDEr: Consensus-based Image Description Evaluation", CVPR 2015; values as those
         of pycocoevalcap's ``CiderScorer``, which computes CIDEr-D.
     """
 
-    def __init__(self, n: int = 4, sigma: float = 6.0) -> None:
+    def __init__(self, n: int = 4, sigma: float = 6.0, tokenizer: Tokenizer | None = None) -> None:
         if n < 1:
             raise ValueError(f"n must be at least 1, got {n}")
         if not sigma > 0:
             raise ValueError(f"sigma must be positive, got {sigma}")
         self.n = n
         self.sigma = sigma
-        self.name = "CIDEr-D" if (n, sigma) == (4, 6.0) else f"CIDEr-D(n={n}, sigma={sigma:g})"
+        self.tokenizer = tokenizer
+        self._split = splitter(tokenizer)
+        settings = [] if (n, sigma) == (4, 6.0) else [f"n={n}, sigma={sigma:g}"]
+        settings += [] if tokenizer is None else [f"tokenizer={tokenizer_name(tokenizer)}"]
+        self.name = "CIDEr-D" + (f"({', '.join(settings)})" if settings else "")
         self._vocabulary: NgramVocabulary | None = None
         self._idf: list[NDArray[np.float64]] = []
 
-    def fit(self, captions: Sequence[str], image_ids: Tensor) -> Self:
+    def fit(self, captions: Sequence[str], image_ids: Ids) -> Self:
         """Learn the document frequencies; see :meth:`RelevanceSource.fit`.
 
         Raises:
             ValueError: if the captions are those of a single image: every IDF would be 0.
         """
-        check_captions(captions, image_ids)
-        images, image_of = np.unique(image_ids.numpy(force=True), return_inverse=True)
+        given = read_captions(captions, image_ids)
+        images, image_of = np.unique(given.image_ids.numpy(), return_inverse=True)
         if len(images) < 2:
             raise ValueError("CIDErRelevance needs captions of at least 2 training images, got 1: every IDF would be 0")
-        words, orders = find_ngrams(captions, self.n)
+        warn_of_single_words("CIDErRelevance", given.texts, self._split)
+        words, orders = find_ngrams(given.texts, self.n, self._split)
         pairs, self._idf = [], []
         for found in orders:
             pairs.append(found.pairs)
@@ -74,21 +83,30 @@ class CIDErRelevance(RelevanceSource):
         self._vocabulary = NgramVocabulary(words, pairs)
         return self
 
-    def table(self, captions: Sequence[str], image_ids: Tensor, text_ids: Tensor | None = None) -> CIDErTable:
+    def table(self, captions: Sequence[str], image_ids: Ids, text_ids: Ids | None = None) -> CIDErTable:
         """The table for these captions; see :meth:`RelevanceSource.table`.
 
         Raises:
             RuntimeError: before :meth:`fit`.
         """
-        check_captions(captions, image_ids, text_ids)
+        given = read_captions(captions, image_ids, text_ids)
         if self._vocabulary is None:
             raise RuntimeError(
                 "CIDErRelevance must be fitted on the training captions before it makes a table: call fit"
             )
-        known = self._vocabulary.numbers_of(*find_ngrams(captions, self.n))
-        # A new n-gram has number -1, and the last IDF is that of a document frequency of 1.
-        weighted = ((found, idf[numbers]) for (found, numbers), idf in zip(known, self._idf, strict=True))
-        return CIDErTable(weighted, image_ids, text_ids, sigma=self.sigma, label=self.name)
+        known = self._vocabulary.numbers_of(*find_ngrams(given.texts, self.n, self._split))
+        return CIDErTable(self._weighted(known, given.texts), image_ids, text_ids, sigma=self.sigma, label=self.name)
+
+    def _weighted(
+        self, known: Iterable[tuple[Ngrams, NDArray[np.int64]]], captions: list[str]
+    ) -> Iterator[tuple[Ngrams, NDArray[np.float64]]]:
+        """The n-grams of each order with their IDF; a new one has number -1: the last, of a document frequency of 1."""
+        for order, ((found, numbers), idf) in enumerate(zip(known, self._idf, strict=True), start=1):
+            if order == 1:
+                has_known_word = np.zeros(len(captions), dtype=bool)
+                has_known_word[found.captions[numbers[found.numbers] >= 0]] = True
+                warn_of_unknown_words(self.name, captions, np.flatnonzero(~has_known_word))
+            yield found, idf[numbers]
 
 
 def _document_frequency(found: Ngrams, image_of: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vse_lightning.relevance.index import CaptionIndex
+from vse_lightning.relevance.index import CaptionIndex, device_of
 from vse_lightning.relevance.ngrams import Ngrams
-from vse_lightning.relevance.table import RelevanceTable
+from vse_lightning.relevance.table import RelevanceTable, warn_of_nothing_to_compare
+from vse_lightning.targets import Ids, as_ids
 
 FREQUENT_SHARE = 1 / 16  # of the captions; columns denser than this are cheaper in a dense product
 PAIRS_PER_STEP = 1 << 22
@@ -29,8 +30,8 @@ class CIDErTable(RelevanceTable):
 
     Args:
         orders: for each order from 1, the n-grams of the captions and the IDF of each; asked for one at a time.
-        image_ids: ``(M,)`` int64, the image that each caption describes.
-        text_ids: ``(M,)`` int64, the id of each caption; default ``0 ... M-1``.
+        image_ids: ``(M,)`` the image that each caption describes.
+        text_ids: ``(M,)`` the id of each caption; default ``0 ... M-1``.
         sigma: width of the length penalty.
         label: the name of the source.
     """
@@ -38,8 +39,8 @@ class CIDErTable(RelevanceTable):
     def __init__(
         self,
         orders: Iterable[tuple[Ngrams, NDArray[np.float64]]],
-        image_ids: Tensor,
-        text_ids: Tensor | None = None,
+        image_ids: Ids,
+        text_ids: Ids | None = None,
         *,
         sigma: float,
         label: str,
@@ -48,7 +49,8 @@ class CIDErTable(RelevanceTable):
         self._sigma = sigma
         self._index = CaptionIndex(image_ids, text_ids)
         self._lengths = torch.zeros(len(image_ids))
-        images = np.unique(image_ids.numpy(force=True), return_inverse=True)[1].astype(np.int32)
+        ids = as_ids("image_ids", image_ids).numpy(force=True)
+        images = np.unique(ids, return_inverse=True)[1].astype(np.int32)
         rare: list[_Entries] = []
         frequent: list[_Entries] = []
         for order, (found, idf) in enumerate(orders, start=1):
@@ -60,11 +62,14 @@ class CIDErTable(RelevanceTable):
             entries.candidates[:] /= len(rare)
         self._rare_candidates, self._rare_references = _matrices(rare)
         self._frequent_candidates, self._frequent_references = _matrices(frequent)
+        if self._index.has_several_images() and not self._rare_candidates.nnz + self._frequent_candidates.nnz:
+            why = f"no two of the {len(images):,} captions of different images share a word that tells images apart"
+            warn_of_nothing_to_compare(label, why)
 
     @torch.no_grad()
-    def block(self, image_ids: Tensor, text_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+    def block(self, image_ids: Ids, text_ids: Ids, captions_per_image: int | None = None) -> Tensor:
         """Relevance ``(N, M)`` of images to texts, computed on the CPU; see :meth:`RelevanceTable.block`."""
-        found = self._index.find(image_ids.cpu(), text_ids.cpu(), captions_per_image)
+        found = self._index.find(image_ids, text_ids, captions_per_image)
         slots = torch.arange(found.references.shape[1])
         references = found.references[slots < found.reference_counts[:, None]]
         images = torch.arange(len(image_ids)).repeat_interleave(found.reference_counts)
@@ -80,7 +85,7 @@ class CIDErTable(RelevanceTable):
             similarity *= longer.square_().div_(-2 * self._sigma**2).exp_()
             total.index_add_(0, rows_images, similarity)
         relevance = total.div_(found.reference_counts[:, None]).clamp_(max=1)
-        return relevance.masked_fill_(found.own, 1).to(image_ids.device)
+        return relevance.masked_fill_(found.own, 1).to(device_of(image_ids))
 
     def between_texts(self) -> Self:
         """CIDEr-D of a text with another as the only reference; see :meth:`RelevanceTable.between_texts`.

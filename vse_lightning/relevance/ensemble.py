@@ -8,8 +8,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from vse_lightning.relevance.index import device_of
 from vse_lightning.relevance.source import RelevanceSource
 from vse_lightning.relevance.table import RelevanceTable
+from vse_lightning.targets import Ids
 
 
 class CaptionEnsemble(RelevanceSource):
@@ -51,13 +53,13 @@ class CaptionEnsemble(RelevanceSource):
         for source in self.sources:
             source.check_size(num_captions, num_images)
 
-    def fit(self, captions: Sequence[str], image_ids: Tensor) -> Self:
+    def fit(self, captions: Sequence[str], image_ids: Ids) -> Self:
         """Fit every source; see :meth:`RelevanceSource.fit`."""
         for source in self.sources:
             source.fit(captions, image_ids)
         return self
 
-    def table(self, captions: Sequence[str], image_ids: Tensor, text_ids: Tensor | None = None) -> "EnsembleTable":
+    def table(self, captions: Sequence[str], image_ids: Ids, text_ids: Ids | None = None) -> "EnsembleTable":
         """The table of every source, combined; see :meth:`RelevanceSource.table`."""
         tables = [source.table(captions, image_ids, text_ids) for source in self.sources]
         return EnsembleTable(tables, self.weights, self.name)
@@ -81,9 +83,9 @@ class EnsembleTable(RelevanceTable):
         self._tables = tables
         self._weights = weights
 
-    def block(self, image_ids: Tensor, text_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+    def block(self, image_ids: Ids, text_ids: Ids, captions_per_image: int | None = None) -> Tensor:
         """Relevance ``(N, M)`` of images to texts; see :meth:`RelevanceTable.block`."""
-        mean = torch.zeros(len(image_ids), len(text_ids), device=image_ids.device)
+        mean = torch.zeros(len(image_ids), len(text_ids), device=device_of(image_ids))
         own = torch.ones_like(mean, dtype=torch.bool)
         for table, weight in zip(self._tables, self._weights, strict=True):
             relevance = table.block(image_ids, text_ids, captions_per_image)

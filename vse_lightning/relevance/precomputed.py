@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vse_lightning.relevance.source import RelevanceSource, check_captions
+from vse_lightning.relevance.captions import read_captions
+from vse_lightning.relevance.source import RelevanceSource
 from vse_lightning.relevance.table import FeatureTable, check_rescale, map_features
-
-ROWS_PER_CHECK = 65_536
+from vse_lightning.targets import Ids
 
 
 class PrecomputedRelevance(RelevanceSource):
@@ -49,25 +49,26 @@ class PrecomputedRelevance(RelevanceSource):
                 f"the data set, got {len(features)} rows in {path}"
             )
 
-    def table(self, captions: Sequence[str], image_ids: Tensor, text_ids: Tensor | None = None) -> FeatureTable:
+    def table(self, captions: Sequence[str], image_ids: Ids, text_ids: Ids | None = None) -> FeatureTable:
         """The table for these captions; see :meth:`RelevanceSource.table`.
 
         Raises:
             ValueError: if the file has too few rows, or NaN or infinite values in the rows of these captions. Without
                 ``text_ids`` the captions are the whole data set, and the number of rows must be theirs.
         """
-        check_captions(captions, image_ids, text_ids)
+        given = read_captions(captions, image_ids, text_ids)
         path, features = self._map()
-        if text_ids is None:
-            self.check_size(len(captions), 1 + int(image_ids.max()))
-            text_ids = torch.arange(len(captions))
-        rows = text_ids if self.side == "text" else image_ids
-        if len(features) <= int(rows.max()):
+        if given.text_ids is None:
+            self.check_size(len(captions), 1 + int(given.image_ids.max()))
+        ids_of_captions = torch.arange(len(captions)) if given.text_ids is None else given.text_ids
+        rows = ids_of_captions if self.side == "text" else given.image_ids
+        outside = ((rows < 0) | (rows >= len(features))).nonzero().flatten()
+        if len(outside):
+            ids = text_ids if self.side == "text" and text_ids is not None else image_ids
             raise ValueError(
-                f"path must have a row for every {'caption' if self.side == 'text' else 'image'} of the data set, got "
-                f"{len(features)} rows in {path} and the id {int(rows.max())}"
+                f"path must have a row for every {'caption' if self.side == 'text' else 'image'} of the data set, "
+                f"with the id as its number, got {len(features)} rows in {path} and the id {ids[int(outside[0])]}"
             )
-        _check_finite(features, torch.unique(rows), path)
         table = FeatureTable if self.side == "text" else PictureTable
         return table(path, image_ids, text_ids, rows, label=self.name, rescale=self.rescale)
 
@@ -90,13 +91,6 @@ class PrecomputedRelevance(RelevanceSource):
 class PictureTable(FeatureTable):
     """A table whose captions have the features of their image: one of them says all."""
 
-    def block(self, image_ids: Tensor, text_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+    def block(self, image_ids: Ids, text_ids: Ids, captions_per_image: int | None = None) -> Tensor:
         """Relevance ``(N, M)`` of images to the images that the texts describe, whatever ``captions_per_image``."""
         return super().block(image_ids, text_ids, captions_per_image=1)
-
-
-def _check_finite(features: Tensor, rows: Tensor, path: Path) -> None:
-    for part in torch.split(rows, ROWS_PER_CHECK):
-        bad = part[~features[part].isfinite().all(dim=1)]
-        if len(bad):
-            raise ValueError(f"path must hold finite numbers, got NaN or infinity in row {int(bad[0])} of {path}")

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from vse_lightning.checks import require_text
 from vse_lightning.relevance.cache import CacheEntry, cache_key
 from vse_lightning.relevance.cache_folder import cache_folder
+from vse_lightning.relevance.captions import read_captions
 from vse_lightning.relevance.sentence_encoder import SentenceEncoder, find_model
-from vse_lightning.relevance.source import RelevanceSource, check_captions
+from vse_lightning.relevance.source import RelevanceSource
 from vse_lightning.relevance.table import FeatureTable, check_rescale
+from vse_lightning.targets import Ids
 
 
 class SBERTRelevance(RelevanceSource):
@@ -61,22 +63,23 @@ class SBERTRelevance(RelevanceSource):
         self._model_name = "SBERT " + ("all-MiniLM-L6-v2" if model == "bundled" else Path(model).name)
         self.name = self._model_name + (" shifted" if rescale == "shift" else "")
 
-    def table(self, captions: Sequence[str], image_ids: Tensor, text_ids: Tensor | None = None) -> FeatureTable:
+    def table(self, captions: Sequence[str], image_ids: Ids, text_ids: Ids | None = None) -> FeatureTable:
         """The table for these captions, encoding what is not on disk; see :meth:`RelevanceSource.table`.
 
         Raises:
             RuntimeError: if the model cannot be loaded, or the bundled one is not the expected one.
             OSError: if the cache folder cannot be written or its disk is too full; before anything is encoded.
         """
-        check_captions(captions, image_ids, text_ids)
-        (path,) = self.precompute(captions)
-        row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
-        rows = torch.tensor([row_of[caption] for caption in captions])
+        given = read_captions(captions, image_ids, text_ids)
+        (path,) = self.precompute(given.texts)
+        row_of = {caption: row for row, caption in enumerate(dict.fromkeys(given.texts))}
+        rows = torch.tensor([row_of[caption] for caption in given.texts])
         return FeatureTable(path, image_ids, text_ids, rows, label=self.name, rescale=self.rescale)
 
     def precompute(self, captions: Sequence[str], force: bool = False) -> list[Path]:
         """Encode these captions unless they are on disk; see :meth:`RelevanceSource.precompute`."""
-        if not captions:
+        require_text("captions", captions)
+        if not len(captions):
             return []
         distinct = list(dict.fromkeys(captions))
         model = find_model(self.model)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from torch import Tensor
-
+from vse_lightning.relevance.captions import read_captions
 from vse_lightning.relevance.table import RelevanceTable
+from vse_lightning.targets import Ids
 
 
 class RelevanceSource(ABC):
@@ -50,27 +50,34 @@ class RelevanceSource(ABC):
             num_images: its images.
         """
 
-    def fit(self, captions: Sequence[str], image_ids: Tensor) -> Self:
+    def fit(self, captions: Sequence[str], image_ids: Ids) -> Self:
         """Learn what must be learned from captions, such as document frequencies; here nothing.
 
         Args:
             captions: the training captions, and no others: labels must not depend on test captions.
-            image_ids: ``(M,)`` int64, the image that each describes.
+            image_ids: ``(M,)`` integers or strings in a list, an array or a tensor: the image that each describes.
 
         Returns:
             The source itself.
+
+        Raises:
+            ValueError: if a caption is no text, or there are none, or not as many as ids.
         """
+        read_captions(captions, image_ids)
         return self
 
     @abstractmethod
-    def table(self, captions: Sequence[str], image_ids: Tensor, text_ids: Tensor | None = None) -> RelevanceTable:
+    def table(self, captions: Sequence[str], image_ids: Ids, text_ids: Ids | None = None) -> RelevanceTable:
         """Make the table for a set of captions.
 
         Args:
             captions: all captions that the table must serve.
-            image_ids: ``(M,)`` int64, the image that each describes.
-            text_ids: ``(M,)`` int64, the id of each; default ``0 ... M-1``. Ids are row numbers over the whole data
+            image_ids: ``(M,)`` integers or strings in a list, an array or a tensor: the image that each describes.
+            text_ids: ``(M,)`` likewise, the id of each; default ``0 ... M-1``. Ids are row numbers over the whole data
                 set, so a split passes its own.
+
+        Raises:
+            ValueError: if a caption is no text, or there are none, or not as many as ids.
         """
 
     def precompute(self, captions: Sequence[str], force: bool = False) -> list[Path]:
@@ -84,12 +91,3 @@ class RelevanceSource(ABC):
             The files; none for a source that keeps nothing on disk.
         """
         return []
-
-
-def check_captions(captions: Sequence[str], image_ids: Tensor, text_ids: Tensor | None = None) -> None:
-    """Raise a ``ValueError`` unless there are captions, and as many ids."""
-    counts = [len(captions), len(image_ids)] + ([] if text_ids is None else [len(text_ids)])
-    if not captions or len(set(counts)) > 1:
-        names = ("captions", "image_ids", "text_ids")
-        found = ", ".join(f"{count} {name}" for count, name in zip(counts, names, strict=False))
-        raise ValueError(f"captions and their ids must be as many, at least one, got {found}")

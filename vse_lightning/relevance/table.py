@@ -1,16 +1,29 @@
 """Tables: relevance of images to texts, block by block, from features of single captions."""
 
+import math
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+from lightning.fabric.utilities import rank_zero_warn
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vse_lightning.checks import require
 from vse_lightning.functional.similarity import caption_relevance
-from vse_lightning.relevance.index import CaptionIndex
+from vse_lightning.relevance.index import CaptionIndex, device_of
+from vse_lightning.targets import Ids
+
+ROWS_PER_CHECK = 65_536
+ORDINARY_SIZES = (1e-15, 1e15)  # whose squares float32 can hold
+
+
+def warn_of_nothing_to_compare(label: str, why: str) -> None:
+    """Warn that the labels of a source tell nothing, and why."""
+    rank_zero_warn(f"{label} finds nothing to compare, so that only matching pairs are labelled: {why}")
 
 
 class RelevanceTable(ABC):
@@ -26,12 +39,12 @@ class RelevanceTable(ABC):
     label: str
 
     @abstractmethod
-    def block(self, image_ids: Tensor, text_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+    def block(self, image_ids: Ids, text_ids: Ids, captions_per_image: int | None = None) -> Tensor:
         """Relevance of images to texts.
 
         Args:
-            image_ids: ``(N,)`` int64, in any order, repeats allowed.
-            text_ids: ``(M,)`` int64, likewise.
+            image_ids: ``(N,)`` in any order, repeats allowed; a list, an array or a tensor.
+            text_ids: ``(M,)`` likewise.
             captions_per_image: 1 compares a text with the first caption of each image only (the protocol of the Ladder
                 loss paper), 2 with the first two, and so on; default all captions of the image that the table knows,
                 in the batch or not.
@@ -72,17 +85,19 @@ class FeatureTable(RelevanceTable):
     """Relevance as the best cosine between a text and the captions of an image, from one vector per caption.
 
     Args:
-        features: ``(R, F)`` floating point, one vector per caption, of any length (a zero vector is similar to
-            nothing); or the path of an ``.npy`` file of such, which is mapped into memory, shared by all processes of
-            the machine and reopened when the table is pickled. float16 is accurate enough: products are in float32.
-        image_ids: ``(M,)`` int64, the image that each caption describes.
-        text_ids: ``(M,)`` int64, the id of each caption; default ``0 ... M-1``.
-        rows: ``(M,)`` int64, the row of ``features`` for each caption; default ``0 ... M-1``.
+        features: ``(R, F)`` numbers, a tensor or an array: one vector per caption, of any length, as only its direction
+            counts (a zero vector is similar to nothing); or the path of an ``.npy`` file of such, which is mapped into
+            memory, shared by all processes of the machine and reopened when the table is pickled. float16 is accurate
+            enough: products are in float32.
+        image_ids: ``(M,)`` integers or strings in a list, an array or a tensor: the image that each caption describes.
+        text_ids: ``(M,)`` likewise, the id of each caption; default ``0 ... M-1``.
+        rows: ``(M,)`` integers, the row of ``features`` for each caption; default ``0 ... M-1``.
         label: the name of the source.
         rescale: ``"clip"``: max(cosine, 0); ``"shift"``: (1 + cosine) / 2.
 
     Raises:
-        ValueError: if text ids repeat, lengths differ, or there is a row that ``features`` lacks.
+        ValueError: if text ids repeat, lengths differ, or there is a row that ``features`` lacks or in which not all
+            numbers are finite.
 
     References:
         Li et al., "Integrating Listwise Ranking into Pairwise-based Image-Text Retrieval", 2023: the maximum over the
@@ -102,36 +117,40 @@ class FeatureTable(RelevanceTable):
 
     def __init__(
         self,
-        features: Tensor | Path,
-        image_ids: Tensor,
-        text_ids: Tensor | None = None,
-        rows: Tensor | None = None,
+        features: Tensor | NDArray[np.generic] | Path | str,
+        image_ids: Ids,
+        text_ids: Ids | None = None,
+        rows: Ids | None = None,
         *,
         label: str,
         rescale: str = "clip",
     ) -> None:
         self.label = label
         self._rescale = check_rescale(rescale)
-        self._path = features if isinstance(features, Path) else None
-        self._features = map_features(features) if isinstance(features, Path) else features
+        self._path = Path(features) if isinstance(features, Path | str) else None
+        self._features = _features(features) if self._path is None else map_features(self._path)
         self._index = CaptionIndex(image_ids, text_ids, rows)
-        needed = 1 + int(rows.max()) if rows is not None else len(image_ids)
+        used = self._index.rows()
+        require(int(used[0]) >= 0, "rows must not be negative, got {}", int(used[0]))
+        needed = 1 + int(used[-1])
         if needed > len(self._features):
             raise ValueError(f"features must have at least {needed} rows, one per caption, got {len(self._features)}")
-        if rows is not None and rows.min() < 0:
-            raise ValueError(f"rows must not be negative, got {int(rows.min())}")
+        shortest, longest = self._check(used)
+        self._needs_scaling = shortest < ORDINARY_SIZES[0] or longest > ORDINARY_SIZES[1]
+        if longest == 0 and self._index.has_several_images():
+            warn_of_nothing_to_compare(label, f"the features of all {len(used):,} captions are zero vectors")
 
     @torch.no_grad()
-    def block(self, image_ids: Tensor, text_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+    def block(self, image_ids: Ids, text_ids: Ids, captions_per_image: int | None = None) -> Tensor:
         """Relevance ``(N, M)`` of images to texts; see :meth:`RelevanceTable.block`."""
         device = self._index.device
-        found = self._index.find(image_ids.to(device), text_ids.to(device), captions_per_image)
+        found = self._index.find(image_ids, text_ids, captions_per_image)
         references = self._vectors(found.references.flatten())
         slots = torch.arange(len(references), device=device).view_as(found.references)
         # Labels decide between near ties: never in the half precision of a training step.
         with torch.autocast(device.type, enabled=False):
             relevance = caption_relevance(references, slots, self._vectors(found.texts), self._rescale)
-        return relevance.masked_fill_(found.own, 1).to(image_ids.device)
+        return relevance.masked_fill_(found.own, 1).to(device_of(image_ids))
 
     def between_texts(self) -> Self:
         """The cosine of two captions; see :meth:`RelevanceTable.between_texts`."""
@@ -147,7 +166,24 @@ class FeatureTable(RelevanceTable):
         return moved
 
     def _vectors(self, rows: Tensor) -> Tensor:
-        return normalize(self._features[rows].float(), dim=-1)
+        vectors = self._features[rows]
+        if self._needs_scaling:
+            vectors = vectors.double()
+            vectors = vectors / _sizes(vectors).clamp(min=torch.finfo(torch.float64).tiny)[:, None]
+        return normalize(vectors.float(), dim=-1)
+
+    def _check(self, rows: Tensor) -> tuple[float, float]:
+        """Refuse what is not finite; return the size of the shortest vector that is not zero and of the longest."""
+        shortest, longest = math.inf, 0.0
+        for part in torch.split(rows.to(self._features.device), ROWS_PER_CHECK):
+            sizes = _sizes(self._features[part])
+            bad = part[~sizes.isfinite()]
+            if len(bad):
+                where = f"row {int(bad[0])}" + ("" if self._path is None else f" of {self._path}")
+                raise ValueError(f"features must be finite numbers, got NaN or infinity in {where}")
+            shortest = min(shortest, float(sizes.where(sizes > 0, math.inf).min()))
+            longest = max(longest, float(sizes.max()))
+        return shortest, longest
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
@@ -160,6 +196,19 @@ class FeatureTable(RelevanceTable):
         self.__dict__.update(state)
         if self._path is not None:
             self._features = map_features(self._path)
+
+
+def _features(features: object) -> Tensor:
+    tensor = features if isinstance(features, Tensor) else torch.from_numpy(np.asarray(features))
+    fits = tensor.ndim == 2 and tensor.shape[1] > 0 and not tensor.is_complex()
+    require(fits, "features must be numbers (rows, width), got {} of shape {}", tensor.dtype, tuple(tensor.shape))
+    return tensor
+
+
+def _sizes(vectors: Tensor) -> Tensor:
+    """The largest absolute value of each vector; NaN stays NaN."""
+    lowest, highest = (vectors if vectors.is_floating_point() else vectors.float()).aminmax(dim=1)
+    return torch.maximum(-lowest, highest)
 
 
 def map_features(path: Path) -> Tensor:

@@ -10,9 +10,14 @@ from vse_lightning.models.picture_transform import PictureTransform
 from vse_lightning.models.processor_transform import ProcessorTransform
 from vse_lightning.models.subwords import SubwordTokenizer
 from vse_lightning.models.vocabulary import FIRST_WORD, PADDING, UNKNOWN, WordNumberer
+from vse_lightning.words import tokenizer_name
 
 TOKENIZER = "tokenizer.json"
 VOCABULARY = "vocabulary.json"
+WORDS = (
+    "vse_lightning.words.words_of: lower-cased runs of letters, digits, apostrophes and combining marks after NFC; "
+    "each character of a script without spaces; each emoji"
+)
 
 
 def write_preprocessing(transform: Any, folder: Path) -> dict[str, Any]:
@@ -42,7 +47,7 @@ def write_preprocessing(transform: Any, folder: Path) -> dict[str, Any]:
         return {
             "kind": "words",
             "file": VOCABULARY,
-            "words": "lower-cased runs of letters, digits and apostrophes",
+            "words": WORDS if transform.tokenizer is None else tokenizer_name(transform.tokenizer),
             "number_of_first_word": FIRST_WORD,
             "number_of_unknown_words": UNKNOWN,
             "padding_id": PADDING,

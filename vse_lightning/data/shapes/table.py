@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from vse_lightning.relevance import RelevanceTable
+from vse_lightning.relevance.index import device_of
+from vse_lightning.targets import Ids, as_ids
 
 
 class SceneTable(RelevanceTable):
@@ -34,7 +36,7 @@ class SceneTable(RelevanceTable):
             self._has[row, [columns[attribute] for attribute in attributes_of_scene]] = 1.0
         self._text_image_ids = text_image_ids
 
-    def block(self, image_ids: Tensor, text_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+    def block(self, image_ids: Ids, text_ids: Ids, captions_per_image: int | None = None) -> Tensor:
         """Relevance ``(N, M)`` float32 in [0, 1] of images ``(N,)`` to captions ``(M,)``, on the images' device.
 
         Raises:
@@ -44,7 +46,7 @@ class SceneTable(RelevanceTable):
         scenes_of_texts = self._text_image_ids[_known("text_ids", text_ids, len(self._text_image_ids))]
         texts = self._has[scenes_of_texts]
         shared = images @ texts.T
-        return (shared / (images.sum(1, keepdim=True) + texts.sum(1) - shared)).to(image_ids.device)
+        return (shared / (images.sum(1, keepdim=True) + texts.sum(1) - shared)).to(device_of(image_ids))
 
     def between_texts(self) -> "SceneTable":
         """The same of the scenes of two captions; see :meth:`RelevanceTable.between_texts`."""
@@ -54,9 +56,9 @@ class SceneTable(RelevanceTable):
         return copied
 
 
-def _known(argument: str, ids: Tensor, count: int) -> Tensor:
-    ids = ids.cpu()
-    unknown = ids[(ids < 0) | (ids >= count)]
+def _known(argument: str, ids: Ids, count: int) -> Tensor:
+    rows = as_ids(argument, ids).cpu()
+    unknown = rows[(rows < 0) | (rows >= count)]
     if unknown.numel():
         raise ValueError(f"{argument} must be 0 to {count - 1}, got {unknown[:5].tolist()}")
-    return ids
+    return rows
