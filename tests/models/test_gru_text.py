@@ -1,4 +1,5 @@
 import logging
+import pickle
 
 import pytest
 import torch
@@ -112,6 +113,47 @@ def test_restoring_needs_no_file_of_vectors(captions):
     encoder.fit(captions)
 
 
+CHINESE = ["一只黑色的狗在草地上", "黑狗在草地上跑", "一个男人骑车", "男人在街上骑车"]
+
+
+def test_captions_without_spaces_are_read_character_by_character():
+    encoder = make(CHINESE, min_count=2)
+    assert "狗" in encoder.vocabulary
+    first, second, same = encoder(encoder.transform()(["黄狗在草地上", "男人骑车", "红狗在草地上"]))
+    assert not torch.allclose(first, second, atol=1e-3)
+    torch.testing.assert_close(first, same)
+
+
+def two_letters(caption):
+    return [caption[place : place + 2] for place in range(len(caption) - 1)]
+
+
+def test_a_tokenizer_of_ones_own_travels_to_workers_and_is_asked_for_by_the_state():
+    encoder = make(CHINESE, tokenizer=two_letters)
+    assert "草地" in encoder.vocabulary
+    number = pickle.loads(pickle.dumps(encoder.transform()))
+    assert (
+        number(["草地"]).tolist() == encoder.transform()(["草地"]).tolist() == [[2 + encoder.vocabulary.index("草地")]]
+    )
+    message = (
+        r"tokenizer must be the one that made the vocabulary of the checkpoint, .*test_gru_text\.two_letters, got None"
+    )
+    with pytest.raises(ValueError, match=message):
+        GRUTextEncoder(6, 10).load_state_dict(encoder.state_dict())
+    with pytest.raises(ValueError, match=r"vocabulary of the checkpoint, None, got .*test_gru_text\.two_letters"):
+        encoder.load_state_dict(make(CHINESE).state_dict())
+    again = GRUTextEncoder(6, 10, tokenizer=two_letters)
+    again.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(again(number(CHINESE)), encoder(number(CHINESE)))
+
+
+def test_sentences_that_are_one_word_each_are_noticed():
+    with pytest.warns(
+        UserWarning, match="^GRUTextEncoder: each of the 4 captions is a single word, such as '一只黑色的"
+    ):
+        make(CHINESE, tokenizer=str.split)
+
+
 def test_dropout_acts_in_training_only(captions):
     encoder = make(captions, dropout=0.5)
     text = encoder.transform()(captions)
@@ -150,12 +192,15 @@ def test_runs_under_autocast(captions):
         ({"pooling": "first"}, ValueError, "pooling must be one of 'last', 'mean', 'max', 'gpo', got 'first'"),
         ({"max_length": 0}, ValueError, "max_length must be a whole number of at least 1, got 0"),
         ({"vectors": "/nowhere/glove.txt"}, FileNotFoundError, "found no file '/nowhere/glove.txt'"),
+        ({"tokenizer": "jieba"}, ValueError, "tokenizer must be a function from a caption to its words, got 'jieba'"),
         ({"min_count": 99}, ValueError, "no word occurs min_count=99 times in the 5 training captions"),
     ],
 )
 def test_refuses(arguments, error, message, captions):
     with pytest.raises(error, match=message):
         make(captions, **arguments)
+    with pytest.raises(ValueError, match=r"half of a character, '\\ud83d', in row 1"):
+        GRUTextEncoder().fit(["a dog", "a \ud83d"])
 
 
 def test_refuses_vectors_that_do_not_fit_and_stays_unfitted(captions, tmp_path):

@@ -62,8 +62,8 @@ class WordNumberer:
         if not self._warned and all(max(row) == UNKNOWN for row in rows):
             self._warned = True
             rank_zero_warn(
-                f"captions: none of {len(captions)} has one of the {len(self.numbers):,} words of the vocabulary, so "
-                f"that the encoder cannot tell them apart; the first is {captions[0]!r}. Was it trained on the same "
-                "language, and does tokenizer= suit it?"
+                f"GRUTextEncoder: {len(captions)} captions together have none of the {len(self.numbers):,} words of "
+                f"the vocabulary, so that it cannot tell them apart; the first is {captions[0]!r}. Was it trained on "
+                "the same language, and does tokenizer= suit it?"
             )
         return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=PADDING)
