@@ -38,6 +38,14 @@ def test_arguments(tmp_path):
         build(f"{{class_path: {MODULE}.PrecomputedRelevance, init_args: {{path: {tmp_path}/none.npy, side: image}}}}")
 
 
+@pytest.mark.parametrize(("source", "name"), [("CIDErRelevance", "CIDEr-D"), ("LSARelevance", "LSA-400")])
+def test_a_tokenizer_of_ones_own(source, name):
+    built = build(f"{{class_path: {MODULE}.{source}, init_args: {{tokenizer: re.findall}}}}")
+    assert built.name == f"{name}(tokenizer=re.findall)"
+    with pytest.raises(ArgumentError, match="tokenizer"):
+        build(f"{{class_path: {MODULE}.{source}, init_args: {{tokenizer: jieba_that_is_not_there.cut}}}}")
+
+
 def test_an_ensemble():
     built = build(f"""
         class_path: {MODULE}.CaptionEnsemble
