@@ -106,6 +106,8 @@ def test_features_that_are_no_numbers(features, value, dtype):
         (torch.zeros(6, 2, 2), r"torch.float32 of shape \(6, 2, 2\)"),
         (torch.zeros(6, 0), r"torch.float32 of shape \(6, 0\)"),
         (torch.zeros(6, 2, dtype=torch.complex64), "torch.complex64"),
+        (np.array([["a", "b"]] * 6), "ndarray: can't convert"),
+        ([[1.0], [1.0, 2.0]], "list: setting an array element"),
     ],
 )
 def test_features_of_the_wrong_kind(features, found):

@@ -128,7 +128,7 @@ class FeatureTable(RelevanceTable):
         self.label = label
         self._rescale = check_rescale(rescale)
         self._path = Path(features) if isinstance(features, Path | str) else None
-        self._features = _features(features) if self._path is None else map_features(self._path)
+        self._features = _features(features if self._path is None else map_features(self._path))
         self._index = CaptionIndex(image_ids, text_ids, rows)
         used = self._index.rows()
         require(int(used[0]) >= 0, "rows must not be negative, got {}", int(used[0]))
@@ -176,7 +176,8 @@ class FeatureTable(RelevanceTable):
         """Refuse what is not finite; return the size of the shortest vector that is not zero and of the longest."""
         shortest, longest = math.inf, 0.0
         for part in torch.split(rows.to(self._features.device), ROWS_PER_CHECK):
-            sizes = _sizes(self._features[part])
+            first, last = int(part[0]), int(part[-1])
+            sizes = _sizes(self._features[part if last - first >= len(part) else slice(first, last + 1)])
             bad = part[~sizes.isfinite()]
             if len(bad):
                 where = f"row {int(bad[0])}" + ("" if self._path is None else f" of {self._path}")
@@ -199,7 +200,10 @@ class FeatureTable(RelevanceTable):
 
 
 def _features(features: object) -> Tensor:
-    tensor = features if isinstance(features, Tensor) else torch.from_numpy(np.asarray(features))
+    try:
+        tensor = features if isinstance(features, Tensor) else torch.from_numpy(np.asarray(features))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"features must be numbers (rows, width), got {type(features).__name__}: {error}") from error
     fits = tensor.ndim == 2 and tensor.shape[1] > 0 and not tensor.is_complex()
     require(fits, "features must be numbers (rows, width), got {} of shape {}", tensor.dtype, tuple(tensor.shape))
     return tensor
@@ -207,8 +211,7 @@ def _features(features: object) -> Tensor:
 
 def _sizes(vectors: Tensor) -> Tensor:
     """The largest absolute value of each vector; NaN stays NaN."""
-    lowest, highest = (vectors if vectors.is_floating_point() else vectors.float()).aminmax(dim=1)
-    return torch.maximum(-lowest, highest)
+    return (vectors if vectors.is_floating_point() else vectors.float()).abs().amax(dim=1)
 
 
 def map_features(path: Path) -> Tensor:
