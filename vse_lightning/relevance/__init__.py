@@ -4,6 +4,9 @@ A *source* compares captions in its own way and makes a *table*, which serves th
 :class:`SBERTRelevance` by meaning, :class:`CIDErRelevance` by shared wording, :class:`LSARelevance` by topic without a
 neural network, :class:`PrecomputedRelevance` by vectors that you bring, :class:`CaptionEnsemble` by several of these.
 
+Words are what their readers see, in any script: :func:`vse_lightning.words.words_of`, unless a source is given a
+``tokenizer`` (SBERT has its model's).
+
 Relevance derived from captions is a pseudo-label: it knows what was written, not what is in the picture. Where people
 judged the relevance, use their judgements. Values under different sources cannot be compared with each other.
 """
