@@ -15,6 +15,7 @@ from vse_lightning.relevance import (
     PrecomputedRelevance,
     RelevanceSource,
 )
+from vse_lightning.targets import RetrievalTargets
 
 CAPTIONS = ["a red ball", "a red bus on the road", "the road is wet", "a wet dog", "a dog with a ball", "a blue bus"]
 IMAGE_IDS = [4, 4, 9, 0, 9, 2]
@@ -87,6 +88,15 @@ def test_ids_may_be_names(source):
         table.block(["4.jpg", "7.jpg", "7.jpg"], texts)
     with pytest.raises(ValueError, match="text_ids must be all different, got t1 more than once"):
         source.table(CAPTIONS, names, ["t1", "t2", "t3", "t1", "t4", "t1"])
+
+
+def test_names_are_those_of_a_batch():
+    """What a host's batch calls its pictures and texts is what the table was made with."""
+    names, texts = [f"{image}.jpg" for image in IMAGE_IDS], [f"t{row}" for row in range(6)]
+    table = Lengths().table(CAPTIONS, names, texts)
+    batch = RetrievalTargets(["4.jpg", "2.jpg"], ["2.jpg", "4.jpg"], text_ids=["t5", "t0"], relevance=table)
+    expected = Lengths().table(CAPTIONS, IMAGE_IDS).block([4, 2], [5, 0])
+    assert torch.equal(batch.relevance_between(slice(None), slice(None)), expected)
 
 
 @pytest.mark.parametrize(
