@@ -107,6 +107,11 @@ def test_metrics_of_any_kind(matrices):
         evaluate_scores({"ndcg": RetrievalNDCG()}, scores, positives=positives)
 
 
+def test_arrays(matrices):
+    values = evaluate_scores(RetrievalMetrics(), *(matrix.numpy() for matrix in matrices))
+    assert values == evaluate_scores(RetrievalMetrics(), *matrices)
+
+
 def test_scores_of_a_model_carry_no_gradient(matrices):
     scores, relevance, positives = matrices
     values = evaluate_scores(RetrievalMetrics(), scores.clone().requires_grad_(), relevance, positives)

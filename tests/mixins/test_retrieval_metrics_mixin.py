@@ -214,7 +214,5 @@ def test_not_configured_it_is_invisible():
 
 
 def test_other_metrics_are_refused_with_a_remedy():
-    with pytest.raises(
-        TypeError, match=r"metrics must be of vse_lightning\.metrics .* got torch.*MeanMetric"
-    ):
+    with pytest.raises(TypeError, match=r"metrics must be of vse_lightning\.metrics .* got torch.*MeanMetric"):
         Measured(retrieval_metrics=MeanMetric())

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
-import numpy as np
 import torch
-from torch import Tensor
 
 from vse_lightning.checks import require
 from vse_lightning.metrics.evaluation import evaluate_members
@@ -15,10 +11,9 @@ from vse_lightning.metrics.members import Metrics, flatten, members_of, names_cl
 from vse_lightning.metrics.missing_labels import refuse, warn_left_out
 from vse_lightning.metrics.relevance import RelevanceMatrix
 from vse_lightning.metrics.retrieval_metrics import RetrievalMetrics
+from vse_lightning.metrics.score_matrices import Matrix, as_matrix
 from vse_lightning.metrics.state import checked_batch
 from vse_lightning.targets import Ids, LabelTable, RetrievalTargets
-
-Matrix: TypeAlias = "Tensor | np.ndarray[Any, Any]"
 
 
 def evaluate_embeddings(
@@ -61,13 +56,16 @@ def evaluate_embeddings(
         >>> evaluate_embeddings(torch.eye(4), torch.eye(4)[[0, 1, 3, 2]], metrics=[RecallAtK(1), RSum((1, 2))])
         {'i2t_recall_at_1': 0.5, 'rsum': 200.0}
     """
-    images, texts = _tensor("image_embeds", image_embeds), _tensor("text_embeds", text_embeds)
-    features = None if text_features is None else _tensor("text_features", text_features)
+    images, texts = as_matrix("image_embeds", image_embeds), as_matrix("text_embeds", text_embeds)
+    features = None if text_features is None else as_matrix("text_features", text_features)
+    message = "without image_ids and text_image_ids, embeddings must be pairs, got {} images and {} texts"
+    told = image_ids is not None or text_image_ids is not None
+    require(told or len(images) == len(texts), message, len(images), len(texts))
     known = RetrievalTargets(image_ids, text_image_ids, text_ids=text_ids).resolve(images, texts)
     image_ids, text_image_ids = known.known_ids()
     text_ids = known.text_ids
     if relevance is not None and not isinstance(relevance, LabelTable):
-        matrix, shape = _tensor("relevance", relevance).to(images.device), (len(images), len(texts))
+        matrix, shape = as_matrix("relevance", relevance).to(images.device), (len(images), len(texts))
         message = "relevance must be {} images x texts, or a table with a method block(image_ids, text_ids), got {}"
         require(matrix.shape == shape, message, shape, tuple(matrix.shape))
         text_ids = torch.arange(len(texts), device=images.device) if text_ids is None else text_ids
@@ -81,10 +79,3 @@ def evaluate_embeddings(
     if remedies:
         refuse(*next(iter(remedies.items()))) if not values else warn_left_out(remedies)
     return {name: float(value) for name, value in flatten(values, names_clash(members)).items()}
-
-
-def _tensor(name: str, matrix: Matrix) -> Tensor:
-    try:
-        return torch.as_tensor(matrix)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{name} must be a tensor or an array, got {type(matrix).__name__}: {error}") from None

@@ -83,7 +83,7 @@ def _from_table(gallery: Gallery, table: LabelTable, captions_per_image: int | N
     block_of = cast("Any", table).block  # captions_per_image is no part of the protocol
 
     def rows(images: Tensor) -> Tensor:
-        block: Tensor = block_of(gallery.image_ids[images], text_ids, **options)
+        block = torch.as_tensor(block_of(gallery.image_ids[images], text_ids, **options))
         expected = (len(images), len(text_ids))
         fits = block.shape == expected
         require(fits, "relevance.block must return {} for these ids, got {}", expected, tuple(block.shape))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, TypeAlias, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,15 +20,17 @@ from vse_lightning.metrics.reading import Direction, Reading
 from vse_lightning.metrics.relevance import within_range
 from vse_lightning.metrics.retrieval_metric import RetrievalMetric
 
+Matrix: TypeAlias = "Tensor | np.ndarray[Any, Any]"
+
 _NEEDED = dict.fromkeys(("i2t", "t2i"), "positives that mark a match")
 _NO_LABELS = "give relevance, a matrix as large as scores"
 
 
 def evaluate_scores(
     metrics: Metrics,
-    scores: Tensor,
-    relevance: Tensor | None = None,
-    positives: Tensor | None = None,
+    scores: Matrix,
+    relevance: Matrix | None = None,
+    positives: Matrix | None = None,
 ) -> dict[str, Tensor]:
     """Compute ``metrics`` from given matrices instead of embeddings.
 
@@ -55,14 +58,15 @@ def evaluate_scores(
         ranks = isinstance(metric, RetrievalMetric)
         require(ranks, "{}: {} needs ids, which scores do not have", name, type(metric).__name__)
         members[name] = cast("RetrievalMetric", metric)
-    scores = as_scores(scores.detach())
+    scores = as_scores(as_matrix("scores", scores))
+    relevance = None if relevance is None else as_matrix("relevance", relevance)
     require(len(scores) > 0, "scores must be of at least one image, got {}", tuple(scores.shape))
     require(not bool(scores.isnan().any()), "scores must not be NaN")
     if positives is None:
         square = scores.shape[0] == scores.shape[1]
         require(square, "positives must be given unless scores are square, got scores {}", tuple(scores.shape))
         positives = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    as_positives(positives, scores)
+    positives = as_positives(as_matrix("positives", positives), scores)
     if relevance is None:
         members = _without_graded(members)
     else:
@@ -76,6 +80,18 @@ def evaluate_scores(
     for name, metric in members.items():
         check_queries(metric, values[name], _NEEDED)
     return {name: metric.summarise(values[name]).to(scores.dtype) for name, metric in members.items()}
+
+
+def as_matrix(name: str, matrix: Any) -> Tensor:
+    """A tensor or an array as a tensor without gradient.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    try:
+        return torch.as_tensor(matrix).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be a tensor or an array, got {type(matrix).__name__}: {error}") from None
 
 
 def _without_graded(members: dict[str, RetrievalMetric]) -> dict[str, RetrievalMetric]:
