@@ -97,6 +97,10 @@ class CIDErTable(RelevanceTable):
         copied._index = self._index.each_text_alone()
         return copied
 
+    def captions_of(self, image_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+        """Text ids ``(N, K)`` of images; see :meth:`RelevanceTable.captions_of`."""
+        return self._index.captions_of(image_ids.cpu(), captions_per_image)
+
 
 class _Entries(NamedTuple):
     """Entries of the two matrices, which differ in their values only, caption by caption."""

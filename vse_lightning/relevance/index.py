@@ -51,7 +51,7 @@ class CaptionIndex:
         by_image = self._image_of_text.argsort(stable=True)
         self._image_ids, self._counts = torch.unique(self._image_of_text, return_counts=True)
         self._starts = self._counts.cumsum(0) - self._counts
-        self._caption_rows = self._row_of_text[by_image]
+        self._caption_rows, self._caption_ids = self._row_of_text[by_image], self._text_ids[by_image]
 
     def find(self, image_ids: Ids, text_ids: Ids, captions_per_image: int | None = None) -> Lookup:
         """Look up a block, on the device of the index.
@@ -64,17 +64,16 @@ class CaptionIndex:
         Raises:
             ValueError: if an id is unknown or ``captions_per_image`` is not positive.
         """
-        if captions_per_image is not None and captions_per_image < 1:
-            raise ValueError(f"captions_per_image must be at least 1 or None, got {captions_per_image}")
         images = _positions("image_ids", image_ids, self._image_ids)
         texts = _positions("text_ids", text_ids, self._text_ids)
-        counts = self._counts[images]
-        if captions_per_image is not None:
-            counts = counts.clamp(max=captions_per_image)
-        slots = torch.arange(int(counts.max()) if len(counts) else 1, device=counts.device)
-        places = self._starts[images, None] + torch.minimum(slots, counts[:, None] - 1)
+        places, counts = self._captions(images, captions_per_image)
         own = self._image_of_text[texts] == self._image_ids[images, None]
         return Lookup(self._caption_rows[places], counts, self._row_of_text[texts], own)
+
+    def captions_of(self, image_ids: Ids, captions_per_image: int | None = None) -> Tensor:
+        """Text ids ``(N, K)`` of the captions of each image; short lists repeat their last one."""
+        images = _positions("image_ids", image_ids, self._image_ids)
+        return self._caption_ids[self._captions(images, captions_per_image)[0]]
 
     def rows(self) -> Tensor:
         """The feature rows that there are, ascending."""
@@ -86,8 +85,23 @@ class CaptionIndex:
         return len(self._image_ids) > 1
 
     def each_text_alone(self) -> Self:
-        """The same rows, every text the only caption of an image with its id."""
-        return type(self)(self._text_ids, self._text_ids, self._row_of_text).to(self.device)
+        """The same rows, every text the only caption of an image with its id; nothing is sorted again."""
+        alone = type(self).__new__(type(self))
+        alone._text_ids = alone._image_of_text = alone._image_ids = alone._caption_ids = self._text_ids
+        alone._row_of_text = alone._caption_rows = self._row_of_text
+        alone._counts = torch.ones_like(self._text_ids)
+        alone._starts = torch.arange(len(self._text_ids), device=self.device)
+        return alone
+
+    def _captions(self, images: Tensor, captions_per_image: int | None) -> tuple[Tensor, Tensor]:
+        """Places ``(N, K)`` of the captions of each image, and how many of the K there are."""
+        if captions_per_image is not None and captions_per_image < 1:
+            raise ValueError(f"captions_per_image must be at least 1 or None, got {captions_per_image}")
+        counts = self._counts[images]
+        if captions_per_image is not None:
+            counts = counts.clamp(max=captions_per_image)
+        slots = torch.arange(int(counts.max()) if len(counts) else 1, device=counts.device)
+        return self._starts[images, None] + torch.minimum(slots, counts[:, None] - 1), counts
 
     @property
     def device(self) -> torch.device:

@@ -68,6 +68,22 @@ class RelevanceTable(ABC):
         """
         raise ValueError(f"{type(self).__name__} has no labels between texts, which direction='t2t' needs")
 
+    def between_images(self) -> "RelevanceTable":
+        """The same labels between images: that of the image to the most relevant caption of the other one.
+
+        ``table.between_images().block(image_ids, other_image_ids)`` is the relevance of images to other images, for
+        image-to-image retrieval.
+
+        Raises:
+            ValueError: if the table does not know the captions of an image; those of your own do not unless they
+                override this or :meth:`captions_of`.
+        """
+        return ImageTable(self)
+
+    def captions_of(self, image_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+        """Text ids ``(N, K)`` of the captions of images ``(N,)``; short lists repeat their last one."""
+        raise ValueError(f"{type(self).__name__} has no labels between images, which direction='i2i' needs")
+
     def to(self, device: torch.device | str) -> Self:
         """A table that works on ``device``; by default the table itself, for those that work on the CPU."""
         return self
@@ -79,6 +95,29 @@ class RelevanceTable(ABC):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.__copy__()
+
+
+class ImageTable(RelevanceTable):
+    """Relevance of images to images, from a table of images and texts.
+
+    Args:
+        table: whose labels they are.
+    """
+
+    def __init__(self, table: RelevanceTable) -> None:
+        self.label, self._table = table.label, table
+
+    def block(self, image_ids: Tensor, text_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+        """Relevance ``(N, M)`` of images to other images, whose ids stand in the place of text ids."""
+        captions = self._table.captions_of(text_ids, captions_per_image)
+        best = self._table.block(image_ids, captions[:, 0], captions_per_image)
+        for slot in captions.T[1:]:
+            best = torch.maximum(best, self._table.block(image_ids, slot, captions_per_image))
+        return best
+
+    def to(self, device: torch.device | str) -> Self:
+        """A table whose labels stay on ``device``."""
+        return type(self)(self._table.to(device))
 
 
 class FeatureTable(RelevanceTable):
@@ -157,6 +196,10 @@ class FeatureTable(RelevanceTable):
         copied = self.__copy__()
         copied._index = self._index.each_text_alone()
         return copied
+
+    def captions_of(self, image_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+        """Text ids ``(N, K)`` of images; see :meth:`RelevanceTable.captions_of`."""
+        return self._index.captions_of(image_ids.to(self._index.device), captions_per_image)
 
     def to(self, device: torch.device | str) -> Self:
         """A table whose features stay on ``device``: blocks are made there, without a copy per step."""

@@ -55,6 +55,12 @@ class SceneTable(RelevanceTable):
         copied._text_image_ids = torch.arange(len(self._text_image_ids))
         return copied
 
+    def between_images(self) -> "SceneTable":
+        """The same of two scenes; see :meth:`RelevanceTable.between_images`."""
+        copied = self.__copy__()
+        copied._text_image_ids = torch.arange(len(self._has))
+        return copied
+
 
 def _known(argument: str, ids: Ids, count: int) -> Tensor:
     rows = as_ids(argument, ids).cpu()
