@@ -14,7 +14,8 @@ from torch.nn.functional import normalize
 
 from vse_lightning.checks import require
 from vse_lightning.distributed import gather_rows, process_count, process_rank
-from vse_lightning.functional.similarity import caption_relevance
+from vse_lightning.functional.directions import Direction
+from vse_lightning.functional.similarity import caption_relevance, rescale_similarity
 
 Ids: TypeAlias = Tensor | np.ndarray[Any, Any] | Sequence[int] | Sequence[str]
 """Integers or strings, one a row."""
@@ -95,6 +96,8 @@ class RetrievalTargets:
         if image_ids is None or text_image_ids is None:
             require(images == texts, "a batch without image_ids and text_image_ids must be pairs, got {} images and {} "
                     "texts: return RetrievalTargets with ids from retrieval_targets(batch)", images, texts)  # fmt: skip
+            known = not isinstance(self.relevance, LabelTable)
+            require(known, "image_ids are needed to look relevance up in a table, got None")
             numbers = first_pair + torch.arange(images, device=device)
             image_ids = text_image_ids = numbers * process_count() + process_rank()
         resolved = RetrievalTargets(
@@ -128,10 +131,15 @@ class RetrievalTargets:
             require(fits, "relevance must be a block of {} images x {} texts, got shape {}", images, texts, shape)
         return resolved
 
-    def positives(self) -> Tensor:
+    def positives(self, images: slice = slice(None), texts: slice = slice(None)) -> Tensor:
         """``(N, M)`` bool: the texts that describe an image."""
-        image_ids, text_image_ids = self.known_ids()
-        return (image_ids[:, None] == text_image_ids[None, :]) & (text_image_ids != DISTRACTOR)
+        image_ids, text_image_ids = (ids[rows] for ids, rows in zip(self.known_ids(), (images, texts), strict=True))
+        return (image_ids[:, None] == text_image_ids) & (text_image_ids != DISTRACTOR)
+
+    def matches_within(self, direction: Direction, queries: slice) -> Tensor:
+        """``(Q, C)`` bool: the images (``"i2i"``) or texts (``"t2t"``) of the same image, the query among them."""
+        ids = self.known_ids()[0 if direction == "i2i" else 1]
+        return (ids[queries, None] == ids) & (ids != DISTRACTOR)
 
     def known_ids(self) -> tuple[Tensor, Tensor]:
         """``image_ids (N,)`` and ``text_image_ids (M,)``.
@@ -161,6 +169,33 @@ class RetrievalTargets:
     def with_relevance(self, relevance: Tensor | LabelTable | None) -> RetrievalTargets:
         """The same targets with other labels."""
         return replace(self, relevance=relevance)
+
+    def relevance_within(self, direction: Direction, queries: slice) -> Tensor | None:
+        """Relevance ``(Q, C)`` of some images to all images (``"i2i"``) or of some texts to all texts (``"t2t"``).
+
+        A table answers by its ``between_images()`` or ``between_texts()``. Of ``text_features`` it is the cosine of two
+        texts, negatives clipped to 0, or the largest one between a text of the one image and one of the other.
+
+        Raises:
+            ValueError: where the table has no such labels, or there are no ``text_ids`` to look up.
+        """
+        if isinstance(self.relevance, LabelTable):
+            ids = self.known_ids()[0] if direction == "i2i" else self.text_ids
+            if ids is None:
+                raise ValueError("text_ids are needed to look relevance up in a table, got None")
+            method = "between_images" if direction == "i2i" else "between_texts"
+            between = getattr(self.relevance, method, None)
+            if between is None:
+                found = type(self.relevance).__name__
+                raise ValueError(f"direction {direction!r} needs labels with a method {method}(), got {found}")
+            return between().block(ids[queries], ids).detach()  # type: ignore[no-any-return]
+        if self.text_features is None:
+            return None
+        if direction == "i2i":
+            return _between_images(self, queries)
+        with torch.autocast(self.text_features.device.type, enabled=False):
+            features = normalize(self.text_features.float(), dim=1)
+            return rescale_similarity(features[queries] @ features.T, "clip")
 
     def gathered(self) -> RetrievalTargets:
         """Targets of all processes, in the order of their ranks; a table stays what it is."""
@@ -247,12 +282,28 @@ def _constant(name: str, value: Any) -> Tensor | None:
 
 def _relevance_of_features(targets: RetrievalTargets, images: slice, texts: slice) -> Tensor:
     """The best similarity between a text and the captions that the images have among the targets."""
-    features = normalize(targets.text_features.float(), dim=1)  # type: ignore[union-attr]
-    own = targets.positives()[images].int()
+    rows_of_image = _captions_of(targets, images)
+    with torch.autocast(rows_of_image.device.type, enabled=False):  # labels decide between near ties
+        features = normalize(targets.text_features.float(), dim=1)  # type: ignore[union-attr]
+        return caption_relevance(features, rows_of_image, features[texts])
+
+
+def _between_images(targets: RetrievalTargets, queries: slice) -> Tensor:
+    """The best similarity between a caption of the one image and one of the other."""
+    to_texts = _relevance_of_features(targets, queries, slice(None))
+    captions = _captions_of(targets, slice(None))
+    best = to_texts[:, captions[:, 0]]
+    for slot in captions.T[1:]:
+        best = torch.maximum(best, to_texts[:, slot])
+    return best
+
+
+def _captions_of(targets: RetrievalTargets, images: slice) -> Tensor:
+    """``(N, K)`` rows of the texts of each image among the targets; short lists repeat their first."""
+    own = targets.positives(images).int()
     captions = own.sum(1)
     lonely = targets.known_ids()[0][images][captions == 0].tolist()
     require(not lonely, "text_features: every image needs a text of its own in the batch, image ids {} have none",
             lonely[:5])  # fmt: skip
     rows = own.topk(int(captions.max()), dim=1)
-    rows_of_image = torch.where(rows.values.bool(), rows.indices, rows.indices[:, :1])
-    return caption_relevance(features, rows_of_image, features[texts])
+    return torch.where(rows.values.bool(), rows.indices, rows.indices[:, :1])
