@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -19,8 +19,8 @@ from vse_lightning.losses import (
 MakeLoss = Callable[..., RetrievalLoss]
 
 
-def _listwise(reduction: str = "mean") -> RetrievalLoss:
-    losses = {"triplet": TripletLoss(reduction=reduction), "ndcg": SmoothNDCGLoss(0.1, reduction=reduction)}
+def _listwise(**options: Any) -> RetrievalLoss:
+    losses = {"triplet": TripletLoss(**options), "ndcg": SmoothNDCGLoss(0.1, **options)}
     return WeightedSumLoss(losses, {"triplet": 0.7, "ndcg": 0.3})
 
 
@@ -44,7 +44,7 @@ EVERY_LOSS: dict[str, MakeLoss] = {
 
 @pytest.fixture(params=EVERY_LOSS.values(), ids=EVERY_LOSS.keys())
 def make_loss(request: pytest.FixtureRequest) -> MakeLoss:
-    """Maker of every loss in its variants; takes ``reduction``."""
+    """Maker of every loss in its variants; takes ``reduction`` and ``directions``."""
     return request.param
 
 

@@ -1,13 +1,11 @@
 import copy
 import pickle
-from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
-from vse_lightning.losses import KendallLoss, RetrievalLoss, TripletLoss
-from vse_lightning.losses.retrieval_loss import reduce_terms
+from vse_lightning.losses import RetrievalLoss
 
 
 def both_directions(loss: RetrievalLoss, scores: Tensor, relevance: Tensor, positives: Tensor):
@@ -110,21 +108,6 @@ def test_an_unknown_reduction_is_refused(make_loss):
         make_loss(reduction="none")
 
 
-def test_wrong_shapes_are_refused():
-    loss, scores = KendallLoss(), torch.zeros(2, 3)
-    positives = torch.ones(2, 3, dtype=torch.bool)
-    for arguments, message in (
-        ((scores[0],), r"KendallLoss: scores must be a matrix \(queries, candidates\), got shape \(3,\)"),
-        ((scores[:, :0],), r"KendallLoss: scores must have candidates, got shape \(2, 0\)"),
-        ((scores,), r"KendallLoss: positives are needed when scores are not square, got shape \(2, 3\)"),
-        ((scores, scores, positives.T), r"positives must have the shape of scores \(2, 3\), got \(3, 2\)"),
-        ((scores, scores, positives.float()), r"KendallLoss: positives must be bool, got torch.float32"),
-        ((scores, scores.T, positives), r"relevance must have the shape of scores \(2, 3\), got \(3, 2\)"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            loss(*arguments)
-
-
 class MeanGap(RetrievalLoss):
     """A loss of somebody else: the mean negative minus the mean positive."""
 
@@ -145,17 +128,3 @@ def test_a_loss_of_your_own_is_one_method():
 def test_a_loss_without_its_method_says_what_is_missing():
     with pytest.raises(TypeError, match=r"Empty defines no per_query\(scores, relevance, positives\)"):
         type("Empty", (RetrievalLoss,), {})()(torch.zeros(2, 2))
-
-
-def test_reduction_over_everybodys_counts(batch):
-    """Two processes with half the queries each: their losses add up to that of one."""
-    loss = TripletLoss()
-    i2t, t2i = both_directions(loss, *batch)
-    whole = reduce_terms(i2t, t2i, loss.reductions())["triplet"]
-    counts = iter([i2t["triplet"][1].sum(), t2i["triplet"][1].sum()] * 2)
-    shares = []
-    for (first, last), (top, bottom) in zip(pairwise((0, 3, 7)), pairwise((0, 4, 9)), strict=True):
-        mine = {"triplet": tuple(part[first:last] for part in i2t["triplet"])}
-        theirs = {"triplet": tuple(part[top:bottom] for part in t2i["triplet"])}
-        shares.append(reduce_terms(mine, theirs, loss.reductions(), lambda _: next(counts))["triplet"])
-    torch.testing.assert_close(sum(shares), whole)

@@ -63,3 +63,9 @@ def test_terms_of_one_name_are_refused():
     inner = WeightedSumLoss({"b": TripletLoss(), "c": TripletLoss()}, {"b": 1, "c": 1})
     with pytest.raises(ValueError, match=r"losses must have terms of different names, got \['a_b', 'a_b', 'a_c'\]"):
         WeightedSumLoss({"a": inner, "a_b": TripletLoss()}, {"a": 1, "a_b": 1})
+
+
+@pytest.mark.parametrize("name", ["", "ladder_0.63", "a@b (c)", "a/b", "train", "training", "items", "loss", 3])
+def test_names_that_a_module_or_a_logger_refuses(name):
+    with pytest.raises(ValueError, match="losses must have names"):
+        WeightedSumLoss({name: TripletLoss()}, {name: 1.0})

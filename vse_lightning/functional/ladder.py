@@ -19,6 +19,7 @@ def ladder(
     threshold_mode: str = "absolute",
     cumulative: bool = False,
     mining: str = "hardest",
+    average: bool = True,
 ) -> tuple[Tensor, Tensor]:
     r"""Ladder loss with hard contrastive sampling: one ladder per (query, positive) pair.
 
@@ -34,8 +35,8 @@ def ladder(
     A rung with nobody on one side costs nothing. ``threshold_mode="percentile"`` reads the thresholds as percentiles
     (0-100, linear interpolation) of the query's relevance row. ``cumulative=True`` compares the most similar of the
     rest with the positive itself, with margin :math:`\alpha_1 + \dots + \alpha_l`. The released code masks with 0, so
-    its most similar of the rest never scores below 0; here the mask is minus infinity. ``mining`` is that of the first
-    rung.
+    its most similar of the rest never scores below 0; here the mask is minus infinity. ``mining`` and
+    ``average`` are those of the first rung, the :func:`~vse_lightning.functional.triplet`.
 
     Shape:
         - ``scores``, ``relevance``: ``(Q, C)`` float; ``positives``: ``(Q, C)`` bool.
@@ -56,7 +57,7 @@ def ladder(
         >>> ladder(scores, relevance, torch.tensor([[True, False, False]]))  # 0.25 * (0.01 - 0.3 + 0.5)
         (tensor([0.0525]), tensor([1]))
     """
-    total, count = triplet(scores, positives, margins[0], mining)
+    total, count = triplet(scores, positives, margins[0], mining, average=average)
     if not thresholds:
         return total, count
     above = relevance[:, None] >= _row_thresholds(relevance, thresholds, threshold_mode)[:, :, None]

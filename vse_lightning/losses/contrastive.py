@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from vse_lightning.checks import require, require_positive
 from vse_lightning.functional.contrastive import contrastive
-from vse_lightning.losses.retrieval_loss import Reduction, RetrievalLoss
+from vse_lightning.functional.directions import ACROSS, Direction
+from vse_lightning.losses.retrieval_loss import RetrievalLoss
+from vse_lightning.losses.terms import Reduction
 
 
 class ContrastiveLoss(RetrievalLoss):
@@ -21,6 +23,7 @@ class ContrastiveLoss(RetrievalLoss):
         relevance_weight: share of the target given to the relevance, in [0, 1]; above 0 the loss needs relevance.
         relevance_temperature: of the softmax that turns relevance into a target; above 0.
         reduction: ``"mean"`` or ``"sum"``.
+        directions: the lists it is computed on: any of ``"i2t"``, ``"t2i"``, ``"i2i"``, ``"t2t"``.
     """
 
     term = "contrastive"
@@ -33,8 +36,9 @@ class ContrastiveLoss(RetrievalLoss):
         relevance_weight: float = 0.0,
         relevance_temperature: float = 0.1,
         reduction: Reduction = "mean",
+        directions: tuple[Direction, ...] = ACROSS,
     ) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, directions)
         require_positive("temperature", temperature)
         require_positive("max_scale", max_scale)
         fits = 1 / temperature <= max_scale * (1 + 1e-9)

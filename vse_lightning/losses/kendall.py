@@ -3,8 +3,10 @@
 from torch import Tensor
 
 from vse_lightning.checks import require_not_negative, require_whole
+from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.kendall import kendall
-from vse_lightning.losses.retrieval_loss import Reduction, RetrievalLoss
+from vse_lightning.losses.retrieval_loss import RetrievalLoss
+from vse_lightning.losses.terms import Reduction
 
 
 class KendallLoss(RetrievalLoss):
@@ -16,15 +18,21 @@ class KendallLoss(RetrievalLoss):
             which costs no more than a triplet loss.
         stride: step from a window to the next.
         reduction: ``"mean"`` (over pairs) or ``"sum"``.
+        directions: the lists it is computed on: any of ``"i2t"``, ``"t2i"``, ``"i2i"``, ``"t2t"``.
     """
 
     term = "kendall"
     needs_relevance = True
 
     def __init__(
-        self, min_gap: float = 0.3, window: int | None = None, stride: int = 1, reduction: Reduction = "mean"
+        self,
+        min_gap: float = 0.3,
+        window: int | None = None,
+        stride: int = 1,
+        reduction: Reduction = "mean",
+        directions: tuple[Direction, ...] = ACROSS,
     ) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, directions)
         require_not_negative("min_gap", min_gap)
         if window is not None:
             require_whole("window", window)

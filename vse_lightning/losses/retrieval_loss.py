@@ -1,27 +1,29 @@
-"""The frame every loss shares: both directions, positives, precision and reduction."""
+"""The frame every loss shares: directions, positives, precision and reduction."""
 
-from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from vse_lightning.checks import require
-
-Terms = dict[str, tuple[Tensor, Tensor]]
-"""Per term of a loss: its total ``(Q,)`` and count ``(Q,)`` for every query."""
-
-Reduction = Literal["mean", "sum"]
+from vse_lightning.functional.directions import ACROSS, Direction
+from vse_lightning.functional.similarity import cosine_similarity
+from vse_lightning.losses.embeddings import Similarity, terms_of_embeddings
+from vse_lightning.losses.lists import Lists, checked_lists
+from vse_lightning.losses.terms import Reduction, Terms, reduce_terms
+from vse_lightning.targets import RetrievalTargets
 
 
 class RetrievalLoss(nn.Module):
-    """A function of one query's candidate list, summed over queries and over both directions.
+    """A function of one query's candidate list, summed over queries and over directions.
 
     A subclass sets ``term`` and ``needs_relevance`` and implements :meth:`per_query`; that is a whole loss.
 
     Args:
-        reduction: ``"mean"`` averages each direction over its terms and then the two directions; ``"sum"`` adds up
+        reduction: ``"mean"`` averages each direction over its terms and then the directions; ``"sum"`` adds up
             everything.
+        directions: the lists it is computed on: ``"i2t"`` and ``"t2i"`` rank the other modality, ``"i2i"`` and
+            ``"t2t"`` the others of the query's own, which takes embeddings (:meth:`from_embeddings`, the mixin).
 
     Example:
         >>> import torch
@@ -34,33 +36,80 @@ class RetrievalLoss(nn.Module):
         tensor(0.7071)
     """
 
-    term: str = "loss"
+    term: str = "relevance"
     needs_relevance: bool = False
 
-    def __init__(self, reduction: Reduction = "mean") -> None:
+    def __init__(self, reduction: Reduction = "mean", directions: tuple[Direction, ...] = ACROSS) -> None:
         super().__init__()
         require(reduction in ("mean", "sum"), "reduction must be 'mean' or 'sum', got {!r}", reduction)
         self.reduction: Reduction = reduction
+        self.directions = _checked_directions(directions)
 
     def forward(self, scores: Tensor, relevance: Tensor | None = None, positives: Tensor | None = None) -> Tensor:
-        """Loss of a batch, both directions.
+        """Loss of a batch, from image queries, text queries or both, as its directions say.
 
         Args:
             scores: ``(N, M)`` of images and texts, higher is closer.
-            relevance: ``(N, M)`` in [0, 1]; taken as 1 at the positives.
+            relevance: ``(N, M)`` numbers in [0, 1], a constant; taken as 1 at the positives. Rounding up to 1e-4
+                outside is clamped; on the CPU more than that is refused.
             positives: ``(N, M)`` bool; ``None`` means the diagonal of a square matrix.
 
         Returns:
             A scalar, connected to ``scores`` also when no term is active.
 
         Raises:
-            ValueError: where the shapes differ, ``positives`` is missing for a matrix that is not square, or the loss
-                needs relevance and there is none.
+            ValueError: where the shapes differ, ``positives`` is missing for a matrix that is not square, relevance is
+                out of range, the loss needs relevance and there is none, or it ranks within a modality.
         """
-        scores = full_precision(scores)  # once, so that the gradients of both directions add up in it
-        i2t = self.query_terms(scores, relevance, positives)
-        t2i = self.query_terms(scores.T, _transposed(relevance), _transposed(positives))
-        return torch.stack(list(reduce_terms(i2t, t2i, self.reductions()).values())).sum()
+        directions = self.ranked_directions()
+        rule = "{}: directions {} rank within a modality, which takes embeddings: call from_embeddings, got scores"
+        require(set(directions) <= set(ACROSS), rule, type(self).__name__, directions)
+        lists = self._checked(scores, relevance, positives)
+        of_direction = {"i2t": lists, "t2i": lists.transposed()}
+        terms = {direction: self.terms_of(of_direction[direction], direction) for direction in directions}
+        return torch.stack(list(reduce_terms(terms, self.reductions()).values())).sum()
+
+    def from_embeddings(
+        self,
+        image_embeds: Tensor,
+        text_embeds: Tensor,
+        targets: RetrievalTargets | None = None,
+        similarity: Similarity = cosine_similarity,
+        gather: bool = False,
+    ) -> Tensor:
+        """The whole loss of a batch of embeddings, for training without Lightning's mixin.
+
+        Args:
+            image_embeds: ``(N, D)``.
+            text_embeds: ``(M, D)``.
+            targets: which text describes which image, and their relevance where the loss needs it; ``None`` means
+                pairs: the first text describes the first image, and so on, and nothing else matches.
+            similarity: makes scores ``(N, M)`` of images and texts; within a modality it gets that twice.
+            gather: with several processes (``torch.distributed``), every process ranks everybody's candidates, and the
+                gradients, once averaged as DistributedDataParallel does, equal those of one process on the whole
+                batch. Relevance then comes from a table or from ``text_features``.
+
+        Returns:
+            A scalar, connected to the embeddings.
+
+        Raises:
+            ValueError: where embeddings and targets do not fit, or there is no relevance to be had.
+
+        Example:
+            >>> import torch
+            >>> from vse_lightning import ContrastiveLoss, LadderLoss, RetrievalTargets
+            >>> images, texts = torch.eye(3), torch.tensor([[0.9, 0.1, 0.0], [0.0, 1.0, 0.2], [0.1, 0.0, 1.0]])
+            >>> ContrastiveLoss(learnable=False).from_embeddings(images, texts)
+            tensor(4.2318e-07)
+            >>> targets = RetrievalTargets([7, 8, 9], [7, 8, 9], text_features=torch.eye(3))
+            >>> LadderLoss().from_embeddings(images, texts, targets)
+            tensor(0.)
+        """
+        known = targets is None or isinstance(targets, RetrievalTargets)
+        require(known, "targets must be RetrievalTargets or None, got {}", type(targets).__name__)
+        targets = RetrievalTargets(None, None) if targets is None else targets
+        terms = terms_of_embeddings(self, image_embeds, text_embeds, targets, similarity, gather=gather)
+        return torch.stack(list(terms.values())).sum()
 
     def query_terms(self, scores: Tensor, relevance: Tensor | None = None, positives: Tensor | None = None) -> Terms:
         """Terms of one direction, unreduced: the rows are queries, the columns their candidates.
@@ -73,86 +122,57 @@ class RetrievalLoss(nn.Module):
         Returns:
             ``{term: (total (Q,), count (Q,))}``. Divided by their counts, the terms add up to the loss.
         """
-        return {self.term: self.per_query(*self.lists(scores, relevance, positives))}
+        return self.terms_of(self._checked(scores, relevance, positives))
+
+    def terms_of(self, lists: Lists, direction: Direction | None = None) -> Terms:
+        """As :meth:`query_terms`, of checked lists: the terms that are computed in a direction; ``None`` means all."""
+        terms = {}
+        for term, (weight, part) in self.parts_in(direction).items():
+            total, count = part.per_query(*lists)
+            terms[term] = (total if weight == 1 else weight * total, count)
+        return terms
 
     def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
         """Total ``(Q,)`` and count ``(Q,)`` of each query's list.
 
         Args:
             scores: ``(Q, C)`` float32 or float64.
-            relevance: ``(Q, C)`` of the same dtype, 1 at the positives; empty if the loss does not need it.
+            relevance: ``(Q, C)`` of the same dtype, 1 at the positives; empty where no loss on these lists needs it.
             positives: ``(Q, C)`` bool.
         """
         raise TypeError(f"{type(self).__name__} defines no per_query(scores, relevance, positives)")
 
+    def parts(self) -> "dict[str, tuple[float, RetrievalLoss]]":
+        """The losses that make it up and their weights, by the name of their term."""
+        return {self.term: (1.0, self)}
+
     def reductions(self) -> dict[str, Reduction]:
         """How each term of :meth:`query_terms` is reduced."""
-        return {self.term: self.reduction}
+        return {term: part.reduction for term, (_, part) in self.parts().items()}
+
+    def parts_in(self, direction: Direction | None) -> "dict[str, tuple[float, RetrievalLoss]]":
+        """The parts that are computed in a direction; ``None`` means all."""
+        parts = self.parts()
+        return {term: part for term, part in parts.items() if direction is None or direction in part[1].directions}
+
+    def ranked_directions(self) -> tuple[Direction, ...]:
+        """The directions that some part of it is computed on."""
+        return tuple(direction for direction in get_args(Direction) if self.parts_in(direction))
+
+    def needs_relevance_in(self, direction: Direction) -> bool:
+        """Whether the terms that are computed in a direction read relevance."""
+        return any(part.needs_relevance for _, part in self.parts_in(direction).values())
 
     def clamp_(self) -> None:
         """Bring learnable parameters back into their range; call it after an optimizer step."""
 
-    def lists(
-        self, scores: Tensor, relevance: Tensor | None, positives: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Checked inputs in full precision, with the default positives and relevance 1 at the positives."""
-        name = type(self).__name__
-        require(scores.ndim == 2, "{}: scores must be a matrix (queries, candidates), got shape {}", name, scores.shape)
-        require(scores.shape[1] > 0, "{}: scores must have candidates, got shape {}", name, scores.shape)
-        scores = full_precision(scores)
-        if positives is None:
-            square = scores.shape[0] == scores.shape[1]
-            require(square, "{}: positives are needed when scores are not square, got shape {}", name, scores.shape)
-            positives = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-        _check_like("positives", positives, scores, name)
-        require(positives.dtype == torch.bool, "{}: positives must be bool, got {}", name, positives.dtype)
-        if not self.needs_relevance:
-            return scores, scores.new_empty(0), positives
-        if relevance is None:
-            raise ValueError(
-                f"{name} needs relevance (N, M) in [0, 1] and got none: give the data module a source of labels "
-                "(relevance=SBERTRelevance(...)), return it from targets(batch), or pass it to the loss"
-            )
-        _check_like("relevance", relevance, scores, name)
-        return scores, relevance.to(scores.dtype).masked_fill(positives, 1), positives
+    def _checked(self, scores: Tensor, relevance: Tensor | None, positives: Tensor | None) -> Lists:
+        return checked_lists(type(self).__name__, self.needs_relevance, scores, relevance, positives)
 
 
-def full_precision(scores: Tensor) -> Tensor:
-    """Half precision as float32; float32 and float64 as they are."""
-    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
-
-
-def reduce_terms(
-    i2t: Terms,
-    t2i: Terms,
-    reductions: Mapping[str, Reduction],
-    total_count: Callable[[Tensor], Tensor] = torch.Tensor.sum,
-) -> dict[str, Tensor]:
-    """Value of each term over both directions.
-
-    Args:
-        i2t: terms of the image queries.
-        t2i: terms of the text queries.
-        reductions: as of :meth:`RetrievalLoss.reductions`.
-        total_count: sum of the counts ``(Q,)``; across processes, of everybody's.
-
-    Returns:
-        ``{term: scalar}``.
-    """
-    values = {}
-    for term, reduction in reductions.items():
-        directions = torch.stack([i2t[term][0].sum(), t2i[term][0].sum()])
-        if reduction == "mean":
-            counts = torch.stack([total_count(i2t[term][1]), total_count(t2i[term][1])])
-            directions = directions / counts.clamp(min=1) / 2
-        values[term] = directions.sum()
-    return values
-
-
-def _transposed(matrix: Tensor | None) -> Tensor | None:
-    return None if matrix is None else matrix.T
-
-
-def _check_like(argument: str, matrix: Tensor, scores: Tensor, name: str) -> None:
-    same = matrix.shape == scores.shape
-    require(same, "{}: {} must have the shape of scores {}, got {}", name, argument, scores.shape, matrix.shape)
+def _checked_directions(directions: Any) -> tuple[Direction, ...]:
+    known = get_args(Direction)
+    listed = tuple(directions) if isinstance(directions, tuple | list) else ()
+    possible = 0 < len(listed) == len(set(listed)) and set(listed) <= set(known)
+    require(possible, "directions must be a tuple of different ones of {}, got {!r}", ", ".join(known), directions)
+    return listed

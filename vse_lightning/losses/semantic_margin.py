@@ -5,9 +5,11 @@ from typing import Literal
 from torch import Tensor
 
 from vse_lightning.checks import require_not_negative, require_one_of
+from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.semantic_margin import semantic_margin
 from vse_lightning.functional.triplet import MINING
-from vse_lightning.losses.retrieval_loss import Reduction, RetrievalLoss
+from vse_lightning.losses.retrieval_loss import RetrievalLoss
+from vse_lightning.losses.terms import Reduction
 
 
 class LSEHLoss(RetrievalLoss):
@@ -19,6 +21,7 @@ class LSEHLoss(RetrievalLoss):
         mining: ``"hardest"`` as in the paper, or another way of :class:`TripletLoss`, with its default temperature
             and epsilon.
         reduction: ``"mean"``, or ``"sum"`` as in the released code.
+        directions: the lists it is computed on: any of ``"i2t"``, ``"t2i"``, ``"i2i"``, ``"t2t"``.
     """
 
     term = "semantic_margin"
@@ -30,8 +33,9 @@ class LSEHLoss(RetrievalLoss):
         semantic_weight: float = 0.025,
         mining: Literal["all", "hardest", "soft", "selective"] = "hardest",
         reduction: Reduction = "mean",
+        directions: tuple[Direction, ...] = ACROSS,
     ) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, directions)
         require_not_negative("margin", margin)
         require_not_negative("semantic_weight", semantic_weight)
         require_one_of("mining", mining, MINING)

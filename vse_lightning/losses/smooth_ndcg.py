@@ -5,8 +5,10 @@ from typing import Literal
 from torch import Tensor
 
 from vse_lightning.checks import require_one_of, require_positive
+from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.smooth_ndcg import GAINS, smooth_ndcg
-from vse_lightning.losses.retrieval_loss import Reduction, RetrievalLoss
+from vse_lightning.losses.retrieval_loss import RetrievalLoss
+from vse_lightning.losses.terms import Reduction
 
 
 class SmoothNDCGLoss(RetrievalLoss):
@@ -18,6 +20,7 @@ class SmoothNDCGLoss(RetrievalLoss):
         temperature: of the sigmoid that stands for "scores higher"; above 0, in units of the scores.
         gain: ``"exponential"`` (2^relevance - 1, as in the paper) or ``"linear"``.
         reduction: ``"mean"`` or ``"sum"``.
+        directions: the lists it is computed on: any of ``"i2t"``, ``"t2i"``, ``"i2i"``, ``"t2t"``.
     """
 
     term = "smooth_ndcg"
@@ -28,8 +31,9 @@ class SmoothNDCGLoss(RetrievalLoss):
         temperature: float = 0.01,
         gain: Literal["exponential", "linear"] = "exponential",
         reduction: Reduction = "mean",
+        directions: tuple[Direction, ...] = ACROSS,
     ) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, directions)
         require_positive("temperature", temperature)
         require_one_of("gain", gain, GAINS)
         self.temperature, self.gain = temperature, gain

@@ -5,8 +5,10 @@ from typing import Literal
 from torch import Tensor
 
 from vse_lightning.checks import require_not_negative, require_one_of, require_positive
+from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.triplet import MINING, triplet
-from vse_lightning.losses.retrieval_loss import Reduction, RetrievalLoss
+from vse_lightning.losses.retrieval_loss import RetrievalLoss
+from vse_lightning.losses.terms import Reduction
 
 
 class TripletLoss(RetrievalLoss):
@@ -23,6 +25,7 @@ class TripletLoss(RetrievalLoss):
         epsilon: of ``mining="selective"``: how near the positive a hardest negative must score for all negatives to
             be averaged; at least 0.
         reduction: ``"mean"`` or ``"sum"``.
+        directions: the lists it is computed on: any of ``"i2t"``, ``"t2i"``, ``"i2i"``, ``"t2t"``.
     """
 
     term = "triplet"
@@ -34,8 +37,9 @@ class TripletLoss(RetrievalLoss):
         temperature: float = 0.01,
         epsilon: float = 0.01,
         reduction: Reduction = "mean",
+        directions: tuple[Direction, ...] = ACROSS,
     ) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, directions)
         require_not_negative("margin", margin)
         require_one_of("mining", mining, MINING)
         require_positive("temperature", temperature)

@@ -1,14 +1,11 @@
 """Several losses on the same lists, weighted."""
 
-from collections.abc import Mapping
-from typing import TypeVar
+from torch import nn
 
-from torch import Tensor, nn
+from vse_lightning.checks import require, require_name, require_not_negative
+from vse_lightning.losses.retrieval_loss import RetrievalLoss
 
-from vse_lightning.checks import require, require_not_negative
-from vse_lightning.losses.retrieval_loss import Reduction, RetrievalLoss, Terms, full_precision
-
-Value = TypeVar("Value")
+_LOGGED_ALREADY = ("loss", "relevance_loss")
 
 
 class WeightedSumLoss(RetrievalLoss):
@@ -40,29 +37,21 @@ class WeightedSumLoss(RetrievalLoss):
         for name, weight in weights.items():
             require_not_negative(f"weights[{name!r}]", weight)
         for name, loss in losses.items():
+            _check_name(name)
             known = isinstance(loss, RetrievalLoss)
             require(known, "losses[{!r}] must be a RetrievalLoss, got {}", name, type(loss).__name__)
-        terms = sorted(term for name, loss in losses.items() for term in _named(name, loss.reductions()))
-        require(len(terms) == len(set(terms)), "losses must have terms of different names, got {}", terms)
         self.losses = nn.ModuleDict(losses)
         self.weights = dict(weights)
+        names = sorted(name for key, loss in losses.items() for name in _named(key, loss))
+        require(len(names) == len(set(names)), "losses must have terms of different names, got {}", names)
         self.needs_relevance = any(loss.needs_relevance for loss in losses.values())
 
-    def query_terms(self, scores: Tensor, relevance: Tensor | None = None, positives: Tensor | None = None) -> Terms:
-        """Terms of all losses, totals already weighted."""
-        scores = full_precision(scores)
+    def parts(self) -> dict[str, tuple[float, RetrievalLoss]]:
+        """The parts of all losses, under their names here and with the weights of both."""
         return {
-            name: (self.weights[key] * total, count)
+            name: (self.weights[key] * weight, part)
             for key, loss in self._members()
-            for name, (total, count) in _named(key, loss.query_terms(scores, relevance, positives)).items()
-        }
-
-    def reductions(self) -> dict[str, Reduction]:
-        """How each term is reduced: as its loss says."""
-        return {
-            name: reduction
-            for key, loss in self._members()
-            for name, reduction in _named(key, loss.reductions()).items()
+            for name, (weight, part) in _named(key, loss).items()
         }
 
     def clamp_(self) -> None:
@@ -78,6 +67,14 @@ class WeightedSumLoss(RetrievalLoss):
         return [(key, loss) for key, loss in self.losses.items() if isinstance(loss, RetrievalLoss)]
 
 
-def _named(key: str, terms: Mapping[str, Value]) -> dict[str, Value]:
-    """A loss of one term goes by its key; those of several are told apart."""
-    return {key if len(terms) == 1 else f"{key}_{term}": value for term, value in terms.items()}
+def _named(key: str, loss: RetrievalLoss) -> dict[str, tuple[float, RetrievalLoss]]:
+    """A loss of one part goes by its key; those of several are told apart."""
+    parts = loss.parts()
+    return {key if len(parts) == 1 else f"{key}_{name}": part for name, part in parts.items()}
+
+
+def _check_name(name: str) -> None:
+    """A name becomes part of a logged one and an entry of an ``nn.ModuleDict``, which has attributes of its own."""
+    require_name("losses", name)
+    free = not hasattr(nn.ModuleDict(), name) and name not in _LOGGED_ALREADY
+    require(free, "losses must have names that nothing else has in a module or a log, got {!r}", name)

@@ -1,0 +1,45 @@
+"""Terms of a loss: what every query adds to them, and how queries, directions and processes come together."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vse_lightning.distributed import process_count, sum_over_processes
+from vse_lightning.functional.directions import Direction
+
+Terms = dict[str, tuple[Tensor, Tensor]]
+"""Per term of a loss: its total ``(Q,)`` and count ``(Q,)`` for every query."""
+
+Reduction = Literal["mean", "sum"]
+
+
+def reduce_terms(
+    terms: Mapping[Direction, Terms], reductions: Mapping[str, Reduction], gathered: bool = False
+) -> dict[str, Tensor]:
+    """Value of each term over its queries and directions.
+
+    Args:
+        terms: of each direction; a term need not be in all of them.
+        reductions: ``"mean"``: the total of a direction divided by its count, averaged over the term's directions;
+            ``"sum"``: the totals of all directions added up.
+        gathered: the queries are this process's share of everybody's: counts are summed over the processes, and a
+            value is multiplied by their number, so that the mean over the processes is the value of the whole batch.
+
+    Returns:
+        ``{term: scalar}``.
+    """
+    entries = [(term, *found[term]) for term in reductions for found in terms.values() if term in found]
+    counts = torch.stack([count.sum().to(total.dtype) for _, total, count in entries])
+    if gathered:
+        counts = sum_over_processes(counts)
+    values: dict[str, list[Tensor]] = {}
+    for (term, total, _), count in zip(entries, counts, strict=True):
+        value = total.sum() if reductions[term] == "sum" else total.sum() / count.clamp(min=1)
+        values.setdefault(term, []).append(value)
+    share = process_count() if gathered else 1
+    return {
+        term: torch.stack(found).sum() * (share / (1 if reductions[term] == "sum" else len(found)))
+        for term, found in values.items()
+    }
