@@ -166,10 +166,6 @@ class RetrievalTargets:
             return _relevance_of_features(self, images, texts)
         return None
 
-    def with_relevance(self, relevance: Tensor | LabelTable | None) -> RetrievalTargets:
-        """The same targets with other labels."""
-        return replace(self, relevance=relevance)
-
     def relevance_within(self, direction: Direction, queries: slice) -> Tensor | None:
         """Relevance ``(Q, C)`` of some images to all images (``"i2i"``) or of some texts to all texts (``"t2t"``).
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from vse_lightning.callbacks import HardNegativeWarmup
-from vse_lightning.losses import KendallLoss, LSEHLoss, TripletLoss, WeightedSumLoss
+from vse_lightning.losses import KendallLoss, LadderLoss, LSEHLoss, TripletLoss, WeightedSumLoss
 from vse_lightning.mixins import RelevanceLossMixin
 
 
@@ -62,15 +62,16 @@ def test_all_then_hardest_then_as_configured():
     assert loss.losses["a"].mining == "hardest"
 
 
-def test_lseh_warms_up_and_losses_without_mining_are_left_alone():
-    lseh = LSEHLoss()
+@pytest.mark.parametrize("mines", [LSEHLoss, LadderLoss])
+def test_every_loss_that_mines_warms_up_and_others_are_left_alone(mines):
+    mining = mines()
     callback = HardNegativeWarmup()
-    model = Retriever(relevance_loss=WeightedSumLoss({"a": lseh, "b": KendallLoss()}, {"a": 1.0, "b": 1.0}))
+    model = Retriever(relevance_loss=WeightedSumLoss({"a": mining, "b": KendallLoss()}, {"a": 1.0, "b": 1.0}))
     trainer = Trainer(max_epochs=1, logger=False, accelerator="cpu", enable_checkpointing=False)
     callback.on_train_epoch_start(trainer, model)
-    assert lseh.mining == "all"
+    assert mining.mining == "all"
     callback.on_exception(trainer, model, RuntimeError())
-    assert lseh.mining == "hardest"
+    assert mining.mining == "hardest"
 
 
 def test_epochs_are_whole_numbers():

@@ -132,7 +132,7 @@ def test_queue_keeps_the_last_pairs():
 
 def test_graded_loss_with_a_queue_needs_a_table():
     model = Queued(relevance_loss=LadderLoss(), relevance_queue_size=3)
-    with pytest.raises(ValueError, match="does not reach the texts of other processes or of the queue"):
+    with pytest.raises(ValueError, match="own labels reach neither the texts of other processes or past batches"):
         model.training_step(batch_of([1, 2], torch.rand(2, 2)), 0)
     with pytest.raises(ValueError, match="relevance_queue_size must be a whole number of at least 0, got -1"):
         Queued(relevance_loss=TripletLoss(), relevance_queue_size=-1)
