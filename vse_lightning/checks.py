@@ -3,6 +3,7 @@
 import re
 import tempfile
 from collections.abc import Sequence
+from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 
@@ -36,6 +37,19 @@ def require_positive(name: str, value: float) -> None:
 def require_not_negative(name: str, value: float) -> None:
     """Raise a ``ValueError`` unless the value is a finite number of at least 0."""
     require(isfinite(value) and value >= 0, "{} must be a finite number of at least 0, got {}", name, value)
+
+
+def require_share(name: str, value: float) -> None:
+    """Raise a ``ValueError`` unless the value lies in [0, 1]."""
+    require(0 <= value <= 1, "{} must lie in [0, 1], got {}", name, value)
+
+
+def require_falling(name: str, values: tuple[float, ...], highest: float, where: str = "") -> None:
+    """Raise a ``ValueError`` unless the values lie in [0, highest] and are strictly decreasing."""
+    falling = all(upper > lower for upper, lower in pairwise(values))
+    require(falling, "{} must be strictly decreasing, got {}", name, values)
+    require(all(0 <= value <= highest for value in values), "{} must lie in [0, {}]{}, got {}", name, highest, where,
+            values)  # fmt: skip
 
 
 def require_whole(name: str, value: object, least: int = 1) -> None:

@@ -14,14 +14,11 @@ def softmax(row):
 def contrastive_loop(scores, positives, relevance, scale, weight, temperature):
     totals, counts = [], []
     for row, labels, matched in zip(scores.numpy(), relevance.numpy(), positives.numpy(), strict=True):
-        matches = matched.sum()
-        if matches:
-            target = (1 - weight) * matched / matches + weight * softmax(labels / temperature)
-            log_probabilities = np.log(softmax(scale * row))
-            totals.append(-sum(t * p for t, p in zip(target, log_probabilities, strict=True)))
-        else:
-            totals.append(0.0)
-        counts.append(int(matches > 0))
+        matches, softened = matched.sum(), softmax(labels / temperature)
+        target = (1 - weight) * matched / matches + weight * softened if matches else (weight > 0) * softened
+        log_probabilities = np.log(softmax(scale * row))
+        totals.append(-sum(t * p for t, p in zip(target, log_probabilities, strict=True)))
+        counts.append(int(matches > 0 or weight > 0))
     return totals, counts
 
 

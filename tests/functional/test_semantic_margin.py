@@ -34,3 +34,15 @@ def test_the_closer_of_two_equal_negatives_is_pushed():
 def test_gradient(lists):
     scores = (lists.scores + 0.003 * torch.arange(88).view(8, 11)).requires_grad_()
     assert torch.autograd.gradcheck(lambda s: semantic_margin(s, lists.relevance, lists.positives)[0], scores)
+
+
+@pytest.mark.parametrize("mining", ["all", "hardest", "soft", "selective"])
+def test_the_relevance_margin_of_unrelated_negatives_is_the_triplet_loss(lists, mining):
+    unrelated = lists.positives.double()
+    total, _ = semantic_margin(lists.scores, unrelated, lists.positives, 0.2, -0.2, mining)
+    torch.testing.assert_close(total, triplet(lists.scores, lists.positives, 0.2, mining)[0])
+
+
+def test_the_relevance_margin_of_equals_asks_nothing():
+    scores, positives = torch.tensor([[0.5, 0.5]]), torch.tensor([[True, False]])
+    assert semantic_margin(scores, torch.ones(1, 2), positives, 0.2, -0.2)[0].item() == 0

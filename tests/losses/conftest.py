@@ -10,8 +10,12 @@ from vse_lightning.losses import (
     KendallLoss,
     LadderLoss,
     LSEHLoss,
+    RankedContrastiveLoss,
+    RelevanceMarginLoss,
     RetrievalLoss,
+    SigmoidLoss,
     SmoothNDCGLoss,
+    SymmetricMultiSimilarityLoss,
     TripletLoss,
     WeightedSumLoss,
 )
@@ -39,6 +43,15 @@ EVERY_LOSS: dict[str, MakeLoss] = {
     "contrastive": lambda **options: ContrastiveLoss(**options),
     "contrastive-relevance": lambda **options: ContrastiveLoss(relevance_weight=0.3, **options),
     "weighted-sum": _listwise,
+    "triplet-near": lambda **options: TripletLoss(positive_threshold=0.7, **options),
+    "relevance-margin": lambda **options: RelevanceMarginLoss(**options),
+    "sms": lambda **options: SymmetricMultiSimilarityLoss(min_gap=0.3, **options),
+    "contrastive-near": lambda **options: ContrastiveLoss(positive_threshold=0.7, **options),
+    "x-clr": lambda **options: ContrastiveLoss(relevance_weight=1.0, **options),
+    "rince-in": lambda **options: RankedContrastiveLoss((0.7, 0.4), (0.05, 0.1, 0.2), **options),
+    "rince-out": lambda **options: RankedContrastiveLoss(variant="out", **options),
+    "siglip": lambda **options: SigmoidLoss(**options),
+    "siglip-relevance": lambda **options: SigmoidLoss(relevance_weight=0.3, **options),
 }
 
 

@@ -10,7 +10,18 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vse_lightning import RetrievalTargets
-from vse_lightning.losses import ContrastiveLoss, KendallLoss, LadderLoss, SmoothNDCGLoss, TripletLoss, WeightedSumLoss
+from vse_lightning.losses import (
+    ContrastiveLoss,
+    KendallLoss,
+    LadderLoss,
+    RankedContrastiveLoss,
+    RelevanceMarginLoss,
+    SigmoidLoss,
+    SmoothNDCGLoss,
+    SymmetricMultiSimilarityLoss,
+    TripletLoss,
+    WeightedSumLoss,
+)
 
 IMAGE_IDS = torch.tensor([0, 1, 2, 3, 0, 4, 5, 1, 6, 7, 8])  # images 0 and 1 come twice, on different processes
 TEXT_IMAGE_IDS = torch.tensor([0, 1, 2, 3, 0, 4, -1, 1, 6, 7, 8])  # one text describes no image
@@ -23,6 +34,12 @@ LOSSES = {
     "ndcg": lambda: SmoothNDCGLoss(0.1, directions=ALL),
     "kendall": lambda: KendallLoss(directions=ALL),
     "contrastive": lambda: ContrastiveLoss(relevance_weight=0.3, directions=ALL),
+    "near": lambda: TripletLoss(positive_threshold=0.6, directions=ALL),
+    "relevance_margin": lambda: RelevanceMarginLoss(directions=ALL),
+    "sms": lambda: SymmetricMultiSimilarityLoss(min_gap=0.3, directions=ALL),
+    "rince": lambda: RankedContrastiveLoss(directions=ALL),
+    "siglip": lambda: SigmoidLoss(relevance_weight=0.5, directions=ALL),
+    "pairs": lambda: SigmoidLoss(),
     "cusa": lambda: WeightedSumLoss(
         {"pairs": ContrastiveLoss(), "within": ContrastiveLoss(relevance_weight=1.0, directions=("i2i", "t2t"))},
         {"pairs": 1.0, "within": 0.5},

@@ -8,7 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vse_lightning.losses import ContrastiveLoss, KendallLoss, LadderLoss, LSEHLoss, SmoothNDCGLoss, TripletLoss
+from vse_lightning.losses import (
+    ContrastiveLoss,
+    KendallLoss,
+    LadderLoss,
+    LSEHLoss,
+    RankedContrastiveLoss,
+    SmoothNDCGLoss,
+    SymmetricMultiSimilarityLoss,
+    TripletLoss,
+)
 
 each_example_is_checked_alone = settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -96,7 +105,10 @@ def nothing_to_compare():
     for window in (None, 1):
         yield f"kendall, constant relevance, window {window}", KendallLoss(window=window), torch.full((3, 3), 0.5), no
     yield "smooth ndcg, no relevance", SmoothNDCGLoss(), torch.zeros(3, 3), no
-    yield "contrastive, no positives", ContrastiveLoss(relevance_weight=0.5), torch.rand(3, 3), no
+    yield "contrastive, no positives", ContrastiveLoss(), None, no
+    yield "sms, no positives", SymmetricMultiSimilarityLoss(), torch.rand(3, 3), no
+    yield "sms, only positives", SymmetricMultiSimilarityLoss(), torch.rand(3, 3), yes
+    yield "rince, nothing relevant", RankedContrastiveLoss(), torch.rand(3, 3) / 2, no
 
 
 CASES = {name: case for name, *case in nothing_to_compare()}

@@ -9,7 +9,11 @@ CONFIGS = {
     "SmoothNDCGLoss": "{temperature: 0.05, gain: linear}",
     "LSEHLoss": "{margin: 0.2, semantic_weight: 0.1, mining: hardest}",
     "KendallLoss": "{min_gap: 0.2, window: 8, stride: 4}",
-    "ContrastiveLoss": "{temperature: 0.07, learnable: false, relevance_weight: 0.2}",
+    "ContrastiveLoss": "{temperature: 0.07, learnable: false, relevance_weight: 0.2, directions: [t2i]}",
+    "RelevanceMarginLoss": "{margin: 0.3, mining: all, directions: [i2t, t2i]}",
+    "SymmetricMultiSimilarityLoss": "{margin: 0.5, slack: 0.2, min_gap: 0.1}",
+    "RankedContrastiveLoss": "{thresholds: [0.8, 0.4], temperatures: [0.05, 0.1, 0.2], variant: out}",
+    "SigmoidLoss": "{temperature: 0.2, bias: -5, relevance_weight: 0.5}",
 }
 
 

@@ -11,10 +11,13 @@ from vse_lightning.functional.contrastive import contrastive
 from vse_lightning.functional.kendall import kendall
 from vse_lightning.functional.kendall_tau import kendall_tau
 from vse_lightning.functional.ladder import ladder
+from vse_lightning.functional.multi_similarity import multi_similarity
 from vse_lightning.functional.ndcg import ndcg_at_k
+from vse_lightning.functional.ranked_contrastive import ranked_contrastive
 from vse_lightning.functional.ranks import ranks
 from vse_lightning.functional.recall import recall_at_k
 from vse_lightning.functional.semantic_margin import semantic_margin
+from vse_lightning.functional.sigmoid import sigmoid
 from vse_lightning.functional.significance import bootstrap_interval, paired_randomization_test
 from vse_lightning.functional.similarity import caption_relevance, cosine_similarity
 from vse_lightning.functional.smooth_ndcg import smooth_ndcg
@@ -30,12 +33,15 @@ __all__ = [
     "kendall",
     "kendall_tau",
     "ladder",
+    "multi_similarity",
     "ndcg_at_k",
     "paired_randomization_test",
     "r_precision",
+    "ranked_contrastive",
     "ranks",
     "recall_at_k",
     "semantic_margin",
+    "sigmoid",
     "smooth_ndcg",
     "triplet",
 ]

@@ -17,7 +17,9 @@ def semantic_margin(
     r"""Semantically-enhanced hard negatives: a triplet loss with the margin :math:`m_n = \alpha + \lambda r_n`.
 
     - :math:`\alpha` (``margin``), :math:`\lambda` (``semantic_weight``);
-    - :math:`r_n` (``relevance``): how close the negative is; close negatives are pushed further away.
+    - :math:`r_n` (``relevance``): how close the negative is; close negatives are pushed further away. A negative
+      ``semantic_weight`` pushes them less: with :math:`\lambda = -\alpha` the margin is :math:`\alpha (1 - r_n)`, the
+      relevance margin.
 
     The paper's factor is an LSA inner product divided by its maximum over the row of the batch; here it is the
     relevance in [0, 1] of whatever source the labels come from (``LSARelevance`` for the paper's, as a cosine). The
@@ -28,11 +30,13 @@ def semantic_margin(
         - Output: total ``(Q,)`` and count ``(Q,)`` as of :func:`~vse_lightning.functional.triplet`.
 
     References:
-        Gong and Cosma, "Improving Visual-Semantic Embeddings by Learning Semantically-Enhanced Hard Negatives for
-        Cross-modal Information Retrieval", Pattern Recognition 137, 2023.
+        - Gong and Cosma, "Improving Visual-Semantic Embeddings by Learning Semantically-Enhanced Hard Negatives for
+          Cross-modal Information Retrieval", Pattern Recognition 137, 2023.
+        - Falcon et al., "Relevance-based Margin for Contrastively-trained Video Retrieval Models", ICMR 2022: the
+          relevance margin.
 
     Relations:
-        ``semantic_weight=0`` is :func:`~vse_lightning.functional.triplet`.
+        ``semantic_weight=0``, or relevance 0, is :func:`~vse_lightning.functional.triplet`.
 
     Example:
         >>> import torch

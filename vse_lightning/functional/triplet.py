@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from vse_lightning.functional.hinges import sum_of_hinges
+
 MINING = ("all", "hardest", "soft", "selective")
 
 
@@ -84,20 +86,5 @@ def _against(rival: Tensor, scores: Tensor, pairs: Tensor) -> Tensor:
 
 
 def _all_negatives(scores: Tensor, pairs: Tensor, negatives: Tensor, margin: float | Tensor, average: bool) -> Tensor:
-    """Sum over each query's (positive, negative) pairs of the hinge, in O(C log C).
-
-    The sum is linear in the scores once it is known how many hinges each candidate is active in, and in the list of
-    positives and negatives, these raised by their margin, a hinge is active where the negative stands above.
-    """
-    raised = torch.where(negatives, scores + margin, scores)
-    with torch.no_grad():
-        order = raised.argsort(dim=1, stable=True)
-        positive, negative = pairs.gather(1, order), negatives.gather(1, order)
-        beaten = positive.cumsum(1) * negative
-        beaten_by = (negative.sum(1, keepdim=True) - negative.cumsum(1)) * positive
-        active = torch.zeros_like(scores).scatter_(1, order, (beaten - beaten_by).to(scores.dtype))
-        # hinges do not change when all scores shift; shifted, those of a single positive lose no digits
-        origin = scores.masked_fill(~pairs, -torch.inf).amax(1, keepdim=True)
-        origin = torch.where(origin.isfinite(), origin, 0)
-    total = (active * (raised - origin)).sum(1)
+    total = sum_of_hinges(scores, pairs, negatives, margin)
     return total / negatives.sum(1).clamp(min=1) if average else total

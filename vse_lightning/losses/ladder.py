@@ -1,11 +1,10 @@
 """Ladder loss."""
 
-from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor
 
-from vse_lightning.checks import require, require_not_negative, require_one_of
+from vse_lightning.checks import require, require_falling, require_not_negative, require_one_of
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.ladder import ladder
 from vse_lightning.functional.triplet import MINING
@@ -56,11 +55,8 @@ class LadderLoss(RetrievalLoss):
                 require_not_negative(f"every entry of {name}", value)
         require_one_of("threshold_mode", threshold_mode, ("absolute", "percentile"))
         require_one_of("mining", mining, MINING)
-        falling = all(upper > lower for upper, lower in pairwise(thresholds))
-        require(falling, "thresholds must be strictly decreasing, got {}", thresholds)
         highest = 1 if threshold_mode == "absolute" else 100
-        in_range = all(0 <= threshold <= highest for threshold in thresholds)
-        require(in_range, "thresholds must lie in [0, {}] in {} mode, got {}", highest, threshold_mode, thresholds)
+        require_falling("thresholds", thresholds, highest, where=f" in {threshold_mode} mode")
         self.margins, self.thresholds, self.weights = margins, thresholds, weights
         self.threshold_mode, self.cumulative, self.mining = threshold_mode, cumulative, mining
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from vse_lightning.checks import require_not_negative, require_one_of, require_positive
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.triplet import MINING, triplet
+from vse_lightning.losses.near_positives import check_threshold, with_near_positives
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 from vse_lightning.losses.terms import Reduction
 
@@ -17,6 +18,9 @@ class TripletLoss(RetrievalLoss):
     Hardest negatives from scratch can sit at the margin for ever: start with
     :class:`~vse_lightning.callbacks.HardNegativeWarmup` or ``mining="soft"``.
 
+    With ``positive_threshold`` related candidates are pulled instead of pushed, after Falcon et al., "Learning Video
+    Retrieval Models with Relevance-Aware Online Mining", ICIAP 2022, who pull only the farthest of them.
+
     Args:
         margin: by how much a positive should outscore a negative; at least 0.
         mining: which negatives of the query count: ``"all"`` (their average; their sum under ``reduction="sum"``),
@@ -24,6 +28,8 @@ class TripletLoss(RetrievalLoss):
         temperature: softness of ``mining="soft"``; above 0.
         epsilon: of ``mining="selective"``: how near the positive a hardest negative must score for all negatives to
             be averaged; at least 0.
+        positive_threshold: candidates of at least this relevance, in (0, 1], count as positives too (RANP); ``None``:
+            none, and the loss needs no relevance.
         reduction: ``"mean"`` or ``"sum"``.
         directions: the lists it is computed on: any of ``"i2t"``, ``"t2i"``, ``"i2i"``, ``"t2t"``.
     """
@@ -36,6 +42,7 @@ class TripletLoss(RetrievalLoss):
         mining: Literal["all", "hardest", "soft", "selective"] = "hardest",
         temperature: float = 0.01,
         epsilon: float = 0.01,
+        positive_threshold: float | None = None,
         reduction: Reduction = "mean",
         directions: tuple[Direction, ...] = ACROSS,
     ) -> None:
@@ -44,11 +51,14 @@ class TripletLoss(RetrievalLoss):
         require_one_of("mining", mining, MINING)
         require_positive("temperature", temperature)
         require_not_negative("epsilon", epsilon)
+        check_threshold(positive_threshold)
         self.margin, self.mining, self.temperature, self.epsilon = margin, mining, temperature, epsilon
+        self.positive_threshold, self.needs_relevance = positive_threshold, positive_threshold is not None
 
     def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of the hinges of each query's positives, and their number."""
         average = self.reduction == "mean"
+        positives = with_near_positives(positives, relevance, self.positive_threshold)
         return triplet(scores, positives, self.margin, self.mining, self.temperature, self.epsilon, average)
 
     def extra_repr(self) -> str:
