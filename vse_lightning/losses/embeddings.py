@@ -13,7 +13,7 @@ from vse_lightning.checks import require
 from vse_lightning.distributed import gather_rows, own_rows, process_count
 from vse_lightning.functional.directions import ACROSS, WITHIN, Direction
 from vse_lightning.functional.similarity import cosine_similarity
-from vse_lightning.losses.lists import Lists, checked_lists
+from vse_lightning.losses.lists import Lists, check_relevance, checked_lists
 from vse_lightning.losses.terms import Terms, reduce_terms
 from vse_lightning.targets import DISTRACTOR, LabelTable, RetrievalTargets
 
@@ -48,6 +48,7 @@ def terms_of_embeddings(
     gather: bool = False,
     beyond: Callable[[Candidates], Candidates] | None = None,
     table: LabelTable | None = None,
+    check_labels: bool = False,
 ) -> dict[str, Tensor]:
     """Value of each term of a loss on a batch of embeddings.
 
@@ -64,6 +65,7 @@ def terms_of_embeddings(
         beyond: gets everybody's batch and returns it with further candidates behind it, which are no queries.
         table: labels for what the targets do not reach: the texts of other processes where they hold a block,
             candidates beyond the batch, others of the query's kind.
+        check_labels: check the range of the relevance on a GPU too, which waits for it; on the CPU it always is.
 
     Returns:
         ``{term: scalar}``. With ``gather``, their mean over the processes is the loss of the whole batch, and so are
@@ -84,7 +86,7 @@ def terms_of_embeddings(
     if beyond is not None:
         everybody = beyond(everybody)
         everybody.targets.resolve(everybody.image_embeds, everybody.text_embeds)
-    ranked = _Ranked(loss, everybody, images, texts, similarity)
+    ranked = _Ranked(loss, everybody, images, texts, similarity, check_labels)
     lists = ranked.across(alone) | ranked.within()
     terms = {direction: ranked.terms(direction, lists[direction]) for direction in loss.ranked_directions()}
     return reduce_terms(terms, loss.reductions(), gathered)
@@ -127,6 +129,7 @@ class _Ranked(NamedTuple):
     images: slice
     texts: slice
     similarity: Similarity
+    check_labels: bool
 
     def across(self, alone: bool) -> dict[Direction, Lists]:
         """Lists of the other modality; one product serves both directions where all candidates are queries."""
@@ -182,7 +185,10 @@ class _Ranked(NamedTuple):
         shape = (len(queries), len(candidates))
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         require(found == shape, "similarity must return scores of shape {}, got {}", shape, found)
-        relevance = None if relevance is None else relevance.to(scores.device)
+        if relevance is not None:
+            if self.check_labels:
+                check_relevance(relevance, type(self.loss).__name__)
+            relevance = relevance.to(scores.device)
         return checked_lists(type(self.loss).__name__, graded, scores, relevance, positives)
 
 
