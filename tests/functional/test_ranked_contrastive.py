@@ -10,10 +10,8 @@ LEVELS = {"none": ((), (0.3,)), "one": ((0.6,), (0.3, 0.5)), "three": ((0.8, 0.5
 def ranked_contrastive_loop(scores, relevance, positives, thresholds, temperatures, variant):
     totals, counts = [], []
     for row, labels, matched in zip(scores.numpy(), relevance.numpy(), positives.numpy(), strict=True):
-        level_of = [
-            0 if matched[j] else next((number for number, lowest in enumerate(thresholds, start=1) if labels[j] >= lowest), 99)
-            for j in range(len(row))
-        ]
+        reached = [[number for number, lowest in enumerate(thresholds, 1) if label >= lowest] for label in labels]
+        level_of = [0 if match else min(numbers, default=99) for match, numbers in zip(matched, reached, strict=True)]
         values = []
         for level, temperature in enumerate(temperatures):
             members = [np.exp(row[j] / temperature) for j in range(len(row)) if level_of[j] == level]

@@ -99,8 +99,8 @@ class RetrievalLoss(nn.Module):
             >>> import torch
             >>> from vse_lightning import ContrastiveLoss, LadderLoss, RetrievalTargets
             >>> images, texts = torch.eye(3), torch.tensor([[0.9, 0.1, 0.0], [0.0, 1.0, 0.2], [0.1, 0.0, 1.0]])
-            >>> ContrastiveLoss(learnable=False).from_embeddings(images, texts)
-            tensor(4.2318e-07)
+            >>> ContrastiveLoss(temperature=1.0, learnable=False).from_embeddings(images, texts)
+            tensor(0.5864)
             >>> targets = RetrievalTargets([7, 8, 9], [7, 8, 9], text_features=torch.eye(3))
             >>> LadderLoss().from_embeddings(images, texts, targets)
             tensor(0.)
