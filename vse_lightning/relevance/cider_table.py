@@ -97,9 +97,9 @@ class CIDErTable(RelevanceTable):
         copied._index = self._index.each_text_alone()
         return copied
 
-    def captions_of(self, image_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+    def captions_of(self, image_ids: Ids, captions_per_image: int | None = None) -> Tensor:
         """Text ids ``(N, K)`` of images; see :meth:`RelevanceTable.captions_of`."""
-        return self._index.captions_of(image_ids.cpu(), captions_per_image)
+        return self._index.captions_of(image_ids, captions_per_image)
 
 
 class _Entries(NamedTuple):

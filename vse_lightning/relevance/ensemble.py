@@ -99,7 +99,7 @@ class EnsembleTable(RelevanceTable):
         copied._tables = [table.between_texts() for table in self._tables]
         return copied
 
-    def captions_of(self, image_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+    def captions_of(self, image_ids: Ids, captions_per_image: int | None = None) -> Tensor:
         """Text ids ``(N, K)`` of images, which all members know alike; see :meth:`RelevanceTable.captions_of`."""
         return self._tables[0].captions_of(image_ids, captions_per_image)
 

@@ -80,7 +80,7 @@ class RelevanceTable(ABC):
         """
         return ImageTable(self)
 
-    def captions_of(self, image_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+    def captions_of(self, image_ids: Ids, captions_per_image: int | None = None) -> Tensor:
         """Text ids ``(N, K)`` of the captions of images ``(N,)``; short lists repeat their last one."""
         raise ValueError(f"{type(self).__name__} has no labels between images, which direction='i2i' needs")
 
@@ -107,7 +107,7 @@ class ImageTable(RelevanceTable):
     def __init__(self, table: RelevanceTable) -> None:
         self.label, self._table = table.label, table
 
-    def block(self, image_ids: Tensor, text_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+    def block(self, image_ids: Ids, text_ids: Ids, captions_per_image: int | None = None) -> Tensor:
         """Relevance ``(N, M)`` of images to other images, whose ids stand in the place of text ids."""
         captions = self._table.captions_of(text_ids, captions_per_image)
         best = self._table.block(image_ids, captions[:, 0], captions_per_image)
@@ -197,9 +197,9 @@ class FeatureTable(RelevanceTable):
         copied._index = self._index.each_text_alone()
         return copied
 
-    def captions_of(self, image_ids: Tensor, captions_per_image: int | None = None) -> Tensor:
+    def captions_of(self, image_ids: Ids, captions_per_image: int | None = None) -> Tensor:
         """Text ids ``(N, K)`` of images; see :meth:`RelevanceTable.captions_of`."""
-        return self._index.captions_of(image_ids.to(self._index.device), captions_per_image)
+        return self._index.captions_of(image_ids, captions_per_image)
 
     def to(self, device: torch.device | str) -> Self:
         """A table whose features stay on ``device``: blocks are made there, without a copy per step."""
