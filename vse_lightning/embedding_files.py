@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from vse_lightning.array_files import as_tensor, map_npy
 from vse_lightning.checks import require
 from vse_lightning.metrics.gallery import first_of_each
 
@@ -178,7 +179,7 @@ def _load(folder: Path, shard: str, file_format: str) -> dict[str, Tensor]:
             raise ValueError(f"{path} is damaged: {error}") from error
     paths = {name: folder / f"{shard}.{name}.npy" for name in (*OF_IMAGES, *OF_TEXTS)}
     found = {name: path for name, path in paths.items() if name != OPTIONAL or path.exists()}
-    return {name: torch.from_numpy(np.load(path, allow_pickle=False)) for name, path in found.items()}
+    return {name: as_tensor(map_npy(path), str(path)) for name, path in found.items()}
 
 
 def _indices(folder: Path) -> list[dict[str, Any]]:

@@ -68,11 +68,40 @@ def test_wrong_kind_of_array(tmp_path, array):
 
 def test_not_an_array(tmp_path):
     (tmp_path / "features.npy").write_text("not an array")
-    with pytest.raises(ValueError, match=r"features must be a \.npy file of floats"):
+    with pytest.raises(ValueError, match=r"features: .*features\.npy must be an \.npy file that np\.save wrote"):
         FeatureFile(tmp_path / "features.npy")
     np.savez(tmp_path / "features.npz", a=np.ones((2, 2)))
-    with pytest.raises(ValueError, match=r"got NpzFile"):
+    with pytest.raises(ValueError, match=r"features\.npz must be an \.npy file .* but a zip of several: call it \.npz"):
         FeatureFile(tmp_path / "features.npz")
+
+
+def _bfloat16(array):
+    """As ml_dtypes writes it."""
+    return torch.from_numpy(array).bfloat16().view(torch.int16).numpy().view("V2")
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [_bfloat16, np.asfortranarray, lambda array: array.astype(">f4"), lambda array: array.astype(np.longdouble)],
+)
+@pytest.mark.parametrize("shape", [(7, 3), (7, 2, 3)])
+def test_other_ways_to_write_floats(tmp_path, convert, shape, monkeypatch):
+    monkeypatch.setattr(features, "CHUNK_BYTES", 40)
+    array = np.random.default_rng(0).integers(0, 2, shape).astype(np.float32)  # exact in all, and with equal rows
+    file = pickle.loads(pickle.dumps(FeatureFile(saved(tmp_path, convert(array)))))
+    np.testing.assert_array_equal(torch.stack([file[row] for row in range(7)]).numpy(), array)
+    first = array.reshape(7, -1)[:, :3]
+    np.testing.assert_array_equal(file.runs().numpy(), np.cumsum([False, *(first[1:] != first[:-1]).any(1)]))
+    array[5] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinity in row 5"):
+        FeatureFile(saved(tmp_path, convert(array)))
+
+
+def test_values_of_ml_dtypes(tmp_path):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    array = np.random.default_rng(0).normal(size=(4, 3)).astype(ml_dtypes.bfloat16)
+    file = FeatureFile(saved(tmp_path, array))
+    np.testing.assert_array_equal(torch.stack([file[row] for row in range(4)]).numpy(), array.astype(np.float32))
 
 
 def test_missing_file(tmp_path):

@@ -1,26 +1,24 @@
-"""Embeddings and score matrices from files of any of the usual formats, none of which is unpickled."""
+"""Embeddings and score matrices from files, as models to be measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
-from zipfile import BadZipFile
+from warnings import warn
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from vse_lightning.array_files import read_arrays
 from vse_lightning.checks import require
 from vse_lightning.data.paths import existing_path
 from vse_lightning.embedding_files import read_embeddings
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.metrics.pair_scores import Similarity
 
-_UNREADABLE = (AttributeError, EOFError, RuntimeError, TypeError, ValueError, UnpicklingError, BadZipFile)
+LARGEST = 1e10
+"""Of entries of embeddings whose squares are sure to be floats above the epsilon of a norm."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class ModelOutput:
 def read_model(specification: str, names: ArrayNames) -> ModelOutput:
     """Read ``[NAME=]FILE`` or ``[NAME=]IMAGES,TEXTS``.
 
-    A single ``.npy`` is a matrix of scores; a single file of another kind holds ``names.scores``, or
+    A single ``.npy``, or tensor in a ``.pt``, is a matrix of scores; another file holds ``names.scores``, or
     ``names.image_embeds`` and ``names.text_embeds``. A folder is one that ``predict`` wrote: its rows are brought into
     the order of their ids. The name defaults to that of the file.
 
@@ -90,7 +88,7 @@ def read_model(specification: str, names: ArrayNames) -> ModelOutput:
     if paths[0].is_dir():
         return _of_folder(name, paths[0])
     arrays = read_arrays(paths[0])
-    if paths[0].suffix == ".npy":
+    if "" in arrays:  # without a name
         return _scores(name, arrays[""]())
     if names.scores in arrays:
         return _scores(name, arrays[names.scores]())
@@ -98,7 +96,7 @@ def read_model(specification: str, names: ArrayNames) -> ModelOutput:
         return _embeddings(name, arrays[names.image_embeds](), arrays[names.text_embeds]())
     raise ValueError(
         f"{paths[0]} must hold {names.scores!r}, or {names.image_embeds!r} and {names.text_embeds!r}, got "
-        f"{', '.join(map(repr, arrays))}: name them with --scores-key, or --image-key and --text-key"
+        f"{_listed(arrays)}: name them with --scores-key, or --image-key and --text-key"
     )
 
 
@@ -115,87 +113,41 @@ def split_specification(specification: str) -> tuple[str, list[Path]]:
     return name or ",".join(path.stem for path in paths), paths
 
 
-def read_arrays(path: Path) -> Mapping[str, Callable[[], Tensor]]:
-    """The arrays of a file by name, read when they are called; the only one of an ``.npy`` has the name ``""``.
-
-    Raises:
-        ValueError: if the suffix is unknown, or the file is damaged or could only be unpickled.
-    """
-    readers = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors, ".pt": _torch, ".pth": _torch}
-    require(path.suffix in readers, "arrays are read from {}, got {}", ", ".join(readers), path)
-    with _errors_naming(path):
-        arrays = readers[path.suffix](path)
-    return {name: partial(_read_named, path, read) for name, read in arrays.items()}
-
-
-@contextmanager
-def _errors_naming(path: Path) -> Iterator[None]:
-    """Say which file it was that could not be read."""
-    try:
-        yield
-    except _UNREADABLE as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} cannot be read as {path.suffix} without unpickling: {reason}") from error
-
-
-def _read_named(path: Path, read: Callable[[], Tensor]) -> Tensor:
-    with _errors_naming(path):
-        return read()
-
-
 def finite_matrix(name: str, array: Tensor) -> Tensor:
     """Return the array if it is a matrix of finite floats.
 
     Raises:
-        ValueError: if it is not; ``name`` says what.
+        ValueError: if it is not; ``name`` says what, and the message what to save instead.
     """
     floats = array.ndim == 2 and array.is_floating_point() and array.numel() > 0
-    require(floats, "{} must be a matrix of floats, got {} {}", name, array.dtype, tuple(array.shape))
+    found = str(array.dtype).removeprefix("torch."), tuple(array.shape)
+    require(floats, "{} must be a matrix of floats, got {} {}{}", name, *found, _remedy(array))
+    array = array.float() if array.dtype.itemsize == 1 else array  # PyTorch computes little with 8 bits
     broken = torch.cat([(~rows.isfinite()).any(dim=1) for rows in torch.split(array, 4096)]).nonzero().flatten()
     message = "{} must be finite, but {} of {} rows hold NaN or infinity, the first of them row {}"
     require(len(broken) == 0, message, name, len(broken), len(array), *broken[:1].tolist())
     return array
 
 
-def _npy(path: Path) -> dict[str, Callable[[], Tensor]]:
-    return {"": torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False)).detach}
-
-
-def _npz(path: Path) -> dict[str, Callable[[], Tensor]]:
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: partial(_member, path, name) for name in archive.files}
-
-
-def _member(path: Path, name: str) -> Tensor:
-    with np.load(path, allow_pickle=False) as archive:
-        return torch.from_numpy(archive[name])
-
-
-def _safetensors(path: Path) -> dict[str, Callable[[], Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        file = safe_open(path, framework="pt")
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
-    names: list[str] = file.keys()  # type: ignore[no-untyped-call]
-    return {name: partial(file.get_tensor, name) for name in names}
-
-
-def _torch(path: Path) -> dict[str, Callable[[], Tensor]]:
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    tensors = content if isinstance(content, dict) else {"": content}
-    found = {str(name): tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
-    require(bool(found), "it must hold tensors, got {}", type(content).__name__)
-    return {name: tensor.detach for name, tensor in found.items()}
+def _remedy(array: Tensor) -> str:
+    if array.ndim == 3:
+        return ": pool the regions, tokens or views of each to one vector, and save (rows, width)"
+    if array.ndim == 2 and array.numel() > 0 and not array.is_complex():
+        return ": these may be quantised values or packed bits; if they are the values themselves, save them as float32"
+    return ""
 
 
 def _only_or_named(path: Path, name: str) -> Tensor:
     arrays = read_arrays(path)
     if len(arrays) == 1:
         return next(iter(arrays.values()))()
-    require(name in arrays, "{} must hold {!r}, got {}", path, name, ", ".join(map(repr, arrays)))
+    require(name in arrays, "{} must hold {!r}, got {}", path, name, _listed(arrays))
     return arrays[name]()
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = ", ".join(repr(name) for name in list(names)[:8])
+    return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _of_folder(name: str, folder: Path) -> ModelOutput:
@@ -209,11 +161,26 @@ def _embeddings(name: str, images: Tensor, texts: Tensor) -> ModelOutput:
     message = "{}: image_embeds and text_embeds must be of one width, got {} and {}"
     require(images.shape[1] == texts.shape[1], message, name, images.shape[1], texts.shape[1])
     dtype = torch.float64 if torch.float64 in (images.dtype, texts.dtype) else torch.float32
-    return ModelOutput(name, images.to(dtype), texts.to(dtype))
+    images, texts = images.to(dtype), texts.to(dtype)
+    return ModelOutput(name, _with_length(f"{name}: image_embeds", images), _with_length(f"{name}: text_embeds", texts))
+
+
+def _with_length(name: str, embeds: Tensor) -> Tensor:
+    """The embeddings; those whose squares would overflow or vanish get another length, which no cosine sees."""
+    largest = torch.cat([rows.abs().amax(dim=1) for rows in torch.split(embeds, 4096)])
+    zero = (largest == 0).nonzero().flatten().tolist()
+    if zero:
+        found = f"{name}: {len(zero)} of {len(embeds)} rows are all zeros, the first of them row {zero[0]}"
+        warn(f"{found}; they have no direction, and their cosine with everything is taken as 0", stacklevel=2)
+    extreme = ((largest > LARGEST) | (largest < 1 / LARGEST)) & (largest > 0)
+    if not bool(extreme.any()):
+        return embeds
+    return torch.where(extreme[:, None], embeds / largest[:, None], embeds)
 
 
 def _scores(name: str, scores: Tensor) -> ModelOutput:
-    scores = finite_matrix(f"{name}: scores", scores)
+    whole = scores.dtype in (torch.int8, torch.int16, torch.int32, torch.int64)
+    scores = finite_matrix(f"{name}: scores", scores.double() if whole else scores)
     dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32  # whole numbers up to 2 ** 24 are exact
     rows, columns = (torch.arange(count, dtype=dtype)[:, None] for count in scores.shape)
     return ModelOutput(name, rows, columns, ScoreLookup(scores))

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import torch
 
+from vse_lightning.array_files import read_arrays
 from vse_lightning.checks import require
-from vse_lightning.commands.arrays import finite_matrix, read_arrays
+from vse_lightning.commands.arrays import finite_matrix
 from vse_lightning.commands.caption_files import Captions
 from vse_lightning.data.paths import existing_path
 from vse_lightning.relevance import (

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from vse_lightning.array_files import BFLOAT16, as_tensor, map_npy
 from vse_lightning.data.paths import existing_path
 
 SCANNED_BYTES = 2 * 1024**3
@@ -22,7 +23,7 @@ class FeatureFile:
     at once; in a larger one each row is checked when it is read.
 
     Args:
-        path: the file: float16, float32 or float64.
+        path: the file: float16, bfloat16, float32 or float64, of any byte order.
         rows: how many rows it must have, or None for any number.
 
     Raises:
@@ -47,7 +48,7 @@ class FeatureFile:
 
     def __getitem__(self, row: int) -> Tensor:
         """One row as a float32 tensor ``(F,)`` or ``(R, F)``."""
-        features = torch.from_numpy(self._rows[row].astype(np.float32))
+        features = self._tensor(self._rows[row].copy()).float()
         if not self._is_scanned and not bool(features.isfinite().all()):
             raise ValueError(f"features must be finite, got NaN or infinity in row {row} of {self.path}")
         return features
@@ -62,30 +63,32 @@ class FeatureFile:
         first = self._rows if self._rows.ndim == 2 else self._rows[:, 0]
         step = 4096
         starts = range(1, len(first), step)
-        differs = [(first[s : s + step] != first[s - 1 : s - 1 + step][: len(first) - s]).any(axis=1) for s in starts]
-        return torch.from_numpy(np.concatenate([np.zeros(1, bool), *differs])).cumsum(0)
+        parts = [self._tensor(first[start - 1 : start + step]) for start in starts]
+        differs = [(part[1:] != part[:-1]).any(dim=1) for part in parts]
+        return torch.cat([torch.zeros(1, dtype=torch.bool), *differs]).cumsum(0)
 
-    def _map(self) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
+    def _map(self) -> NDArray[Any]:
         try:
-            rows = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise ValueError(f"features must be a .npy file of floats, got {str(self.path)!r}: {error}") from error
-        shape, dtype = getattr(rows, "shape", ()), getattr(rows, "dtype", None)
-        if len(shape) not in (2, 3) or 0 in shape or dtype is None or dtype.kind != "f":
+            rows = map_npy(self.path)
+        except ValueError as error:
+            raise ValueError(f"features: {error}") from error
+        if rows.ndim not in (2, 3) or 0 in rows.shape or (rows.dtype.kind != "f" and rows.dtype != BFLOAT16):
             raise ValueError(
                 "features must be a .npy file of floats, (images, features) or (images, regions, features), got "
-                f"{dtype or type(rows).__name__} of shape {shape} in {self.path}"
+                f"{rows.dtype} of shape {rows.shape} in {self.path}"
             )
-        return rows  # type: ignore[no-any-return]  # NumPy declares load as Any
+        return rows
+
+    def _tensor(self, rows: NDArray[Any]) -> Tensor:
+        return as_tensor(rows, str(self.path))
 
     def _scan(self) -> None:
         step = max(1, CHUNK_BYTES // max(1, self._rows[:1].nbytes))
         for start in range(0, len(self), step):
-            chunk = self._rows[start : start + step]
-            bad = np.flatnonzero(~np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1))
-            if bad.size:
-                row = start + bad[0]
-                raise ValueError(f"features must be finite, got NaN or infinity in row {row} of {self.path}")
+            chunk = self._tensor(self._rows[start : start + step])
+            bad = (~chunk.isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
+            if bad:
+                raise ValueError(f"features must be finite, got NaN or infinity in row {start + bad[0]} of {self.path}")
 
     def __getstate__(self) -> dict[str, Any]:
         # Without the memory map, which would be pickled with its whole content.
