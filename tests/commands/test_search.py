@@ -187,7 +187,7 @@ def test_index_is_of_one_checkpoint(search, checkpoint, tmp_path):
         (["--text", "a", "--top_k", "0"], ValueError, "--top_k must be a whole number of at least 1, got 0"),
         (["--images", ".", "--batch_size", "0"], ValueError, "--batch_size must be a whole number of at least 1"),
         (["--image", "none.jpg"], FileNotFoundError, "--image: nothing at 'none.jpg'"),
-        (["--image", "text.jpg"], ValueError, r"--image text\.jpg cannot be read as a picture: cannot identify"),
+        (["--image", "text.jpg"], ValueError, r"--image text\.jpg cannot be read as a picture: it is trunc"),
         (["--images", "none"], FileNotFoundError, "--images: nothing at 'none'"),
         (["--images", "text.jpg"], ValueError, "--images must be a folder, got"),
         (["--images", "empty"], ValueError, r"--images must hold pictures \(\.jpg, .*\), got none in"),

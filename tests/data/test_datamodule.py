@@ -401,7 +401,7 @@ def test_corrupt_pictures_are_skipped_and_counted(karpathy, trainer, num_workers
     assert data.skipped_images == [1, 4]
     assert set(ids(module.seen["train"], "image_ids")) == {0, 2, 3}
     assert ids(module.seen["val"], "image_ids") == [5, 5]
-    with pytest.raises(RuntimeError, match=r"\.png \(image_id \d\) cannot be read"):
+    with pytest.raises(ValueError, match=r"image_id \d: .*\.png cannot be read as a picture"):
         trainer().fit(Retriever(), datamodule=ImageTextDataModule(source, **{**options, "on_corrupt": "raise"}))
 
 

@@ -7,7 +7,8 @@ from zipfile import ZipFile
 import pytest
 from PIL import Image
 
-from vse_lightning.data.pictures import decode_rgb, open_pictures
+from vse_lightning.data.decoding import UnreadableImageError
+from vse_lightning.data.pictures import open_pictures
 
 COLOURS = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
 
@@ -56,8 +57,11 @@ def test_ambiguous_name_in_a_zip_is_not_guessed(tmp_path):
     with ZipFile(tmp_path / "twice.zip", "w") as archive:
         archive.writestr("a/0.png", png())
         archive.writestr("b/0.png", png((0, 250, 0)))
-    with pytest.raises(FileNotFoundError, match=r"1 of 1 pictures are not in .*twice\.zip: 0\.png"):
-        open_pictures(tmp_path / "twice.zip", [["0.png"]])
+    with pytest.raises(
+        ValueError, match=r"'0\.png' must mean one picture in .*twice\.zip, got 'a/0\.png' and 'b/0\.png'"
+    ):
+        open_pictures(tmp_path / "twice.zip", [["x/0.png", "0.png"]])
+    assert open_pictures(tmp_path / "twice.zip", [["b/0.png", "0.png"]])[0].getpixel((0, 0)) == (0, 250, 0)
 
 
 def test_zip_is_opened_by_each_forked_process(zipped):
@@ -93,20 +97,63 @@ def test_images_must_be_a_folder_or_a_zip(tmp_path):
         open_pictures(tmp_path / "note.txt", [["0.png"]])
 
 
-@pytest.mark.parametrize(("mode", "colour"), [("L", 250), ("RGBA", (250, 250, 250, 0)), ("P", 1), ("1", 1)])
-def test_every_mode_becomes_rgb(mode, colour):
-    assert decode_rgb(io.BytesIO(png(colour, mode))).mode == "RGB"
+def test_a_picture_that_cannot_be_decoded_is_named_with_its_folder_or_zip(folder, tmp_path):
+    (folder / "0.png").write_bytes(b"<html>not found</html>")
+    with pytest.raises(
+        UnreadableImageError, match=rf"^{folder}/0\.png cannot be read as a picture: it is a page of HTML"
+    ):
+        open_pictures(folder, [["0.png"]])[0]
+    with ZipFile(tmp_path / "pictures.zip", "w") as archive:
+        archive.writestr("top/0.png", png()[:40])
+    with pytest.raises(
+        UnreadableImageError, match=r"pictures\.zip/top/0\.png cannot be read as a picture: .*truncated"
+    ):
+        open_pictures(tmp_path / "pictures.zip", [["0.png"]])[0]
 
 
-def test_palette_with_transparency_does_not_warn():
-    buffer = io.BytesIO()
-    Image.new("P", (4, 3), 1).save(buffer, "PNG", transparency=b"\x00\x80")
-    assert decode_rgb(io.BytesIO(buffer.getvalue())).mode == "RGB"
+def test_a_zip_member_whose_bytes_changed_is_named(tmp_path):
+    path = tmp_path / "pictures.zip"
+    with ZipFile(path, "w") as archive:
+        archive.writestr("0.png", png())
+    path.write_bytes(path.read_bytes().replace(b"IDAT", b"IDAX", 1))
+    with pytest.raises(UnreadableImageError, match=r"pictures\.zip/0\.png cannot be read"):
+        open_pictures(path, [["0.png"]])[0]
 
 
-def test_exif_orientation_is_applied():
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees
-    buffer = io.BytesIO()
-    Image.new("RGB", (4, 3)).save(buffer, "JPEG", exif=exif)
-    assert decode_rgb(io.BytesIO(buffer.getvalue())).size == (3, 4)
+@pytest.mark.parametrize("lead", ["", "top/", "some/top/"])
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_zip_with_leading_folders_and_backslashes(tmp_path, lead, separator):
+    with ZipFile(tmp_path / "pictures.zip", "w") as archive:
+        for row, colour in enumerate(COLOURS):  # names alone say nothing
+            archive.writestr(f"{lead}{row}/same.png".replace("/", separator), png(colour))
+        archive.writestr("__MACOSX/" + lead + "._0", b"a shadow")
+        archive.writestr(f"{lead}empty/".replace("/", separator), b"")
+    store = open_pictures(tmp_path / "pictures.zip", [[f"{row}/same.png"] for row in range(3)])
+    assert colours_of(pickle.loads(pickle.dumps(store))) == COLOURS
+    store = open_pictures(tmp_path / "pictures.zip", [[f"{row}\\same.png"] for row in range(3)])
+    assert colours_of(store) == COLOURS
+
+
+def test_names_with_backslashes_are_found_in_a_folder(folder):
+    assert colours_of(open_pictures(folder, [["./0.png"], ["deep\\er\\1.png"], ["deep//er/2.png"]])) == COLOURS
+    with pytest.raises(ValueError, match="must be a path inside"):
+        open_pictures(folder, [["..\\pictures\\0.png"]])
+
+
+def test_a_whole_path_in_a_zip_goes_before_a_name(tmp_path):
+    with ZipFile(tmp_path / "twice.zip", "w") as archive:
+        archive.writestr("a/0.png", png(COLOURS[1]))
+        archive.writestr("0.png", png(COLOURS[0]))
+    assert open_pictures(tmp_path / "twice.zip", [["0.png"]])[0].getpixel((0, 0)) == COLOURS[0]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_one_picture_twice_in_a_zip_is_one_picture(tmp_path):
+    with ZipFile(tmp_path / "twice.zip", "w") as archive:
+        for name in ("a/0.png", "a/0.png", "b/0.png"):
+            archive.writestr(name, png())
+    assert open_pictures(tmp_path / "twice.zip", [["0.png"]])[0].size == (4, 3)
+    with ZipFile(tmp_path / "twice.zip", "a") as archive:
+        archive.writestr("a/0.png", png(COLOURS[1]))
+    with pytest.raises(ValueError, match=r"images: 'a/0\.png' must mean one picture in .*, got 'a/0\.png' and 'a/0"):
+        open_pictures(tmp_path / "twice.zip", [["a/0.png"]])

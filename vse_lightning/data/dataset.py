@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vse_lightning.checks import require
+from vse_lightning.data.decoding import UnreadableImageError
 from vse_lightning.data.seeding import drawing_from, seed_of
 from vse_lightning.data.source import ImageTextSource
 
@@ -116,6 +118,8 @@ class ImageTextDataset(Dataset[Item]):
         image_id = int(self.image_ids[item])
         try:
             image = self.source.load_image(image_id)
+        except UnreadableImageError as error:  # names its file
+            raise UnreadableImageError(f"image_id {image_id}: {error}") from error
         except Exception as error:
             raise UnreadableImageError(f"{self._name(image_id)} cannot be read: {error}") from error
         text_ids = self.text_ids[int(self._ends[item - 1]) if item else 0 : int(self._ends[item])]
@@ -143,14 +147,11 @@ class ImageTextDataset(Dataset[Item]):
         return f"{self.source.image_name(image_id)} (image_id {image_id})"
 
 
-class UnreadableImageError(RuntimeError):
-    """An image of the source cannot be read."""
-
-
 def default_transform(image: Any) -> Tensor:
     """A picture as a float32 tensor ``(3, H, W)`` in [0, 1]; a tensor as it is."""
     if isinstance(image, Tensor):
         return image
+    require(image.mode == "RGB", "load_image must give RGB pictures or tensors, got a picture of mode {!r}", image.mode)
     width, height = image.size
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return pixels.view(height, width, 3).permute(2, 0, 1).float() / 255

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Container, Sequence
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from vse_lightning.data.decoding import UnreadableImageError, decode_rgb
 from vse_lightning.data.paths import existing_path
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+APPLE_EXTRAS = "__MACOSX/"  # a shadow of each file, in zips that macOS makes
+
+Names = Sequence[str]
+
 
 class PictureStore(ABC):
-    """The pictures of a source by row number: ``store[image_id]`` reads one as RGB."""
+    """The pictures of a source by row number: ``store[image_id]`` reads one as RGB, or names it in an error."""
 
-    def __init__(self, members: Sequence[str]) -> None:
+    def __init__(self, where: Path, members: Sequence[str]) -> None:
+        self._where = where
         self._members = list(members)
 
     @abstractmethod
@@ -27,47 +35,52 @@ class PictureStore(ABC):
         """Open one member for reading."""
 
     def __getitem__(self, image_id: int) -> Image:
-        with self.open(self._members[image_id]) as file:
-            return decode_rgb(file)
+        member = self._members[image_id]
+        name = str(self._where / member)
+        try:
+            file = self.open(member)
+        except Exception as error:  # a zip member may be encrypted, or packed in a way that Python does not know
+            raise UnreadableImageError(f"{name} cannot be read: {error}") from error
+        with file:
+            return decode_rgb(file, name)
 
 
 class PictureFolder(PictureStore):
-    """Pictures below a folder."""
+    """Pictures below a folder.
 
-    def __init__(self, folder: Path, candidates: Sequence[Sequence[str]]) -> None:
-        parents = {str(PurePosixPath(name).parent) for names in candidates for name in names}
-        present = {
-            (PurePosixPath(parent) / entry).as_posix()
-            for parent in parents
-            if (folder / parent).is_dir()
-            for entry in os.listdir(folder / parent)  # noqa: PTH208  # names alone: a Path for each costs seconds
-        }
-        self._folder = folder
-        super().__init__(_first_present(candidates, present, folder))
+    Raises:
+        FileNotFoundError: some picture is not there under any of its names.
+    """
+
+    def __init__(self, folder: Path, candidates: Sequence[Names]) -> None:
+        super().__init__(folder, _first_present(candidates, _listed(folder, candidates), folder))
 
     def open(self, member: str) -> IO[bytes]:
         """Open a file of the folder."""
-        return (self._folder / member).open("rb")
+        return (self._where / member).open("rb")
 
 
 class PictureZip(PictureStore):
     """Pictures in a zip file, found by their path in it or, where that is unambiguous, by their name alone.
 
-    Each process opens the file for itself: a handle shared with a forked worker would share its position too.
+    The path may leave out folders that all members share, and members may be written with backslashes. Each process
+    opens the file for itself: a handle shared with a forked worker would share its position too.
+
+    Raises:
+        FileNotFoundError: some picture is not there under any of its names.
+        ValueError: the file is no zip, or a name means several different pictures.
     """
 
-    def __init__(self, path: Path, candidates: Sequence[Sequence[str]]) -> None:
+    def __init__(self, path: Path, candidates: Sequence[Names]) -> None:
         self._path = path
         self._zip: ZipFile | None = None
         self._process = 0
         try:
-            members = [name for name in self._open_zip().namelist() if not name.endswith("/")]
+            known = _by_path_or_name(self._open_zip().infolist())
         except BadZipFile as error:
             raise ValueError(f"images must be a folder or a zip file, got {str(path)!r}: {error}") from error
-        shared = Counter(PurePosixPath(member).name for member in members)
-        by_name = {name: member for member in members if shared[name := PurePosixPath(member).name] == 1}
-        found = _first_present(candidates, {*members, *by_name}, path)
-        super().__init__([by_name.get(name, name) for name in found])
+        found = _first_present(candidates, known, path)
+        super().__init__(path, [_only_one(name, known[name], path) for name in found])
 
     def open(self, member: str) -> IO[bytes]:
         """Open a member of the zip file."""
@@ -82,43 +95,83 @@ class PictureZip(PictureStore):
         return {**self.__dict__, "_zip": None}
 
 
-def open_pictures(images: str | Path, candidates: Sequence[Sequence[str]]) -> PictureStore:
+def open_pictures(images: str | Path, candidates: Sequence[Names]) -> PictureStore:
     """Find every picture in a folder or a zip file.
 
     Args:
         images: the folder or the zip file.
-        candidates: for each image the names it may have there, as paths with ``/``; the first one present is used.
+        candidates: for each image the names it may have there, as paths with ``/`` or backslashes; the first one
+            present is used.
 
     Raises:
         FileNotFoundError: ``images`` does not exist, or some picture is not there under any of its names.
-        ValueError: ``images`` is a file but no zip, or a name leads out of it.
+        ValueError: ``images`` is a file but no zip, a name leads out of it, or means several pictures of a zip.
     """
     path = existing_path("images", images)
-    for name in (name for names in candidates for name in names):
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+    for name in (name for names in candidates for name in _spellings(names)):
+        if name.startswith("/") or ".." in name.split("/"):
             raise ValueError(f"a picture's name must be a path inside {str(path)!r}, got {name!r}")
     return PictureFolder(path, candidates) if path.is_dir() else PictureZip(path, candidates)
 
 
-def decode_rgb(file: IO[bytes]) -> Image:
-    """Decode a picture as RGB, turned as its EXIF orientation says."""
-    from PIL import Image, ImageOps
-
-    with Image.open(file) as opened:
-        return as_rgb(ImageOps.exif_transpose(opened))
+def count_present(folder: Path, candidates: Sequence[Names]) -> int:
+    """How many pictures are in a folder under one of their names."""
+    present = _listed(folder, candidates)
+    return sum(any(name in present for name in _spellings(names)) for names in candidates)
 
 
-def as_rgb(picture: Image) -> Image:
-    """Convert a picture to RGB; transparency is dropped."""
-    if picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")  # PIL warns when a palette with transparency goes straight to RGB
-    return picture.convert("RGB")
+def _listed(folder: Path, candidates: Sequence[Names]) -> set[str]:
+    """What is where the pictures may be."""
+    parents = {posixpath.dirname(name) for names in candidates for name in _spellings(names)}
+    return {
+        posixpath.join(parent, entry)
+        for parent in parents
+        if (folder / parent).is_dir()
+        for entry in os.listdir(folder / parent)  # noqa: PTH208  # names alone: a Path for each costs seconds
+    }
 
 
-def _first_present(candidates: Sequence[Sequence[str]], present: set[str], where: Path) -> list[str]:
+def _spellings(names: Names) -> list[str]:
+    """The names without ``./``, and as they would be read on Windows."""
+    return [spelling for name in names for spelling in ((name,) if _is_plain(name) else _both_spellings(name))]
+
+
+def _is_plain(name: str) -> bool:
+    return not any(part in name for part in ("\\", "//", "./"))  # a Path for each would cost seconds
+
+
+def _both_spellings(name: str) -> list[str]:
+    return [PurePosixPath(written).as_posix() for written in (name, name.replace("\\", "/"))]
+
+
+def _by_path_or_name(members: Sequence[ZipInfo]) -> dict[str, list[ZipInfo]]:
+    """The members that are meant by a whole path, else by one without the folders that all share, else by a name."""
+    files = [member for member in members if not member.filename.endswith(("/", "\\"))]
+    files = [member for member in files if not member.filename.startswith(APPLE_EXTRAS)]
+    parts = [member.filename.replace("\\", "/").removeprefix("./").split("/") for member in files]
+    folders = [path[:-1] for path in parts] or [[]]
+    ends = zip(min(folders), max(folders), strict=False)  # what the first and the last share in order, all share
+    shared = len(list(takewhile(lambda pair: pair[0] == pair[1], ends)))
+    known: dict[str, list[ZipInfo]] = {}
+    for start in (-1, shared, 0):
+        meant = defaultdict(list)
+        for member, path in zip(files, parts, strict=True):
+            meant["/".join(path[start:])].append(member)
+        known |= meant
+    return known
+
+
+def _only_one(name: str, members: Sequence[ZipInfo], where: Path) -> str:
+    if len({(member.CRC, member.file_size) for member in members}) > 1:
+        listed = " and ".join(repr(member.filename) for member in members[:2])
+        raise ValueError(f"images: {name!r} must mean one picture in {where}, got {listed}")
+    return members[0].filename
+
+
+def _first_present(candidates: Sequence[Names], present: Container[str], where: Path) -> list[str]:
     found, missing = [], []
     for names in candidates:
-        name = next((name for name in names if name in present), None)
+        name = next((name for name in _spellings(names) if name in present), None)
         if name is None:
             missing.append(names[0])
         else:

@@ -12,8 +12,8 @@ from vse_lightning.checks import require
 from vse_lightning.commands.search.embedding import embed_texts, encode, prepare
 from vse_lightning.commands.search.index import SearchIndex
 from vse_lightning.commands.search.ranking import Hit, rank, scoring
+from vse_lightning.data.decoding import decode_rgb
 from vse_lightning.data.paths import existing_path
-from vse_lightning.data.pictures import decode_rgb
 from vse_lightning.models.retriever import Retriever
 
 if TYPE_CHECKING:
@@ -86,9 +86,5 @@ def _embed(model: Retriever, queries: list[Query], *, by_text: bool) -> Tensor:
 
 
 def _read(path: str) -> Image:
-    found = existing_path("--image", path)
-    try:
-        with found.open("rb") as file:
-            return decode_rgb(file)
-    except Exception as error:  # decoders raise whatever they like
-        raise ValueError(f"--image {path} cannot be read as a picture: {error}") from error
+    with existing_path("--image", path).open("rb") as file:
+        return decode_rgb(file, f"--image {path}")

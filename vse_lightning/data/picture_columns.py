@@ -1,0 +1,116 @@
+"""Pictures in a column of a table: as paths, as bytes, or as both in one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from io import BytesIO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from vse_lightning.checks import require
+from vse_lightning.data.decoding import UnreadableImageError, decode_rgb
+from vse_lightning.data.pictures import PictureFolder, PictureStore, count_present, open_pictures
+from vse_lightning.data.rows import Rows
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+BESIDE = "images"  # the folder that tables have beside them, in any case
+
+
+class EncodedPictures:
+    """Pictures in a column of bytes, or of ``{bytes, path}`` as ``datasets`` keeps them, by row number of the images.
+
+    Args:
+        rows: of the data set.
+        column: has the pictures.
+        rows_of_images: the row in which each image comes first.
+    """
+
+    def __init__(self, rows: Rows, column: str, rows_of_images: Sequence[int]) -> None:
+        from datasets import Image
+
+        pictures = rows.only("image_column", column)
+        if isinstance(pictures.features[column], Image):  # not decoded by `datasets`: one reader for all
+            pictures = pictures.cast_column(column, Image(decode=False))
+        self._pictures, self._column, self._folder = pictures, column, rows.folder
+        self._rows_of_images = rows_of_images
+        self._names = [rows.names[row] for row in rows_of_images]
+
+    def __getitem__(self, image_id: int) -> Image:
+        value = self._pictures[self._rows_of_images[image_id]][self._column]
+        content, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+        name = self._names[image_id] + (f" ({path})" if path else "")
+        if content is not None:
+            return decode_rgb(BytesIO(content), name)
+        try:
+            with self._open(path) as file:
+                return decode_rgb(file, name)
+        except UnreadableImageError:
+            raise
+        except Exception as error:  # of whatever file system
+            raise UnreadableImageError(f"{name} cannot be read: {error}") from error
+
+    def _open(self, path: str | None) -> AbstractContextManager[IO[bytes]]:
+        if path is None:
+            raise ValueError("there is no picture, neither bytes nor a path")
+        if "://" in path:  # in an archive, or at the hub
+            import fsspec
+
+            file: AbstractContextManager[IO[bytes]] = fsspec.open(path, "rb")
+            return file
+        return (self._folder / path).open("rb")
+
+
+def read_paths(rows: Rows, column: str) -> list[str] | None:
+    """The paths in a column, or None if it holds the pictures themselves.
+
+    Raises:
+        ValueError: the column is missing or holds something else, or a row has no path or an address of the web.
+    """
+    from datasets import Image, Value
+
+    feature = rows.only("image_column", column).features[column]
+    kind = feature.dtype if isinstance(feature, Value) else ""
+    has_bytes = isinstance(feature, dict) and "bytes" in feature
+    if isinstance(feature, Image) or kind in ("binary", "large_binary") or has_bytes:
+        return None
+    message = "image_column must hold pictures, their bytes or their paths, got {!r} of type {}"
+    require(kind in ("string", "large_string"), message, column, feature)
+    paths: list[str] = rows.values("image_column", column)
+    for path, name in zip(paths, rows.names, strict=True):
+        here = bool(path) and not path.startswith(("http://", "https://"))
+        require(here, "image_column must hold paths of pictures on this machine, got {!r} in {}", path, name)
+    return paths
+
+
+def open_column(
+    rows: Rows, column: str, paths: Sequence[str] | None, rows_of_images: Sequence[int], images: str | Path | None
+) -> EncodedPictures | PictureStore:
+    """The pictures of a data set by image id.
+
+    Args:
+        rows: of the data set.
+        column: has the pictures.
+        paths: of the picture of each row, if they are known by it; all are looked for at once.
+        rows_of_images: the row in which each image comes first.
+        images: a folder or zip file that has the paths.
+
+    Raises:
+        FileNotFoundError: a picture is not there.
+        ValueError: ``images`` is given for a column that holds the pictures themselves.
+    """
+    if paths is None:
+        require(images is None, "images is for a column of paths, and {!r} holds the pictures themselves", column)
+        return EncodedPictures(rows, column, rows_of_images)
+    candidates = [[paths[row]] for row in rows_of_images]
+    if images is not None:
+        return open_pictures(images, candidates)
+    beside = [entry for entry in rows.folder.iterdir() if entry.is_dir() and entry.name.lower() == BESIDE]
+    places = [rows.folder, *(beside if len(beside) == 1 else []), Path.cwd()]
+    place = max(places, key=lambda folder: count_present(folder, candidates))  # of equals the first
+    try:
+        return PictureFolder(place, candidates)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; images= says in which folder or zip file they are") from None

@@ -1,0 +1,134 @@
+"""The rows of a data set: of the Hugging Face hub, of a folder, or of a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vse_lightning.checks import require
+from vse_lightning.data.paths import existing_path
+from vse_lightning.data.tables import TEXT_TABLES, read_table
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+LIBRARY_FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
+HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")  # surrogates, which no file of Arrow can hold
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows with named columns.
+
+    Attributes:
+        dataset: the rows of all splits, one split after the other.
+        splits: of each row.
+        names: what messages call each row.
+        folder: where relative paths in them start.
+    """
+
+    dataset: Dataset
+    splits: Sequence[str]
+    names: Sequence[str]
+    folder: Path
+
+    def only(self, argument: str, column: str) -> Dataset:
+        """The rows with one column.
+
+        Raises:
+            ValueError: there is no such column; ``argument`` named it.
+        """
+        known = sorted(self.dataset.column_names)
+        require(column in known, "{} must be one of {}, got {!r}", argument, known, column)
+        return self.dataset.select_columns([column])
+
+    def values(self, argument: str, column: str) -> list[Any]:
+        """All values of a column."""
+        return list(self.only(argument, column)[:][column])
+
+    def keys(self, argument: str, column: str) -> list[str | int]:
+        """All values of a column that groups rows.
+
+        Raises:
+            ValueError: a row has none, or something that is neither text nor a number.
+        """
+        values = self.values(argument, column)
+        for value, name in zip(values, self.names, strict=True):
+            message = "{} must have a text or whole number in each row, got {!r} in {!r} of {}"
+            require(isinstance(value, str | int) and value != "", message, argument, value, column, name)
+        return values
+
+
+def load_rows(path: str | Path, options: Mapping[str, Any]) -> Rows:
+    """Load a data set; the arguments are those of ``HuggingFaceSource``.
+
+    Raises:
+        FileNotFoundError: nothing is at a local path.
+        ValueError: streaming is asked for, or a file or folder cannot be read.
+    """
+    require(
+        not options.get("streaming"),
+        "load_options must not ask for streaming: labels, evaluation and shuffling need every caption and any picture "
+        "at any time, and a stream gives them once, in order",
+    )
+    suffix = Path(path).suffix.lower()
+    is_hub_name = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(path)) and suffix not in (*LIBRARY_FORMATS, *TEXT_TABLES)
+    if is_hub_name and not Path(path).exists():
+        from datasets import load_dataset
+
+        return _of_parts(load_dataset(str(path), **options), Path.cwd())
+    local = existing_path("path", path)
+    if local.is_file() and suffix in TEXT_TABLES:
+        require(not options, "load_options are for what `datasets` loads, and {} is read without it", local)
+        return _of_table(local)
+    try:
+        return _of_parts(_load(local, options), local if local.is_dir() else local.parent)
+    except Exception as error:  # the library raises whatever its readers do, often with the reason as the cause
+        reason = str(error.__cause__ or error) or type(error).__name__
+        raise ValueError(f"path: {local} cannot be loaded: {reason.splitlines()[0]}") from error
+
+
+def _load(local: Path, options: Mapping[str, Any]) -> Any:
+    from datasets import load_dataset, load_from_disk
+
+    if (local / "dataset_dict.json").exists() or (local / "state.json").exists():
+        return load_from_disk(str(local))
+    if local.is_dir():
+        return load_dataset(str(local), **options)
+    file_format = LIBRARY_FORMATS.get(local.suffix.lower())
+    readable = ", ".join((*LIBRARY_FORMATS, *TEXT_TABLES))
+    require(file_format is not None, "a file must be one of {}", readable)
+    return load_dataset(file_format, data_files=str(local), **options)
+
+
+def _of_parts(loaded: Any, folder: Path) -> Rows:
+    from datasets import Dataset, concatenate_datasets
+
+    parts = {str(loaded.split or "train"): loaded} if isinstance(loaded, Dataset) else loaded
+    return Rows(
+        concatenate_datasets(list(parts.values())),
+        [split for split, part in parts.items() for _ in range(len(part))],
+        [f"{split} row {row}" for split, part in parts.items() for row in range(len(part))],
+        folder,
+    )
+
+
+def _of_table(path: Path) -> Rows:
+    from datasets import Dataset
+
+    table = read_table("path", path)
+    for column, values in table.columns.items():
+        broken = next((row for row, value in enumerate(values) if HALF_A_CHARACTER.search(str(value))), None)
+        if broken is not None:
+            raise ValueError(
+                f"path: {column!r} of {table.row_names[broken]} holds half of a character: {values[broken]!r}"
+            )
+        try:
+            Dataset.from_dict({column: values})
+        except (TypeError, ValueError) as error:  # Arrow's
+            raise ValueError(f"path: {column!r} of {path} must hold values of one type: {error}") from error
+    dataset = Dataset.from_dict(dict(table.columns))
+    return Rows(dataset, ["train"] * len(dataset), table.row_names, path.parent)

@@ -1,0 +1,163 @@
+"""Tables in text files: CSV, TSV, JSON, JSON lines, and the ``name#number`` lines of Flickr8k; cells stay text."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vse_lightning.checks import require
+from vse_lightning.data.text_files import ENCODING, read_json, read_lines
+
+DELIMITERS = ("\t", ",", "|", ";")
+JSON_LINES = (".jsonl", ".ndjson")
+TEXT_TABLES = (".csv", ".tsv", ".txt", ".token", ".json", *JSON_LINES)
+NUMBERED = re.compile(r"(?P<image>[^\t]+)#\d+\t(?P<caption>.*)")  # of Flickr8k.token.txt and its like
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length.
+
+    Attributes:
+        columns: name -> values. Those of CSV and its like are strings, also ``null``, ``NA`` and ``7``; those of JSON
+            are whatever it holds, and None where a row lacks the field.
+        row_names: what messages call each row, such as ``"line 3 of captions.csv"``.
+    """
+
+    columns: Mapping[str, Sequence[Any]]
+    row_names: Sequence[str]
+
+
+def read_table(argument: str, path: Path) -> Table:
+    """Read a text file as a table; its suffix, or first line, says which kind it is.
+
+    ``.csv``, ``.tsv`` and ``.txt`` name the columns in the first line, divided by tabs, commas, ``|`` or ``;``. Lines
+    ``name#number<TAB>caption`` (Flickr8k.token.txt) have the columns ``image``, without the number, and ``caption``.
+    JSON is a list of objects, possibly the only list in an object, or has an object on each line.
+
+    Args:
+        argument: whose file it is, for messages.
+        path: the file, with one of the suffixes ``TEXT_TABLES``.
+
+    Raises:
+        ValueError: it is no such table; the message names the line.
+    """
+    suffix = path.suffix.lower()
+    if suffix in JSON_LINES or (suffix == ".json" and has_json_lines(path)):
+        return _of_json_lines(argument, path)
+    if suffix == ".json":
+        return table_of_objects(argument, path, read_json(argument, path))
+    lines = read_lines(argument, path)
+    require(any(lines), "{} must be a table, got an empty file: {}", argument, path)
+    if NUMBERED.fullmatch(lines[0]):
+        return _of_numbered_lines(argument, path, lines)
+    return _of_delimited(argument, path, "\t" if suffix == ".tsv" else _delimiter(argument, path, lines[0]))
+
+
+def has_json_lines(path: Path) -> bool:
+    """Whether a file has a JSON object on its first line, and more below."""
+    with path.open(encoding=ENCODING, errors="replace") as file:
+        first, second = file.readline(), file.readline()
+    try:
+        return bool(second.strip()) and isinstance(json.loads(first), dict)
+    except ValueError:
+        return False
+
+
+def column_names(line: str) -> list[str]:
+    """The names of columns in the first line of a text file, if it is that of a table; none if it is a sentence."""
+    if NUMBERED.fullmatch(line):
+        return ["image", "caption"]
+    found = [delimiter for delimiter in DELIMITERS if delimiter in line]
+    return [name.strip() for name in line.split(found[0])] if len(found) == 1 else []
+
+
+def _delimiter(argument: str, path: Path, header: str) -> str:
+    found = [delimiter for delimiter in DELIMITERS if delimiter in header]
+    if len(found) != 1:
+        raise ValueError(
+            f"{argument} must be a table whose first line names at least two columns, divided by a tab, a comma, | or "
+            f"; alone, or have lines name#number<TAB>caption; the first line of {path} is {header[:80]!r}"
+        )
+    return found[0]
+
+
+def _of_delimited(argument: str, path: Path, delimiter: str) -> Table:
+    try:
+        (_, names), *rows = _cells(path, delimiter, csv.QUOTE_MINIMAL)
+    except csv.Error as error:
+        if delimiter != "\t":
+            raise ValueError(f"{argument}: {path} cannot be read as a table: {error}") from error
+        (_, names), *rows = _cells(
+            path, delimiter, csv.QUOTE_NONE
+        )  # tabs are often written without a thought of quotes
+    require(len(set(names)) == len(names), "{} must name each column once, got {} in {}", argument, names, path)
+    for line, cells in rows:
+        message = "{}: line {} of {} must have {} cells, as many as the first line, got {}: {}"
+        require(len(cells) == len(names), message, argument, line, path, len(names), len(cells), cells)
+    columns = {name: [cells[place] for _, cells in rows] for place, name in enumerate(names)}
+    return _checked(argument, path, columns, [line for line, _ in rows])
+
+
+def _cells(path: Path, delimiter: str, quoting: Literal[0, 3]) -> list[tuple[int, list[str]]]:
+    """The cells of each row that is not empty, with the number of its (last) line."""
+    with path.open(encoding=ENCODING, newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
+        try:
+            return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
+        except csv.Error as error:
+            raise csv.Error(f"line {reader.line_num}: {error}") from error
+
+
+def _of_numbered_lines(argument: str, path: Path, lines: Sequence[str]) -> Table:
+    found = [(number, line, NUMBERED.fullmatch(line)) for number, line in enumerate(lines, start=1) if line]
+    columns: dict[str, list[str]] = {"image": [], "caption": []}
+    for number, line, match in found:
+        if match is None:
+            raise ValueError(
+                f"{argument}: line {number} of {path} must be name#number<TAB>caption as line 1 is, got {line[:80]!r}"
+            )
+        for name, values in columns.items():
+            values.append(match[name])
+    return _checked(argument, path, columns, [number for number, _, _ in found])
+
+
+def table_of_objects(argument: str, path: Path, content: Any) -> Table:
+    """The table that the content of a JSON file is."""
+    lists = [content] if isinstance(content, list) else []
+    if isinstance(content, dict):
+        lists = [value for value in content.values() if isinstance(value, list)]
+    if len(lists) != 1:
+        raise ValueError(f"{argument} must be a JSON list of objects, or an object with one list, got {path}")
+    return _of_objects(argument, path, "entry", list(enumerate(lists[0])))
+
+
+def _of_json_lines(argument: str, path: Path) -> Table:
+    objects = []
+    for number, line in enumerate(read_lines(argument, path), start=1):
+        try:
+            objects += [(number, json.loads(line))] if line else []
+        except ValueError as error:
+            raise ValueError(f"{argument}: line {number} of {path} must be a JSON object, got {error}") from error
+    return _of_objects(argument, path, "line", objects)
+
+
+def _of_objects(argument: str, path: Path, kind: str, objects: Sequence[tuple[int, Any]]) -> Table:
+    for number, row in objects:
+        message = "{}: {} {} of {} must be a JSON object, got {}"
+        require(isinstance(row, dict), message, argument, kind, number, path, type(row).__name__)
+    names = dict.fromkeys(name for _, row in objects for name in row)
+    columns = {name: [row.get(name) for _, row in objects] for name in names}
+    return _checked(argument, path, columns, [number for number, _ in objects], kind)
+
+
+def _checked(
+    argument: str, path: Path, columns: Mapping[str, Sequence[Any]], numbers: Sequence[int], kind: str = "line"
+) -> Table:
+    require(len(numbers) > 0, "{} must have at least one row of values, {} has none", argument, path)
+    return Table(columns, [f"{kind} {number} of {path.name}" for number in numbers])
