@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from vse_lightning.data import KarpathySource
+from vse_lightning.data import ImageTextDataModule, KarpathySource
+from vse_lightning.data.decoding import UnreadableImageError
 
 
 def test_reads_captions_and_splits(karpathy):
@@ -49,12 +50,16 @@ def test_missing_captions_file(karpathy):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("no json", r"captions must be a JSON split file, got .*captions\.json"),
+        ("no json", r"captions must be a JSON file, got .*captions\.json"),
         ("[]", "has a list 'images' with at least one entry"),
         ('{"images": []}', "has a list 'images' with at least one entry"),
         ('{"images": [3]}', r"images\[0\] of .* must be an object, got int"),
         ('{"images": [{"filename": "a", "split": "train"}]}', r"lacks \['sentences'\], got \['filename', 'split'\]"),
-        ('{"images": [{"filename": 1, "split": "train", "sentences": []}]}', "must have strings as filename and split"),
+        (
+            '{"images": [{"filename": "a", "split": 3, "sentences": []}]}',
+            r"images\[0\] .* must have a string as split, got 3",
+        ),
+        ('{"images": [{"id": 1, "coco_url": ""}], "annotations": []}', "is it COCO's own file of annotations?"),
     ],
 )
 def test_wrong_split_file(karpathy, content, message):
@@ -73,13 +78,15 @@ def test_sentence_without_text(karpathy, edit_captions, sentence):
 
 def test_image_without_captions(karpathy, edit_captions):
     path = edit_captions(lambda images: images[4].update(sentences=[]))
-    with pytest.raises(ValueError, match=r"at least one caption; without one: 4\.png"):
+    with pytest.raises(ValueError, match=r"images\[4\] of .* \(4\.png\) must have at least one sentence, got none"):
         KarpathySource(path, features=karpathy / "features.npy")
 
 
 def test_blank_caption(karpathy, edit_captions):
     path = edit_captions(lambda images: images[4]["sentences"].append({"raw": "  "}))
-    with pytest.raises(ValueError, match=r"captions must not be empty, got '  ' for 4\.png"):
+    with pytest.raises(
+        ValueError, match=r"images\[4\] of .* \(4\.png\) must have sentences that are not blank, got '  '"
+    ):
         KarpathySource(path, features=karpathy / "features.npy")
 
 
@@ -87,6 +94,104 @@ def test_wrong_number_of_feature_rows(karpathy, edit_captions):
     path = edit_captions(lambda images: images.pop())
     with pytest.raises(ValueError, match="one row for each of the 7 images, got 8"):
         KarpathySource(path, features=karpathy / "features.npy")
+
+
+def _number(images):
+    for row, image in enumerate(images):
+        image["imgid"] = row
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda images: images.reverse(),
+        lambda images: images.pop(2),
+        lambda images: images.__delitem__(slice(0, 3)),
+        lambda images: images.sort(key=lambda image: image["split"]),
+        lambda images: None,
+    ],
+)
+def test_row_of_features_is_the_imgid(karpathy, edit_captions, change):
+    edit_captions(_number)
+    source = KarpathySource(edit_captions(change), features=karpathy / "features.npy")
+    features = np.load(karpathy / "features.npy")
+    for image_id in range(source.num_images):
+        row = int(source.image_name(image_id).removesuffix(".png"))
+        assert source.load_image(image_id).tolist() == features[row].tolist()
+
+
+def test_imgid_beyond_the_features(karpathy, edit_captions):
+    edit_captions(_number)
+    path = edit_captions(lambda images: images.__delitem__(slice(0, 3)))
+    np.save(karpathy / "features.npy", np.ones((5, 3)))
+    with pytest.raises(ValueError, match=r"a row for each 'imgid' of .*, which run to 7, got 5 rows .* no 'imgid'"):
+        KarpathySource(path, features=karpathy / "features.npy")
+
+
+def test_rows_more_than_images_whose_imgid_are_their_order(karpathy, edit_captions):
+    edit_captions(_number)
+    np.save(karpathy / "features.npy", np.ones((15, 3)))  # one for each caption
+    with pytest.raises(ValueError, match="one row for each of the 8 images, got 15"):
+        KarpathySource(karpathy / "captions.json", features=karpathy / "features.npy")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda images: images[3].pop("imgid"), r"images\[3\] of .* must have a row number as 'imgid', got None"),
+        (lambda images: images[3].update(imgid="3"), r"images\[3\] of .* must have a row number as 'imgid', got '3'"),
+        (lambda images: images[3].update(imgid=-1), r"images\[3\] of .* must have a row number as 'imgid', got -1"),
+        (lambda images: images[3].update(imgid=1), r"images\[1\] and images\[3\] of .* have the same 'imgid', 1"),
+    ],
+)
+def test_wrong_imgid(karpathy, edit_captions, change, message):
+    edit_captions(_number)
+    path = edit_captions(change)
+    with pytest.raises(ValueError, match=message):
+        KarpathySource(path, features=karpathy / "features.npy")
+    assert KarpathySource(path, images=karpathy / "pictures").num_images == 8  # pictures go by their names
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda images: images[3].pop("filename"), r"images\[3\] of .* lacks \['filename'\], got"),
+        (
+            lambda images: images[3].update(filename=3),
+            r"images\[3\] of .* must have strings as filename and filepath, got 3",
+        ),
+        (lambda images: images[3].update(filename="1.png"), r"images\[1\] and images\[3\] of .* are both a/1\.png"),
+    ],
+)
+def test_wrong_names_of_pictures(karpathy, edit_captions, change, message):
+    path = edit_captions(change)
+    with pytest.raises(ValueError, match=message):
+        KarpathySource(path, images=karpathy / "pictures")
+    assert KarpathySource(path, features=karpathy / "features.npy").num_images == 8
+
+
+def test_half_of_a_character_in_a_caption(karpathy, edit_captions):
+    path = edit_captions(lambda images: images[1]["sentences"].append({"raw": "a cat \ud83d"}))
+    with pytest.raises(ValueError, match=r"captions must be text .* got half of a character, '\\ud83d', in row 3"):
+        KarpathySource(path, features=karpathy / "features.npy")
+
+
+def test_byte_order_mark(karpathy):
+    path = karpathy / "captions.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert KarpathySource(path, features=karpathy / "features.npy").num_images == 8
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_damaged_picture_is_named_by_the_loader(karpathy, num_workers):
+    (karpathy / "pictures" / "b" / "4.png").write_bytes(b"<html>not found</html>")
+    data = ImageTextDataModule(
+        KarpathySource(karpathy / "captions.json", images=karpathy / "pictures"), num_workers=num_workers
+    )
+    data.setup("validate")
+    message = r"pictures/b/4\.png cannot be read as a picture: it is a page of HTML or XML, not a picture"
+    with pytest.raises(UnreadableImageError, match=message):
+        next(iter(data.val_dataloader()))
 
 
 def test_nan_in_features(karpathy):

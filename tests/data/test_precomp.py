@@ -155,7 +155,9 @@ def test_captions_that_are_no_text(write):
     with pytest.raises(ValueError, match=r"train_caps\.txt must have a caption on each line, got an empty file in /"):
         PrecompSource(root)
     (root / "train_caps.txt").write_bytes("café\nbar\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"train_caps\.txt must be UTF-8 text: .*byte 0xe9 in position 3"):
+    with pytest.raises(
+        ValueError, match=r"root must be a text file in UTF-8, got .*train_caps\.txt .*byte 0xe9 in position 3"
+    ):
         PrecompSource(root)
 
 
@@ -170,3 +172,17 @@ def test_empty_features(tmp_path):
     np.save(tmp_path / "features.npy", np.ones((0, 3)))
     with pytest.raises(ValueError, match=r"got float64 of shape \(0, 3\)"):
         FeatureFile(tmp_path / "features.npy")
+
+
+def test_blank_id(write):
+    with pytest.raises(ValueError, match=r"train_ids\.txt must have an id on each line, line 3 is empty"):
+        PrecompSource(write("train", 4, rows(4, 2), ids=[1, 1, "", 2]))
+
+
+def test_byte_order_marks_are_no_part_of_captions_and_ids(write):
+    root = write("train", 4, rows(2, 3), ids=[7, 8, 7, 8])
+    for path in root.glob("*.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    source = PrecompSource(root)
+    assert source.captions[0] == "train caption 0"
+    assert source.text_image_ids.tolist() == [0, 1, 0, 1]

@@ -1,20 +1,21 @@
-"""The split files of Karpathy and Fei-Fei: one JSON for a data set, its pictures and its splits."""
+"""The split files of Karpathy and Fei-Fei with pictures or features."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from vse_lightning.checks import require
 from vse_lightning.data.features import FeatureFile
 from vse_lightning.data.paths import existing_path
 from vse_lightning.data.pictures import PictureStore, open_pictures
 from vse_lightning.data.source import ImageTextSource
-from vse_lightning.data.splits import group_by_split
+from vse_lightning.data.split_files import SplitFile, parse_split_file
+from vse_lightning.data.text_files import read_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,13 +31,15 @@ class KarpathySource(ImageTextSource):
     Args:
         captions: the split file, such as ``dataset_flickr30k.json``.
         images: folder or zip file of the pictures, as ``filepath/filename`` or ``filename``.
-        features: ``.npy`` file with one row for each entry of ``images`` in the split file, in its order: pooled
-            features ``(images, F)`` or regions ``(images, R, F)``, float16 or float32; see :class:`FeatureFile`.
+        features: ``.npy`` file of pooled features ``(rows, F)`` or regions ``(rows, R, F)``; see :class:`FeatureFile`.
+            The row of an image is its ``imgid``, also where the split file was filtered or sorted anew; of a file
+            without ``imgid`` the rows are the images in their order.
 
     Raises:
         FileNotFoundError: a file, folder or picture does not exist.
         ValueError: the split file is no JSON or has another structure, an image has no caption or an empty one, the
             features do not fit, or both or neither of ``images`` and ``features`` are given.
+        UnreadableImageError: from ``load_image``: a picture is damaged.
 
     References:
         Karpathy and Fei-Fei, "Deep Visual-Semantic Alignments for Generating Image Descriptions", CVPR 2015.
@@ -48,70 +51,74 @@ class KarpathySource(ImageTextSource):
         if (images is None) == (features is None):
             given = "neither" if images is None else "both"
             raise ValueError(f"give either images (pictures) or features (an .npy file of them), got {given}")
-        entries = _read_entries(existing_path("captions", captions))
+        path = existing_path("captions", captions)
+        file = parse_split_file("captions", path, read_json("captions", path))
         self._read: PictureStore | FeatureFile
+        self._rows = torch.arange(len(file.entries))
         if features is not None:
-            self._read = FeatureFile(features, rows=len(entries))
+            self._read, self._rows = _open_features(features, file)
         elif images is not None:
-            self._read = open_pictures(images, [_names(entry) for entry in entries])
-        sentences = [entry["sentences"] for entry in entries]
+            self._read = open_pictures(images, _names(file))
         super().__init__(
-            [_text(sentence) for of_image in sentences for sentence in of_image],
-            text_image_ids=torch.arange(len(entries)).repeat_interleave(torch.tensor([len(s) for s in sentences])),
-            splits=group_by_split([entry["split"] for entry in entries]),
-            num_images=len(entries),
-            image_names=[entry["filename"] for entry in entries],
+            file.captions,
+            text_image_ids=file.text_image_ids,
+            splits=file.splits,
+            num_images=len(file.entries),
+            image_names=[str(entry.get("filename", f"images[{row}]")) for row, entry in enumerate(file.entries)],
         )
 
     def load_image(self, image_id: int) -> Image | Tensor:
         """Read a picture as RGB, or a row of features as float32."""
-        return self._read[image_id]
+        return self._read[int(self._rows[image_id])]
 
 
-def _read_entries(path: Path) -> Sequence[Mapping[str, Any]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ValueError(f"captions must be a JSON split file, got {str(path)!r}: {error}") from error
-    entries = content.get("images") if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not entries:
+def _open_features(features: str | Path, file: SplitFile) -> tuple[FeatureFile, Tensor]:
+    """The features, and the row of each image."""
+    in_order = torch.arange(len(file.entries))
+    imgids = _imgids(file)
+    if imgids is None or torch.equal(imgids, in_order):
+        return FeatureFile(features, rows=len(file.entries)), in_order
+    opened, most = FeatureFile(features), int(imgids.max())
+    if len(opened) <= most:
         raise ValueError(
-            f"captions: a Karpathy split file has a list 'images' with at least one entry, {path} has none"
+            f"features must have a row for each 'imgid' of {file.path}, which run to {most}, got {len(opened)} rows in "
+            f"{opened.path}: where rows are the images of the split file in its order, it must have no 'imgid'"
         )
-    for row, entry in enumerate(entries):
-        problem = _problem(entry)
-        if problem:
-            raise ValueError(f"captions: images[{row}] of {path} {problem}")
-    return entries
+    return opened, imgids
 
 
-def _problem(entry: Any) -> str:
-    if not isinstance(entry, dict):
-        return f"must be an object, got {type(entry).__name__}"
-    missing = {"filename", "split", "sentences"} - entry.keys()
-    if missing:
-        return f"lacks {sorted(missing)}, got {sorted(entry)}"
-    if not isinstance(entry["filename"], str) or not isinstance(entry["split"], str):
-        return f"must have strings as filename and split, got {entry['filename']!r} and {entry['split']!r}"
-    sentences = entry["sentences"]
-    if not isinstance(sentences, list) or not all(map(_has_text, sentences)):
-        return f"({entry['filename']}) must have a list of sentences with text as 'raw' or words as 'tokens' each"
-    return ""
+def _imgids(file: SplitFile) -> Tensor | None:
+    """What the file says about the row of each image."""
+    told = [entry.get("imgid") for entry in file.entries]
+    if told.count(None) == len(told):
+        return None
+    first_row: dict[int, int] = {}
+    for row, imgid in enumerate(told):
+        whole = type(imgid) is int and imgid >= 0
+        require(whole, "captions: images[{}] of {} must have a row number as 'imgid', got {!r}", row, file.path, imgid)
+        first = first_row.setdefault(imgid, row)  # type: ignore[arg-type]
+        message = "captions: images[{}] and images[{}] of {} have the same 'imgid', {}"
+        require(first == row, message, first, row, file.path, imgid)
+    return torch.tensor(told)
 
 
-def _has_text(sentence: Any) -> bool:
-    if not isinstance(sentence, dict):
-        return False
-    if "raw" in sentence:
-        return isinstance(sentence["raw"], str)
-    tokens = sentence.get("tokens")
-    return isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
+def _names(file: SplitFile) -> list[list[str]]:
+    """What each picture may be called in a folder or zip."""
+    rows: dict[str, int] = {}
+    names = []
+    for row, entry in enumerate(file.entries):
+        problem = _problem_of_name(entry)
+        require(not problem, "captions: images[{}] of {} {}", row, file.path, problem)
+        filename, filepath = entry["filename"], entry.get("filepath")
+        path = f"{filepath}/{filename}" if filepath else filename
+        first = rows.setdefault(path, row)
+        require(first == row, "captions: images[{}] and images[{}] of {} are both {}", first, row, file.path, path)
+        names.append([path, filename] if filepath else [filename])
+    return names
 
 
-def _text(sentence: Mapping[str, Any]) -> str:
-    return str(sentence["raw"]) if "raw" in sentence else " ".join(sentence["tokens"])
-
-
-def _names(entry: Mapping[str, Any]) -> list[str]:
-    filename, filepath = entry["filename"], entry.get("filepath")
-    return [f"{filepath}/{filename}", filename] if filepath else [filename]
+def _problem_of_name(entry: Mapping[str, Any]) -> str:
+    if "filename" not in entry:
+        return f"lacks ['filename'], got {sorted(entry)}"
+    strings = isinstance(entry["filename"], str) and isinstance(entry.get("filepath", ""), str)
+    return "" if strings else f"must have strings as filename and filepath, got {entry['filename']!r}"

@@ -1,6 +1,5 @@
 """The ``*_precomp`` folders of VSE++, SCAN and VSE-infinity: captions as lines, image features as arrays."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,9 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vse_lightning.checks import require
 from vse_lightning.data.features import FeatureFile
 from vse_lightning.data.paths import existing_path
 from vse_lightning.data.source import ImageTextSource
+from vse_lightning.data.text_files import read_json, read_lines
 
 
 class PrecompSource(ImageTextSource):
@@ -88,12 +89,14 @@ def _prefixes(folder: Path) -> dict[str, str]:
 
 
 def _read_split(folder: Path, prefix: str) -> _Split:
-    captions = _lines(existing_path("root", folder / f"{prefix}_caps.txt"))
+    captions = read_lines("root", existing_path("root", folder / f"{prefix}_caps.txt"))
     if not captions:
         raise ValueError(f"{prefix}_caps.txt must have a caption on each line, got an empty file in {folder}")
     features = FeatureFile(folder / f"{prefix}_ims.npy")
     ids_file = folder / f"{prefix}_ids.txt"
-    ids = _lines(ids_file) if ids_file.exists() else None
+    ids = read_lines("root", ids_file) if ids_file.exists() else None
+    blank = [number for number, line in enumerate(ids or [], start=1) if not line]
+    require(not blank, "{} must have an id on each line, line {} is empty", ids_file, *blank[:1])
     if ids is not None and len(ids) not in (len(captions), len(features)):
         raise ValueError(
             f"{ids_file} must have a line for each of the {len(captions)} captions or of the {len(features)} rows of "
@@ -141,18 +144,7 @@ def _first_of_each(image_of_caption: Tensor) -> Tensor:
 def _id_mapping(folder: Path) -> dict[str, str]:
     for path in (folder / "id_mapping.json", folder.parent / "id_mapping.json"):
         if path.exists():
-            try:
-                return dict(json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"{path} must be a JSON object, id -> file name: {error}") from error
+            mapping = read_json("root", path)
+            require(isinstance(mapping, dict), "{} must be a JSON object, id -> file name", path)
+            return {number: str(name) for number, name in mapping.items()}
     return {}
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        with path.open(
-            encoding="utf-8", newline="\n"
-        ) as file:  # Python would also break lines where captions do not end
-            return [line.strip() for line in file]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be UTF-8 text: {error}") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from vse_lightning.checks import require_text
 from vse_lightning.relevance import RelevanceTable
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class ImageTextSource(ABC):
         captions_per_image: ``(num_images,)`` int64, how many captions each image has.
 
     Raises:
-        ValueError: an image without captions, an empty caption, no split or an empty one, an image in two splits, or an
-            id that no image has.
+        ValueError: an image without captions, a caption that is blank or no text, no split or an empty one, an image
+            in two splits, or an id that no image has.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class ImageTextSource(ABC):
                 f"{self.text_image_ids.dtype} of shape {tuple(self.text_image_ids.shape)}"
             )
         self._check_ids("text_image_ids", self.text_image_ids)
+        require_text("captions", self.captions)
         for text_id, caption in enumerate(self.captions):
             if not caption.strip():
                 name = self.image_name(int(self.text_image_ids[text_id]))
