@@ -13,14 +13,16 @@ import torch
 
 from vse_lightning.checks import require
 from vse_lightning.commands.arrays import ArrayNames, ModelOutput, read_model
-from vse_lightning.commands.caption_files import Captions, read_lines, read_split_file
+from vse_lightning.commands.caption_files import Captions, read_caption_lines
 from vse_lightning.commands.comparison import Measurements, Resampling, Result, compare, print_comparison
 from vse_lightning.commands.evaluate_options import parser
 from vse_lightning.commands.extended_ground_truth import measure_extended
 from vse_lightning.commands.label_sources import make_labels
 from vse_lightning.commands.measuring import Measurement, Protocol, measure
+from vse_lightning.commands.paired_captions import read_paired
 from vse_lightning.commands.run_measuring import measure_run
 from vse_lightning.commands.trec import read_judgements, read_run, write_run
+from vse_lightning.data.paths import existing_path
 from vse_lightning.metrics import PMRP, ECCVCaption
 from vse_lightning.metrics.ground_truth_metric import GroundTruthMetric
 
@@ -120,14 +122,16 @@ def _protocol(options: Namespace) -> Protocol:
 
 
 def _captions(options: Namespace, outputs: list[ModelOutput]) -> Captions:
-    if options.captions is None or Path(options.captions).suffix != ".json":
+    path = None if options.captions is None else existing_path("--captions", options.captions)
+    captions = None if path is None else read_paired(path, options.split)
+    if captions is None:
         require(options.split is None, "--split is for a Karpathy JSON as --captions, got {}", options.captions)
         rows = len(outputs[0].text_embeds), outputs[0].text_image_ids
-        return read_lines(options.captions, options.image_ids, options.captions_per_image, *rows)
-    told = options.captions_per_image is not None or options.image_ids is not None
+        return read_caption_lines(path, options.image_ids, options.captions_per_image, *rows)
+    each = options.captions_per_image
+    agrees = options.image_ids is None and (each is None or captions.has_runs_of(each))
     message = "--captions {} tells which captions belong to an image: leave out --captions-per-image and --image-ids "
-    require(not told, message + "(--first-captions keeps only the first)", options.captions)
-    captions = read_split_file(options.captions, options.split)
+    require(agrees, message + "(--first-captions keeps only the first)", options.captions)
     for output in outputs:
         _require_images_of(captions, output)
     return captions

@@ -63,12 +63,19 @@ def parser() -> argparse.ArgumentParser:
         "in its order; those of a folder go by their ids, which tell which caption belongs to which image as well",
     )
     captions = made.add_argument_group("which caption belongs to which image")
-    captions.add_argument("--captions", metavar="FILE", help="Karpathy JSON, or a text file with one caption per line")
+    captions.add_argument(
+        "--captions",
+        metavar="FILE",
+        help="Karpathy JSON, COCO's captions_*.json sorted by image, a table with columns image and caption (CSV, TSV, "
+        "JSON, Flickr8k's captions.txt and token.txt), or a text file with one caption per line; rows follow its order",
+    )
     captions.add_argument("--split", help="of the JSON (default: test, or the only one)")
     captions.add_argument(
         "--captions-per-image", type=int, metavar="N", help="of a text file, or of embeddings without captions"
     )
-    captions.add_argument("--image-ids", metavar="FILE", help="instead: an image id per caption, as lines or as .npy")
+    captions.add_argument(
+        "--image-ids", metavar="FILE", help="instead: an image id per caption, as lines, .npy or JSON list"
+    )
     captions.add_argument("--image-key", default=names.image_embeds, help="array of images (default: %(default)s)")
     captions.add_argument("--text-key", default=names.text_embeds, help="array of texts (default: %(default)s)")
     captions.add_argument("--scores-key", default=names.scores, help="array of scores (default: %(default)s)")
