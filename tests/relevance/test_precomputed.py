@@ -36,6 +36,18 @@ def test_text_side_is_a_feature_table_of_the_file(save, vectors, dtype, rescale)
     assert table.label == "precomputed vectors.npy"
 
 
+@pytest.mark.parametrize("dtype", [">f4", "V2"])
+def test_floats_of_other_programs(save, vectors, dtype):
+    exact = torch.from_numpy(vectors).bfloat16()
+    written = exact.view(torch.int16).numpy().view("V2") if dtype == "V2" else exact.float().numpy().astype(dtype)
+    table = PrecomputedRelevance(save(written)).table(CAPTIONS, IMAGE_IDS)
+    expected = FeatureTable(exact.float(), IMAGE_IDS, label="")
+    ids = torch.arange(5)
+    torch.testing.assert_close(
+        table.block(ids[:3], ids).float(), expected.block(ids[:3], ids), atol=1e-2 if dtype == "V2" else 0, rtol=0
+    )
+
+
 def test_a_split_reads_its_own_rows(save, vectors):
     source = PrecomputedRelevance(save(vectors))
     images, texts = torch.tensor([1, 2]), torch.tensor([2, 4])

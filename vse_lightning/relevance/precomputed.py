@@ -78,7 +78,7 @@ class PrecomputedRelevance(RelevanceSource):
             raise FileNotFoundError(f"path must be an .npy file, got {str(self.path)!r}, which is not there")
         try:
             features = map_features(path)
-        except (EOFError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"path must be an .npy file of floating-point numbers, got {path} ({error})") from error
         if features.ndim != 2 or not features.is_floating_point():
             raise ValueError(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vse_lightning.array_files import as_tensor, map_npy
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import caption_relevance
 from vse_lightning.relevance.index import CaptionIndex, device_of
@@ -262,7 +263,7 @@ def map_features(path: Path) -> Tensor:
 
     Pages are read when they are used and shared between processes. Writing to the tensor would not change the file.
     """
-    return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+    return as_tensor(map_npy(path), str(path))
 
 
 def check_rescale(rescale: str) -> str:
