@@ -15,7 +15,8 @@ def batch_terms(
     module: Any, embeds: Embeddings, targets: RetrievalTargets, queue: MemoryQueue | None
 ) -> dict[str, Tensor]:
     """Terms of the loss of a batch, as :meth:`RelevanceLossMixin.relevance_terms` returns them."""
-    return terms_of_embeddings(
+    checked = module.__dict__.get("_relevance_checked", False)
+    terms = terms_of_embeddings(
         module.relevance_loss,
         *embeds,
         targets,
@@ -23,7 +24,10 @@ def batch_terms(
         gather=module.relevance_gather,
         beyond=None if queue is None else partial(_with_past, queue),
         table=getattr(getattr(getattr(module, "_trainer", None), "datamodule", None), "relevance_table", None),
+        check_labels=not checked,  # on a GPU the check waits for it: once a fit is enough
     )
+    module.__dict__["_relevance_checked"] = True
+    return terms
 
 
 def _with_past(queue: MemoryQueue, batch: Candidates) -> Candidates:

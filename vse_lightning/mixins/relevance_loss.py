@@ -81,6 +81,7 @@ def _on_fit_start(self: Any, host: Any) -> Any:
                 "self.parameters() (or add self.relevance_loss.parameters()), or make it constant (learnable=False)"
             )
     adapt_optimizers(self)
+    self.__dict__["_relevance_checked"] = False
     return host()
 
 
