@@ -3,6 +3,7 @@
 import pytest
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -84,3 +85,16 @@ def test_warm_up_prevents_the_collapse_at_the_margin():
     _, warmed = fit(TripletLoss(margin=0.2), [HardNegativeWarmup(epochs=5)], epochs=10)
     assert collapsed > 0.19  # every hinge rests at the margin
     assert warmed < 0.05
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint", "ignore:Checkpoint directory")
+def test_a_run_that_is_resumed_within_the_warm_up_goes_on_warming(tmp_path):
+    runs = []
+    for steps, path in ((2, None), (8, tmp_path / "middle.ckpt")):
+        model = Retriever(relevance_loss=TripletLoss())
+        callbacks = [HardNegativeWarmup(), ModelCheckpoint(tmp_path, "middle", every_n_train_steps=2)]
+        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "accelerator": "cpu"}
+        trainer = Trainer(max_epochs=2, max_steps=steps, callbacks=callbacks, **quiet)
+        trainer.fit(model, views(), ckpt_path=path, weights_only=None if path is None else True)
+        runs.append(model.minings)
+    assert runs == [["all"] * 2, ["all"] * 2 + ["hardest"] * 4]

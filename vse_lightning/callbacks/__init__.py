@@ -2,6 +2,7 @@
 
 from vse_lightning.callbacks.embedding_writer import EmbeddingWriter
 from vse_lightning.callbacks.hard_negative_warmup import HardNegativeWarmup
+from vse_lightning.callbacks.loss_schedule import LossSchedule
 from vse_lightning.callbacks.retrieval_gallery import RetrievalGallery
 
-__all__ = ["EmbeddingWriter", "HardNegativeWarmup", "RetrievalGallery"]
+__all__ = ["EmbeddingWriter", "HardNegativeWarmup", "LossSchedule", "RetrievalGallery"]

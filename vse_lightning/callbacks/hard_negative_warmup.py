@@ -29,6 +29,10 @@ class HardNegativeWarmup(Callback):
         self.epochs = epochs
         self._warming: list[Any] = []
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start as the epoch wants it: a run that is resumed within one does not start that epoch again."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Mine all negatives in the first epochs; go back to the hardest after them."""
         if trainer.current_epoch >= self.epochs:

@@ -50,17 +50,17 @@ def _training_signature(self: Any, batch: Any, batch_idx: int = 0) -> Any:
 
 def _loss(self: Any, step: Step, embeds: Embeddings, *, total: bool = False) -> Tensor:
     """The weighted loss of a training step, logged; ``total`` where it is all that the step returns."""
-    terms = _terms(self, step, embeds)
+    learns = total or self.relevance_weight != 0
+    terms = _terms(self, step, embeds, learns=learns)
     loss: Tensor = self.relevance_weight * torch.stack(list(terms.values())).sum()
     log_training(self, loss, terms, pairs=len(embeds[0]), total=total)
-    if self.relevance_weight == 0:  # not 0 times something: the host trains as it does alone
+    if not learns:  # not 0 times something: the host trains as it does alone
         learnable = [p.sum() for p in self.relevance_loss.parameters() if p.requires_grad]
         return 0 * torch.stack(learnable).sum() if learnable else torch.zeros_like(loss)
     return loss
 
 
-def _terms(self: Any, step: Step, embeds: Embeddings) -> dict[str, Tensor]:
-    learns = self.relevance_weight != 0
+def _terms(self: Any, step: Step, embeds: Embeddings, *, learns: bool = True) -> dict[str, Tensor]:
     if learns and torch.is_grad_enabled() and not (embeds[0].requires_grad or embeds[1].requires_grad):
         raise RuntimeError(
             f"the image_embeds and text_embeds of {step.name} carry no gradient, so that the relevance loss would "
