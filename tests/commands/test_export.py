@@ -110,6 +110,15 @@ def test_pictures_and_words(export, file_format):
     assert preprocessing["steps"][-1].startswith("Normalize(")
 
 
+@needs_onnx
+@pytest.mark.parametrize("formats", [["onnx", "pt2"], ["pt2", "onnx"]])
+def test_formats_do_not_disturb_each_other(export, formats):
+    model = pictures_and_words()
+    folder = export(model, *(f"--format={file_format}" for file_format in formats))[0]
+    for file_format in formats:
+        assert_equal(model, folder, file_format)
+
+
 @pytest.mark.parametrize(("bidirectional", "pooling"), [(True, "last"), (False, "gpo")])
 def test_grus_of_every_kind(export, bidirectional, pooling):
     model = pictures_and_words(bidirectional, pooling)

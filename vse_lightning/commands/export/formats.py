@@ -116,12 +116,14 @@ def _loops_for_grus(module: nn.Module) -> Iterator[None]:
             f"PyTorch {torch.__version__} unrolls a GRU for captions of one length: update PyTorch, or take --format "
             "onnx, which has an operator for it"
         ) from error
+    # PyTorch remembers how a GRU was traced last: unrolled by an export to ONNX before this one, as a loop by this one.
+    remembered = torch.ops.aten.gru.input._dispatch_cache
+    remembered.clear()
     try:
         with register_gru_while_loop_decomposition():
             yield
     finally:
-        # PyTorch remembers the loop, which would break the next export or compilation in this process.
-        torch.ops.aten.gru.input._dispatch_cache.clear()
+        remembered.clear()
 
 
 @contextmanager
