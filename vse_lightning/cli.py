@@ -1,6 +1,5 @@
 """The command ``vse-lightning``: fit, validate, test and predict from YAML, through LightningCLI."""
 
-import os
 import sys
 import traceback
 import warnings
@@ -13,9 +12,11 @@ from typing import Any
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 
 from vse_lightning.callbacks import EmbeddingWriter, RetrievalGallery
 from vse_lightning.checks import require
+from vse_lightning.commands.remembered import parse_beside_checkpoint
 from vse_lightning.models.restoring import restoring
 from vse_lightning.report import print_results
 
@@ -52,7 +53,13 @@ class RetrievalCLI(LightningCLI):
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": "vse-lightning", "description": DESCRIPTION, "predict": {"description": PREDICT}},
+            parser_kwargs={
+                "prog": "vse-lightning",
+                "description": DESCRIPTION,
+                "exit_on_error": False,
+                **{name: {"exit_on_error": False} for name in self.subcommands()},
+                "predict": {"description": PREDICT, "exit_on_error": False},
+            },
             args=args,
         )
 
@@ -69,13 +76,25 @@ class RetrievalCLI(LightningCLI):
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, with ``--config NAME.yaml`` found among the shipped configs too."""
-        if args is None or isinstance(args, list):
-            args = find_configs(sys.argv[1:] if args is None else args)
-        with warnings.catch_warnings():
-            # main(args) is called from tests and scripts, whose own sys.argv is none of our business
-            warnings.filterwarnings("ignore", "LightningCLI's args parameter")
-            super().parse_arguments(parser, args)
+        """Parse, with ``--config NAME.yaml`` found among the shipped configs too.
+
+        What the command line says counts more than what configs say, and both more than what a checkpoint remembers.
+        """
+        given = sys.argv[1:] if args is None else args
+        if not isinstance(given, list):
+            self.config = parser.parse_object(given)
+            return
+        given = configs_first(find_configs(given))
+        command = next((argument for argument in given if argument in self.subcommands()), None)
+        if command is None:
+            self.config = parser.parse_args(given)
+            return
+        self.config, lines = parse_beside_checkpoint(parser, command, given)
+        if rank_zero_only.rank == 0:
+            print(*lines, sep="\n", end="\n" if lines else "")
+
+    def _parse_ckpt_path(self) -> None:
+        """What LightningCLI would do here lets the checkpoint win: :meth:`parse_arguments` has read it already."""
 
     def instantiate_classes(self) -> None:
         """Make model and data; a model whose weights come from a checkpoint fetches no others."""
@@ -147,6 +166,25 @@ def find_configs(args: Sequence[str]) -> list[str]:
     return found
 
 
+def configs_first(args: Sequence[str]) -> list[str]:
+    """Move ``--config`` before the other options of its subcommand: an option counts wherever it stands.
+
+    Example:
+        >>> configs_first(["fit", "--trainer.max_epochs", "1", "--config", "a.yaml", "-c=b.yaml"])
+        ['fit', '--config', 'a.yaml', '-c=b.yaml', '--trainer.max_epochs', '1']
+    """
+    if not args or args[0].startswith("-"):  # of no subcommand
+        return list(args)
+    configs: list[str] = []
+    others: list[str] = []
+    for place, argument in enumerate(args):
+        name, equals, _ = argument.partition("=")
+        is_config = name in ("--config", "-c")
+        is_name_of_config = place > 0 and args[place - 1] in ("--config", "-c")
+        (configs if is_config or is_name_of_config else others).append(argument)
+    return [*others[:1], *configs, *others[1:]]
+
+
 def _config_path(name: str) -> str:
     if Path(name).is_file():
         return name
@@ -162,7 +200,6 @@ def _config_path(name: str) -> str:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command; ``args`` default to those of the shell."""
-    os.environ.setdefault("VSE_DATA", "data")
     given = sys.argv[1:] if args is None else args
     try:
         if given and given[0] in COMMANDS:

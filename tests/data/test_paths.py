@@ -31,3 +31,17 @@ def test_file_in_the_place_of_a_folder(tmp_path):
     (tmp_path / "data").touch()
     with pytest.raises(FileNotFoundError, match="is a file, not a folder"):
         existing_path("captions", tmp_path / "data" / "captions.json")
+
+
+@pytest.mark.parametrize("written", ["${VSE_DATA}/captions.json", "$VSE_DATA/captions.json"])
+def test_configs_look_in_data_unless_the_environment_says_where(tmp_path, monkeypatch, written):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("data", "elsewhere"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "captions.json").touch()
+    monkeypatch.delenv("VSE_DATA", raising=False)
+    assert existing_path("captions", written) == tmp_path / "data" / "captions.json"
+    monkeypatch.setenv("VSE_DATA", "elsewhere")
+    assert existing_path("captions", written) == tmp_path / "elsewhere" / "captions.json"
+    with pytest.raises(FileNotFoundError, match="has no '\\$VSE_DATASETS'"):
+        existing_path("captions", "$VSE_DATASETS/captions.json")

@@ -1,19 +1,24 @@
 """Paths that a user wrote: found, or an error that says what is there instead."""
 
 import os
+import re
 from difflib import get_close_matches
 from pathlib import Path
+
+_DATA = re.compile(r"\$VSE_DATA\b|\$\{VSE_DATA\}")
 
 
 def existing_path(argument: str, path: str | Path) -> Path:
     """Return ``path`` as an absolute path of a file or folder that exists.
 
-    ``~`` is the home folder, and ``$NAME`` or ``${NAME}`` an environment variable.
+    ``~`` is the home folder, and ``$NAME`` or ``${NAME}`` an environment variable; ``${VSE_DATA}``, where the shipped
+    configs look, is ``data`` if that is not set.
 
     Raises:
         FileNotFoundError: nothing is there; the message names the argument and, where there is one, a similar name.
     """
-    found = Path(os.path.expandvars(path)).expanduser().absolute()
+    expanded = os.path.expandvars(path if os.environ.get("VSE_DATA") else _DATA.sub("data", str(path)))
+    found = Path(expanded).expanduser().absolute()
     if found.exists():
         return found
     parent = found.parent

@@ -32,7 +32,7 @@ def load_retriever(path: str | Path) -> Retriever:
         ValueError: it is no checkpoint, of no :class:`Retriever`, or does not hold what its class is built from.
     """
     found = existing_path("checkpoint", path)
-    checkpoint = _read(found)
+    checkpoint = read_checkpoint(found)
     arguments = checkpoint.get("hyper_parameters", {})
     name = str(arguments.get("_class_path") or checkpoint.get(CLASS_KEY, ""))
     require(bool(name), "checkpoint {} must be of a Retriever such as DualEncoder, but names no class", found)
@@ -41,7 +41,7 @@ def load_retriever(path: str | Path) -> Retriever:
     return retriever.load_from_checkpoint(found, map_location="cpu", weights_only=True).eval()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
     """What the checkpoint holds, its tensors still on disk."""
     require(path.is_file(), "checkpoint must be a file, got the folder {}", path)
     try:

@@ -31,16 +31,16 @@ def recipe(module: object) -> dict[str, Any] | None:
         {'class_path': 'vse_lightning.models.feature_image.FeatureImageEncoder',
          'init_args': {'input_dim': 8, 'embed_dim': 16}}
     """
-    if not isinstance(module, Rebuildable) or not _is_plain(module.init_args):
+    if not isinstance(module, Rebuildable) or not is_plain(module.init_args):
         return None
     made_by = type(module)
     return {"class_path": f"{made_by.__module__}.{made_by.__qualname__}", "init_args": dict(module.init_args)}
 
 
-def _is_plain(value: object) -> bool:
+def is_plain(value: object) -> bool:
     """Whether a checkpoint that holds the value can be read without unpickling."""
     if isinstance(value, dict):
-        return all(map(_is_plain, value.values()))
+        return all(map(is_plain, value.values()))
     if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
+        return all(map(is_plain, value))
     return value is None or type(value) in (bool, int, float, str)
