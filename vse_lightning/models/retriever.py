@@ -18,11 +18,14 @@ from vse_lightning.checks import require_one_of, require_whole
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
 from vse_lightning.mixins.step import embeddings_and_ids, forget_pairs
 from vse_lightning.models.restoring import restoring
+from vse_lightning.models.resuming import Setup, reconfigure, setup_of
 
 OptimizerCallable = Callable[[ParamsT], Optimizer]
 SchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 CLASS_KEY = "retriever_class"
 """Where a checkpoint names the class of its model, which its hyper-parameters do only if LightningCLI made it."""
+SETUP_KEY = "retriever_optimizer"
+"""Where a checkpoint says how its optimizer was configured."""
 
 
 class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC):
@@ -58,6 +61,8 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         self.optimizer: OptimizerCallable = AdamW if optimizer is None else optimizer
         self.lr_scheduler, self.lr_warmup_steps = lr_scheduler, lr_warmup_steps
         self.lr_interval, self.lr_monitor = lr_interval, lr_monitor
+        self._setup: Setup | None = None
+        self._resumed: dict[str, Any] | None = None
 
     @property
     def lr(self) -> float:
@@ -86,12 +91,28 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         Lightning's ``WeightAveraging`` puts the weights that training goes on with in their place, also after training.
         """
         trainer = getattr(self, "_trainer", None)
-        if "current_model_state" in checkpoint and trainer is not None and trainer.state.fn != TrainerFn.FITTING:
-            checkpoint["current_model_state"] = checkpoint["state_dict"]
+        if trainer is None:
+            return
+        if trainer.state.fn != TrainerFn.FITTING:
+            if "current_model_state" in checkpoint:
+                checkpoint["current_model_state"] = checkpoint["state_dict"]
+        elif not trainer.strategy.restore_checkpoint_after_setup:  # FSDP and DeepSpeed restore optimizers their own way
+            self._resumed = checkpoint
+
+    def on_fit_start(self) -> None:
+        """Let the user's rates count where training goes on from a checkpoint, whose optimizer is restored next."""
+        checkpoint, self._resumed = self._resumed, None
+        optimizers = self.trainer.optimizers
+        self._setup = None if len(optimizers) != 1 else setup_of(optimizers[0], self.trainer.lr_scheduler_configs, self)
+        if checkpoint is not None and self._setup is not None and SETUP_KEY in checkpoint:
+            schedules = self.trainer.lr_scheduler_configs
+            reconfigure(checkpoint, checkpoint[SETUP_KEY], self._setup, optimizers[0], schedules)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Name the class, for :func:`~vse_lightning.models.load_retriever`."""
+        """Name the class, for :func:`~vse_lightning.models.load_retriever`, and how the optimizer is configured."""
         checkpoint[CLASS_KEY] = f"{type(self).__module__}.{type(self).__qualname__}"
+        if self._setup is not None and checkpoint.get("optimizer_states"):
+            checkpoint[SETUP_KEY] = self._setup
 
     @abstractmethod
     def encode_images(self, image: Any) -> Tensor:
