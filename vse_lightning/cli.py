@@ -1,12 +1,10 @@
 """The command ``vse-lightning``: fit, validate, test and predict from YAML, through LightningCLI."""
 
+import os
 import sys
-import traceback
-import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule, LightningModule, Trainer
@@ -16,9 +14,14 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vse_lightning.callbacks import EmbeddingWriter, RetrievalGallery
 from vse_lightning.checks import require
-from vse_lightning.commands.remembered import parse_beside_checkpoint
+from vse_lightning.commands.config_files import CONFIG_FOLDERS, configs_first, find_configs
+from vse_lightning.commands.errors import told
+from vse_lightning.commands.remembered import WORDS_FOR_CHECKPOINTS, parse_beside_checkpoint
+from vse_lightning.commands.run_config import RunConfig
 from vse_lightning.models.restoring import restoring
 from vse_lightning.report import print_results
+
+__all__ = ["CONFIG_FOLDERS", "RetrievalCLI", "find_configs", "main"]
 
 COMMANDS = {
     "label": "compute and cache the labels of a config ahead of training",
@@ -34,8 +37,6 @@ PREDICT = (
     "Embed the images and captions of a split (predict_split of the data) and write the embeddings with their ids, "
     "which 'vse-lightning evaluate FOLDER' measures."
 )
-CONFIG_FOLDERS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
-"""Where ``--config NAME.yaml`` is found: in the installed package, or in the checkout that it runs from."""
 
 
 class RetrievalCLI(LightningCLI):
@@ -52,7 +53,7 @@ class RetrievalCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=RunConfig,
             parser_kwargs={
                 "prog": "vse-lightning",
                 "description": DESCRIPTION,
@@ -90,8 +91,8 @@ class RetrievalCLI(LightningCLI):
             self.config = parser.parse_args(given)
             return
         self.config, lines = parse_beside_checkpoint(parser, command, given)
-        if rank_zero_only.rank == 0:
-            print(*lines, sep="\n", end="\n" if lines else "")
+        for line in lines:
+            _print_once(line)
 
     def _parse_ckpt_path(self) -> None:
         """What LightningCLI would do here lets the checkpoint win: :meth:`parse_arguments` has read it already."""
@@ -99,7 +100,8 @@ class RetrievalCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Make model and data; a model whose weights come from a checkpoint fetches no others."""
         checkpoint = self.config.get(str(self.subcommand), {}).get("ckpt_path")
-        with restoring() if checkpoint else nullcontext():
+        # for "last" there may be none yet
+        with nullcontext() if checkpoint in (None, *WORDS_FOR_CHECKPOINTS) else restoring():
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -116,18 +118,17 @@ class RetrievalCLI(LightningCLI):
             return
         callback = self.trainer.checkpoint_callback
         best = getattr(callback, "best_model_path", "") or None
-        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True)
-        self._report("test", best)
+        self.test(model=self.model, datamodule=self.datamodule, ckpt_path=best, weights_only=True)
 
     def test(self, **kwargs: Any) -> None:
         """Run ``trainer.test`` and print its table."""
-        self.trainer.test(**{**kwargs, "verbose": False})
-        self._report("test", kwargs.get("ckpt_path"))
+        logged = self.trainer.test(**{**kwargs, "verbose": False})
+        self._report("test", logged, kwargs.get("ckpt_path"))
 
     def validate(self, **kwargs: Any) -> None:
         """Run ``trainer.validate`` and print its table."""
-        self.trainer.validate(**{**kwargs, "verbose": False})
-        self._report("val", kwargs.get("ckpt_path"))
+        logged = self.trainer.validate(**{**kwargs, "verbose": False})
+        self._report("val", logged, kwargs.get("ckpt_path"))
 
     def predict(self, **kwargs: Any) -> None:
         """Run ``trainer.predict``, which writes the embeddings, and print where they are."""
@@ -137,10 +138,10 @@ class RetrievalCLI(LightningCLI):
                 if isinstance(writer, EmbeddingWriter) and writer.path is not None:
                     print(f"embeddings: {writer.path} ({writer.images:,} images, {writer.texts:,} texts)")
 
-    def _report(self, stage: str, checkpoint: str | None) -> None:
+    def _report(self, stage: str, logged: Sequence[Mapping[str, float]], checkpoint: str | None) -> None:
         if self.trainer.is_global_zero:
             labels = getattr(self.model, "retrieval_labels", {})
-            print_results(self.trainer.callback_metrics, stage, labels)
+            print_results({name: value for of_loader in logged for name, value in of_loader.items()}, stage, labels)
             galleries = [found for found in self.trainer.callbacks if isinstance(found, RetrievalGallery)]  # type: ignore[attr-defined]
             page = galleries[0].path if galleries else None
             for name, path in (("checkpoint", checkpoint), ("log", self.trainer.log_dir), ("page", page)):
@@ -148,80 +149,53 @@ class RetrievalCLI(LightningCLI):
                     print(f"{name:>10}: {path}")
 
 
-def find_configs(args: Sequence[str]) -> list[str]:
-    """Replace ``--config NAME`` by the path of the shipped config of that name, unless the file exists here.
-
-    Raises:
-        ValueError: where there is no such file anywhere, with the names that there are.
-    """
-    found = list(args)
-    for place, argument in enumerate(args):
-        name, equals, value = argument.partition("=")
-        if name not in ("--config", "-c"):
-            continue
-        if equals:
-            found[place] = f"{name}={_config_path(value)}"
-        elif place + 1 < len(args):
-            found[place + 1] = _config_path(args[place + 1])
-    return found
-
-
-def configs_first(args: Sequence[str]) -> list[str]:
-    """Move ``--config`` before the other options of its subcommand: an option counts wherever it stands.
-
-    Example:
-        >>> configs_first(["fit", "--trainer.max_epochs", "1", "--config", "a.yaml", "-c=b.yaml"])
-        ['fit', '--config', 'a.yaml', '-c=b.yaml', '--trainer.max_epochs', '1']
-    """
-    if not args or args[0].startswith("-"):  # of no subcommand
-        return list(args)
-    configs: list[str] = []
-    others: list[str] = []
-    for place, argument in enumerate(args):
-        name, equals, _ = argument.partition("=")
-        is_config = name in ("--config", "-c")
-        is_name_of_config = place > 0 and args[place - 1] in ("--config", "-c")
-        (configs if is_config or is_name_of_config else others).append(argument)
-    return [*others[:1], *configs, *others[1:]]
-
-
-def _config_path(name: str) -> str:
-    if Path(name).is_file():
-        return name
-    folders = [folder for folder in CONFIG_FOLDERS if folder.is_dir()]
-    for folder in folders:
-        candidate = folder / name.removeprefix("configs/")
-        if candidate.is_file() and candidate.resolve().is_relative_to(folder.resolve()):
-            return str(candidate)
-    shipped = sorted({str(path.relative_to(folder)) for folder in folders for path in folder.rglob("*.yaml")})
-    require(False, "--config: no file {!r} here, and none of that name is shipped: {}", name, ", ".join(shipped))
-    return name
+@rank_zero_only
+def _print_once(line: str) -> None:
+    print(line)
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command; ``args`` default to those of the shell."""
-    given = sys.argv[1:] if args is None else args
+    """Run the command; ``args`` default to those of the shell.
+
+    With ``args``, for tests and scripts, it raises what goes wrong. In a shell what is wrong with a config, a file or
+    an option is one message and the exit code 2; other errors keep their traceback.
+    """
+    if args is not None:
+        return _run(args)
+    if not sys.flags.safe_path and "" not in sys.path:
+        sys.path.insert(0, "")  # as python -m vse_lightning does: classes of a config may be in the working directory
     try:
-        if given and given[0] in COMMANDS:
-            import_module(f"vse_lightning.commands.{given[0]}").run(given[1:])
+        return _run(sys.argv[1:])
+    except Exception as error:
+        cause, message = told(error)
+    if message is None:
+        raise cause
+    print(f"vse-lightning: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _run(args: list[str]) -> None:
+    known = [*RetrievalCLI.subcommands(), *COMMANDS]
+    command = args[0] if args else ""
+    require(
+        command.startswith("-") or command in known, "COMMAND must be one of {}, got {!r}", ", ".join(known), command
+    )
+    with _environment_as_before():
+        if command in COMMANDS:
+            import_module(f"vse_lightning.commands.{command}").run(args[1:])
         else:
             RetrievalCLI(args)
-    except (ImportError, ValueError, TypeError, OSError, RuntimeError) as error:
-        cause = _first_cause(error)
-        ours = _raised_in(cause).startswith("vse_lightning")
-        if args is not None or (isinstance(cause, RuntimeError) and not ours):  # PyTorch's need their traceback
-            raise
-        sys.exit(f"vse-lightning: {cause}")
 
 
-def _first_cause(error: BaseException) -> BaseException:
-    """What went wrong inside, where jsonargparse wraps it in what it could not make of it."""
-    while error.__cause__ is not None and _raised_in(error).startswith("jsonargparse"):
-        error = error.__cause__
-    return error
-
-
-def _raised_in(error: BaseException) -> str:
-    """Name of the module that raised an error."""
-    frames = list(traceback.walk_tb(error.__traceback__))
-    return str(frames[-1][0].f_globals.get("__name__", "")) if frames else ""
+@contextmanager
+def _environment_as_before() -> Iterator[None]:
+    """Take back the seed that Lightning leaves in the environment: a program that goes on did not ask for it."""
+    before = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from pydoc import ErrorDuringImport, locate
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentParser, Namespace
 
+from vse_lightning.data.paths import existing_path
 from vse_lightning.models.loading import read_checkpoint
 from vse_lightning.models.rebuildable import is_plain
 from vse_lightning.models.retriever import CLASS_KEY
@@ -21,6 +21,9 @@ Tree = dict[str, Any]
 WHOLE = ("relevance_loss", "retrieval_metrics", "optimizer", "lr_scheduler")
 """Arguments of a model that its weights do not need. A config that names one of them means it as it stands there, and
 nothing that the checkpoint remembers of it counts; of all else a config may name a part."""
+
+WORDS_FOR_CHECKPOINTS = ("best", "last", "hpc")
+"""What Lightning finds a checkpoint for by itself."""
 
 
 def parse_beside_checkpoint(parser: ArgumentParser, command: str, args: list[str]) -> tuple[Namespace, list[str]]:
@@ -36,6 +39,7 @@ def parse_beside_checkpoint(parser: ArgumentParser, command: str, args: list[str
 
     Raises:
         ArgumentError: the command line is wrong, or incomplete even with the checkpoint.
+        FileNotFoundError: there is no such checkpoint.
         ValueError: the checkpoint cannot be read.
     """
 
@@ -50,6 +54,8 @@ def parse_beside_checkpoint(parser: ArgumentParser, command: str, args: list[str
     try:
         alone: Namespace | None = with_model(None)
         path = alone[command].get("ckpt_path")  # type: ignore[index]
+        if alone[command].get("weights_only") is False:  # type: ignore[index]
+            path = None  # the user knows that it has to be unpickled
     except ArgumentError:
         alone, path = None, _last_value("--ckpt_path", args)
         if path is None:
@@ -69,14 +75,18 @@ def parse_beside_checkpoint(parser: ArgumentParser, command: str, args: list[str
 
 
 def remembered_model(path: str | None) -> Tree | None:
-    """How the model of a checkpoint was made; None where there is no file, or none that says so.
+    """How the model of a checkpoint was made; None where there is no checkpoint, or none that says so.
 
     Raises:
+        FileNotFoundError: there is nothing at ``path``.
         ValueError: the file is no checkpoint, or one that has to be unpickled.
     """
-    if path is None or not Path(path).is_file():
+    if path is None or path in WORDS_FOR_CHECKPOINTS or ":" in path:  # of another machine, or of a registry
         return None
-    checkpoint = read_checkpoint(Path(path))
+    found = existing_path("--ckpt_path", path)
+    if found.is_dir():  # of shards
+        return None
+    checkpoint = read_checkpoint(found)
     arguments = dict(checkpoint.get("hyper_parameters", {}))
     name = arguments.pop("_class_path", None) or checkpoint.get(CLASS_KEY)
     arguments.pop("_instantiator", None)
@@ -117,7 +127,10 @@ def _left_open(parsed: Callable[[Tree], Tree], remembered: Tree) -> Tree | None:
     needed = {name: value for name, value in arguments.items() if name not in WHOLE}
     try:
         said = parsed({**remembered, "init_args": needed})["init_args"]
-        left = {**remembered, "init_args": {name: v for name, v in arguments.items() if said.get(name) is None} | needed}
+        left = {
+            **remembered,
+            "init_args": {name: v for name, v in arguments.items() if said.get(name) is None} | needed,
+        }
     except ArgumentError:  # --model.init_args.optimizer.init_args.lr alone is about the optimizer that is remembered
         left = remembered
     return _of_the_same_classes(left, parsed(left))  # type: ignore[no-any-return]

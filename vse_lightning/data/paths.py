@@ -17,8 +17,8 @@ def existing_path(argument: str, path: str | Path) -> Path:
     Raises:
         FileNotFoundError: nothing is there; the message names the argument and, where there is one, a similar name.
     """
-    expanded = os.path.expandvars(path if os.environ.get("VSE_DATA") else _DATA.sub("data", str(path)))
-    found = Path(expanded).expanduser().absolute()
+    in_data = not os.environ.get("VSE_DATA") and bool(_DATA.search(str(path)))
+    found = Path(os.path.expandvars(_DATA.sub("data", str(path)) if in_data else path)).expanduser().absolute()
     if found.exists():
         return found
     parent = found.parent
@@ -27,5 +27,6 @@ def existing_path(argument: str, path: str | Path) -> Path:
     if not parent.is_dir():
         raise FileNotFoundError(f"{argument}: nothing at {str(path)!r}: {parent} is a file, not a folder")
     similar = get_close_matches(found.name, [entry.name for entry in parent.iterdir()], n=1)
-    hint = f"; did you mean {str(parent / similar[0])!r}?" if similar else ""
+    hint = "; set VSE_DATA to the folder that has it" if in_data else ""
+    hint = f"; did you mean {str(parent / similar[0])!r}?" if similar else hint
     raise FileNotFoundError(f"{argument}: nothing at {str(path)!r}: {parent} has no {found.name!r}{hint}")
