@@ -1,11 +1,10 @@
-import subprocess
-import sys
+import os
+import re
 
 import pytest
-import torch
+from lightning import LightningModule
 
 from vse_lightning.cli import find_configs, main
-from vse_lightning.relevance import SBERTRelevance
 
 
 def test_shipped_configs_are_found_by_name(tmp_path, monkeypatch):
@@ -29,12 +28,17 @@ def test_missing_config_names_those_that_exist(tmp_path, monkeypatch):
         find_configs(["--config", "../pyproject.toml"])
 
 
-def test_command_line_errors_are_one_line(tmp_path):
-    command = [sys.executable, "-m", "vse_lightning", "fit", "--config", "nothing.yaml"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert result.returncode != 0
-    assert result.stderr.splitlines()[-1].startswith("vse-lightning: --config: no file 'nothing.yaml' here")
-    assert "Traceback" not in result.stderr
+def test_a_damaged_config_is_named(tmp_path):
+    (tmp_path / "broken.yaml").write_text("model: {class_path: [")
+    with pytest.raises(ValueError, match=r"(?s)--config: .*broken.yaml must be YAML: .*line"):
+        find_configs(["fit", "--config", str(tmp_path / "broken.yaml")])
+
+
+def test_the_command_is_checked():
+    with pytest.raises(ValueError, match=r"COMMAND must be one of fit, validate, test, predict, label, .*, got 'fitt'"):
+        main(["fitt"])
+    with pytest.raises(ValueError, match="COMMAND must be one of"):
+        main([])
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -47,7 +51,9 @@ def test_checkpoint_of_fit_is_tested_and_validated_by_its_path(tmp_path, monkeyp
         "--data.init_args.batch_size=32",
         "--trainer.enable_progress_bar=false",
     ]
+    environment = dict(os.environ)
     main(["fit", *config, "--trainer.max_epochs=1"])
+    assert dict(os.environ) == environment
     fitted = capsys.readouterr().out
     (checkpoint,) = tmp_path.rglob("*.ckpt")
     table = fitted[fitted.index("R@1") : fitted.index("checkpoint:")]
@@ -60,25 +66,29 @@ def test_checkpoint_of_fit_is_tested_and_validated_by_its_path(tmp_path, monkeyp
     assert DualEncoder.load_from_checkpoint(checkpoint, weights_only=True).text_encoder.vocabulary
 
 
-def test_wrong_arguments_in_a_config_are_named(tmp_path):
-    command = [sys.executable, "-m", "vse_lightning", "fit", "--config", "quickstart.yaml"]
-    command += ["--model.init_args.retrieval_metrics.init_args.recall_ks=[0]"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert result.returncode != 0
-    assert result.stderr.splitlines()[-1] == "vse-lightning: k must be a positive integer, got 0"
+class Host(LightningModule):
+    """Measures something of its own."""
+
+    def test_step(self, batch, batch_idx):
+        self.log("test_acc", 0.75)
+        self.log("test/loss", 3.25)
+        self.log("test/i2t_recall", 45.5)
 
 
-def test_errors_are_one_line_and_those_of_pytorch_keep_their_traceback(monkeypatch):
-    def missing_model(args):
-        SBERTRelevance("nobody/nothing").table(["a dog"], torch.tensor([0]))
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_values_of_a_host_stand_in_the_table_as_they_are(capsys):
+    data = ["--data=ImageTextDataModule", "--data.source=ShapesSource", "--data.source.num_images=40"]
+    quiet = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+    main(["test", "--model", f"{__name__}.Host", *data, "--data.num_workers=0", *quiet])
+    rows = dict(re.findall(r"│ (\S+) +│ +(\S+) │", capsys.readouterr().out))
+    assert rows == {"test_acc": "0.7500", "test/loss": "3.250", "recall": "45.50"}
 
-    def wrong_product(args):
-        torch.ones(2, 3) @ torch.ones(2, 3)
 
-    monkeypatch.setattr("sys.argv", ["vse-lightning", "evaluate"])
-    monkeypatch.setattr("vse_lightning.commands.evaluate.run", missing_model)
-    with pytest.raises(SystemExit, match=r"^vse-lightning: the model 'nobody/nothing' is neither on this machine nor"):
-        main()
-    monkeypatch.setattr("vse_lightning.commands.evaluate.run", wrong_product)
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        main()
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_the_environment_stays_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VSE_DATA", raising=False)
+    before = dict(os.environ)
+    with pytest.raises(FileNotFoundError, match=r"has no 'data'; set VSE_DATA to the folder that has it"):
+        main(["fit", "--config", "flickr8k.yaml"])
+    assert dict(os.environ) == before

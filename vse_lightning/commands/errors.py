@@ -13,7 +13,7 @@ from argparse import ArgumentError
 from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
-from itertools import dropwhile
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -74,10 +74,11 @@ def _is_about_its_input(error: BaseException, places: list[Place]) -> bool:
 
 def _lines_of_user(places: list[Place]) -> Iterator[str]:
     """Where the user's code called what raised the error, if it did."""
-    inside = dropwhile(lambda place: _owner(place.file) != "ours", places)  # without what started the command
-    *_, last = (None, *(place for place in inside if _owner(place.file) == "user"))
-    if last is not None:
-        yield f"(called in {last.file}, line {last.line})"
+    command = (_PACKAGE / "cli.py").as_posix()
+    inside = list(takewhile(lambda place: place.file != command, reversed(places)))
+    nearest = next((place for place in inside if _owner(place.file) == "user"), None)
+    if nearest is not None:
+        yield f"(called in {nearest.file}, line {nearest.line})"
 
 
 def _nearest_owner(places: list[Place]) -> Owner:

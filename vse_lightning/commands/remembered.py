@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
+from functools import cache
 from pydoc import ErrorDuringImport, locate
 from typing import Any
 
@@ -43,9 +44,12 @@ def parse_beside_checkpoint(parser: ArgumentParser, command: str, args: list[str
         ValueError: the checkpoint cannot be read.
     """
 
+    @cache
+    def after(first: str) -> Namespace:
+        return parser.parse_args([*(["--config", first] if first else []), *args])
+
     def with_model(model: Tree | None) -> Namespace:
-        first = [] if model is None else ["--config", yaml.safe_dump({command: {"model": model}})]
-        return parser.parse_args([*first, *args])
+        return after("" if model is None else yaml.safe_dump({command: {"model": model}}))
 
     def model_of(config: Namespace) -> Tree:
         found: Tree = yaml.safe_load(parser.dump(config, skip_none=False, skip_link_targets=False, format="yaml"))
@@ -81,7 +85,7 @@ def remembered_model(path: str | None) -> Tree | None:
         FileNotFoundError: there is nothing at ``path``.
         ValueError: the file is no checkpoint, or one that has to be unpickled.
     """
-    if path is None or path in WORDS_FOR_CHECKPOINTS or ":" in path:  # of another machine, or of a registry
+    if path is None or path in WORDS_FOR_CHECKPOINTS or "://" in path or path.startswith("registry"):
         return None
     found = existing_path("--ckpt_path", path)
     if found.is_dir():  # of shards
