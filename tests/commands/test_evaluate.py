@@ -157,3 +157,16 @@ def test_the_command_finds_it(outputs):
 
     with pytest.raises(FileNotFoundError, match=r"--captions: nothing at 'none.json'"):
         main(["evaluate", outputs.save(), "--captions", "none.json"])
+
+
+def test_only_its_own_output_is_overwritten(outputs, tmp_path):
+    from vse_lightning.commands.evaluate import run
+
+    args = [outputs.save(), "--captions", str(outputs.captions), "--output"]
+    run([*args, str(tmp_path / "own.json")])
+    run([*args, str(tmp_path / "own.json")])
+    with pytest.raises(ValueError, match=r"--output: .*captions\.json is there already, and not of this command"):
+        run([*args, str(outputs.captions)])
+    assert "images" in outputs.captions.read_text()
+    with pytest.raises(ValueError, match="--output must be a file, got the folder"):
+        run([*args, str(tmp_path)])

@@ -149,3 +149,12 @@ def test_options_that_do_not_fit_runs(run, judgements, evaluate):
         evaluate(run, "--qrels", judgements, "--captions", "c.json", "--labels", "cider")
     with pytest.raises(ValueError, match="a run must be one file"):
         evaluate(f"{run},{run}", "--qrels", judgements)
+
+
+def test_files_of_others_are_not_overwritten(outputs, evaluate):
+    folder = outputs.folder / "trec"
+    folder.mkdir()
+    (folder / "i2t.qrels").write_text("of the user")
+    with pytest.raises(ValueError, match=r"--write-trec: .*i2t\.qrels is there already: give another folder"):
+        evaluate(outputs.save(), "--captions", outputs.captions, "--write-trec", folder)
+    assert [path.read_text() for path in folder.iterdir()] == ["of the user"]

@@ -138,8 +138,9 @@ def test_regions_and_tokens(export, tiny_bert):  # noqa: F811
 @needs_onnx
 def test_pooled_features_and_the_first_token(export, tiny_bert, tmp_path):  # noqa: F811
     (tmp_path / "deployed").mkdir()
-    for name in ("image.pt2", "vocabulary.json", "mine.txt"):
-        (tmp_path / "deployed" / name).write_text("of an earlier export, but for the last")
+    (tmp_path / "deployed" / "mine.txt").write_text("of the user")
+    earlier = sorted(path.name for path in export(pictures_and_words())[0].iterdir())
+    assert earlier == ["export.json", "image.pt2", "mine.txt", "text.pt2", "vocabulary.json"]
     model = features_and_tokens(tiny_bert, "mean", "cls")
     folder = export(model, "--format", "onnx")[0]
     assert_equal(model, folder, "onnx")
@@ -197,16 +198,25 @@ def test_tokenizer_is_all_that_captions_need(export, tiny_siglip):  # noqa: F811
 
 
 @pytest.mark.parametrize("wrong", [1e-3, float("nan")])
-def test_what_embeds_differently_is_not_kept(export, monkeypatch, tmp_path, wrong):
-    kept = tmp_path / "deployed" / "image.pt2"
-    kept.parent.mkdir()
-    kept.write_text("of an earlier export")
+def test_what_embeds_differently_is_not_kept(export, monkeypatch, wrong):
+    folder = export(pictures_and_words())[0]
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
     read = formats._read_pt2
     monkeypatch.setattr(formats, "_read_pt2", lambda path: lambda batch: read(path)(batch) + wrong)
     with pytest.raises(ValueError, match=r"image.pt2 is not kept: .* and --tolerance is 1.0e-04"):
         export(pictures_and_words())
-    assert list(kept.parent.iterdir()) == [kept]
-    assert kept.read_text() == "of an earlier export"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == kept
+
+
+@pytest.mark.parametrize("name", ["export.json", "text.pt2", "vocabulary.json"])
+def test_files_of_others_are_not_replaced(export, tmp_path, name):
+    mine = tmp_path / "deployed" / name
+    mine.parent.mkdir()
+    mine.write_text('{"mine": 1}')
+    with pytest.raises(ValueError, match=rf"--output: .*{name} is there already"):
+        export(pictures_and_words())
+    assert list(mine.parent.iterdir()) == [mine]
+    assert mine.read_text() == '{"mine": 1}'
 
 
 class Deciding(nn.Module):

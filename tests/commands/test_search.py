@@ -213,7 +213,7 @@ def test_checkpoint_and_index_must_be_usable(search, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"--ckpt_path: nothing at 'none\.ckpt'"):
         search("--images", ".", ckpt_path="none.ckpt")
     (tmp_path / "test.index").write_text("no index")
-    with pytest.raises(ValueError, match=r"--index .*test\.index cannot be used: .*; --force makes it again"):
+    with pytest.raises(ValueError, match=r"--index .*test\.index cannot be used: .*; give another --index"):
         search("--text", "a")
     from safetensors.torch import save_file
 
@@ -224,6 +224,19 @@ def test_checkpoint_and_index_must_be_usable(search, tmp_path):
         search("--text", "a", index="no/where.index")
     with pytest.raises(ValueError, match="--index must be a file, got the folder"):
         search("--text", "a", index=str(tmp_path))
+
+
+def test_only_its_own_files_are_overwritten(search, pictures, tmp_path):
+    for name in ("notes.html", "notes.index"):
+        (tmp_path / name).write_text("of the user")
+    asked = ("--images", pictures, "--text", "a circle")
+    with pytest.raises(ValueError, match=r"--html: notes\.html is there already, and not of this command"):
+        search(*asked, "--html", "notes.html")
+    with pytest.raises(ValueError, match=r"--index: notes\.index is there already, and not of this command"):
+        search(*asked, "--force", index="notes.index")
+    assert {(tmp_path / name).read_text() for name in ("notes.html", "notes.index")} == {"of the user"}
+    search(*asked, "--html", "page.html")
+    search(*asked, "--force", "--html", "page.html")
 
 
 def test_index_of_another_folder_is_not_searched_in_its_place(search, pictures, tmp_path):

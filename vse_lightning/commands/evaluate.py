@@ -19,12 +19,15 @@ from vse_lightning.commands.evaluate_options import parser
 from vse_lightning.commands.extended_ground_truth import measure_extended
 from vse_lightning.commands.label_sources import make_labels
 from vse_lightning.commands.measuring import Measurement, Protocol, measure
+from vse_lightning.commands.own_files import require_new, require_own
 from vse_lightning.commands.paired_captions import read_paired
 from vse_lightning.commands.run_measuring import measure_run
-from vse_lightning.commands.trec import read_judgements, read_run, write_run
+from vse_lightning.commands.trec import read_judgements, read_run, run_files, write_run
 from vse_lightning.data.paths import existing_path
 from vse_lightning.metrics import PMRP, ECCVCaption
 from vse_lightning.metrics.ground_truth_metric import GroundTruthMetric
+
+_MARK = "vse-lightning evaluate"
 
 
 class Evaluated(NamedTuple):
@@ -50,11 +53,18 @@ def run(args: list[str]) -> None:
     resampling = Resampling(options.intervals, options.level, options.resamples, options.seed)
     output: Path | None = options.output
     require(output is None or output.parent.is_dir(), "--output must be in a folder that exists, got {}", output)
+    require(output is None or not output.is_dir(), "--output must be a file, got the folder {}", output)
+    require_own("--output", output, _MARK)
     evaluated = _evaluate_runs(options) if options.qrels else _evaluate_outputs(options)
     results = compare(evaluated.models, resampling)
     print_comparison(results, evaluated.labels, resampling, evaluated.notes)
     if output is not None:
-        content = {**evaluated.setting, "resampling": vars(resampling), "models": _as_json(results)}
+        content = {
+            "written_by": _MARK,
+            **evaluated.setting,
+            "resampling": vars(resampling),
+            "models": _as_json(results),
+        }
         output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -66,6 +76,8 @@ def _evaluate_outputs(options: Namespace) -> Evaluated:
     captions = _captions(options, outputs)
     protocol = _protocol(options)
     require(protocol.folds == 1 or options.write_trec is None, "--write-trec writes one gallery: leave out --folds")
+    if options.write_trec is not None:
+        require_new("--write-trec", [path for output in outputs for path in run_files(options.write_trec, output)])
     labels = make_labels(options.labels, captions)
     models: dict[str, Measurements] = {}
     for output in outputs:

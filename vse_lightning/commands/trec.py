@@ -59,7 +59,7 @@ def write_run(
     Queries and candidates are row numbers in the captions file: images ``i0``, captions ``t0``.
 
     Args:
-        folder: where ``{model}.i2t.run``, ``{model}.t2i.run``, ``i2t.qrels`` and ``t2i.qrels`` go; made if need be.
+        folder: where :func:`run_files` go; made if need be.
         model: what retrieves.
         captions: what its rows are.
         first_captions: how many captions of each image are in the gallery; default all.
@@ -77,18 +77,29 @@ def write_run(
     similarity = model.similarity
     i2t = _ranked(similarity, gallery.image_embeds, gallery.text_embeds, depth)
     t2i = _ranked(lambda of, among: similarity(among, of).T, gallery.text_embeds, gallery.image_embeds, depth)
-    tag = "_".join(model.name.split())
-    content = {
-        f"{tag}.i2t.run": _run_lines(images, texts, i2t, tag),
-        f"{tag}.t2i.run": _run_lines(texts, images, t2i, tag),
-        "i2t.qrels": (f"{image} 0 {text} 1\n" for image, text in pairs),
-        "t2i.qrels": (f"{text} 0 {image} 1\n" for image, text in pairs),
-    }
+    tag = _tag(model)
+    content = [
+        _run_lines(images, texts, i2t, tag),
+        _run_lines(texts, images, t2i, tag),
+        (f"{image} 0 {text} 1\n" for image, text in pairs),
+        (f"{text} 0 {image} 1\n" for image, text in pairs),
+    ]
     folder.mkdir(parents=True, exist_ok=True)
-    for name, lines in content.items():
-        with (folder / name).open("w", encoding="utf-8") as file:
+    paths = run_files(folder, model)
+    for path, lines in zip(paths, content, strict=True):
+        with path.open("w", encoding="utf-8") as file:
             file.writelines(lines)
-    return [folder / name for name in content]
+    return paths
+
+
+def run_files(folder: Path, model: ModelOutput) -> list[Path]:
+    """``{model}.i2t.run``, ``{model}.t2i.run``, ``i2t.qrels`` and ``t2i.qrels``: the last two are those of all models."""
+    tag = _tag(model)
+    return [folder / name for name in (f"{tag}.i2t.run", f"{tag}.t2i.run", "i2t.qrels", "t2i.qrels")]
+
+
+def _tag(model: ModelOutput) -> str:
+    return "_".join(model.name.split())
 
 
 def _read(path: Path, form: str, column: int) -> Grades:

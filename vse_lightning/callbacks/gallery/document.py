@@ -9,6 +9,9 @@ from vse_lightning.callbacks.gallery.markup import Markup, element
 # Nothing but what is in the file: no script, no font, no request.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
+PAGE_MARK = element("meta", name="generator", content="vse_lightning")
+"""By which a page is known as one of ours, which may be replaced."""
+
 
 def html_document(title: str, header: Markup, main: Markup) -> str:
     """The whole page as one HTML document without references, in light or dark as the reader has it."""
@@ -16,6 +19,7 @@ def html_document(title: str, header: Markup, main: Markup) -> str:
     head = element(
         "head",
         element("meta", charset="utf-8"),
+        PAGE_MARK,
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("meta", http_equiv="Content-Security-Policy", content=_POLICY),

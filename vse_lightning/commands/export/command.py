@@ -13,11 +13,13 @@ import torch
 import vse_lightning
 from vse_lightning.checks import require, require_positive
 from vse_lightning.commands.export.formats import FORMATS, require_packages, write_program
-from vse_lightning.commands.export.preprocessing import TOKENIZER, VOCABULARY, write_preprocessing
+from vse_lightning.commands.export.preprocessing import write_preprocessing
 from vse_lightning.commands.export.towers import Tower, towers_of
+from vse_lightning.commands.own_files import require_new, require_own
 from vse_lightning.models import load_retriever
 
 FACTS = "export.json"
+_MARK = "vse-lightning export"
 DESCRIPTION = """\
 Write the image tower and the text tower of a checkpoint as programs for deployment, which need neither vse_lightning
 nor the training data:
@@ -52,7 +54,14 @@ def run(args: list[str]) -> None:
     retriever = load_retriever(checkpoint)
     folder: Path = options.output or checkpoint.with_suffix(".exported")
     folder.mkdir(parents=True, exist_ok=True)
-    facts: dict[str, Any] = {"model": type(retriever).__name__, "checkpoint": str(checkpoint.absolute())}
+    earlier = _files_of_earlier_export(folder)
+    programs = [f"{tower}.{file_format}" for tower in ("image", "text") for file_format in formats]
+    require_new("--output", [folder / name for name in programs if name not in earlier])
+    facts: dict[str, Any] = {
+        "written_by": _MARK,
+        "model": type(retriever).__name__,
+        "checkpoint": str(checkpoint.absolute()),
+    }
     facts |= {"similarity": "cosine", "normalized": False}
     facts["versions"] = {"vse_lightning": vse_lightning.__version__, "torch": torch.__version__}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as writing:
@@ -60,8 +69,9 @@ def run(args: list[str]) -> None:
             facts[tower.name] = _export(tower, formats, Path(writing), options.tolerance)
         widths = [facts[name]["embed_dim"] for name in ("image", "text")]
         require(widths[0] == widths[1], "the towers must embed in one space, got widths {} and {}", *widths)
+        facts["files"] = sorted([FACTS, *(file.name for file in Path(writing).iterdir())])
         (Path(writing) / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        _replace_files(folder, Path(writing))
+        _replace(earlier, folder, Path(writing))
     _print(facts, folder)
 
 
@@ -73,12 +83,20 @@ def _export(tower: Tower, formats: list[str], folder: Path, tolerance: float) ->
     return {**tower.describe(), "files": files, "preprocessing": write_preprocessing(tower.transform, folder)}
 
 
-def _replace_files(folder: Path, by: Path) -> None:
-    """Take the files of an export in the place of those of an earlier one, of whichever format."""
-    programs = [f"{tower}.{file_format}" for tower in ("image", "text") for file_format in FORMATS]
-    for name in (FACTS, TOKENIZER, VOCABULARY, *programs, *(f"{program}.data" for program in programs)):
+def _files_of_earlier_export(folder: Path) -> set[str]:
+    """Names of the files that an export wrote into the folder before, as its facts tell."""
+    facts = folder / FACTS
+    require_own("--output", facts, _MARK)
+    return set(json.loads(facts.read_text(encoding="utf-8"))["files"]) if facts.exists() else set()
+
+
+def _replace(earlier: set[str], folder: Path, by: Path) -> None:
+    """Take the files of an export in the place of those of an earlier one, and of no others."""
+    written = list(by.iterdir())
+    require_new("--output", [folder / file.name for file in written if file.name not in earlier])
+    for name in earlier:
         (folder / name).unlink(missing_ok=True)
-    for file in by.iterdir():
+    for file in written:
         file.replace(folder / file.name)
 
 
@@ -118,8 +136,8 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="made if need be; files of an earlier export are replaced (default: beside the checkpoint, .exported for "
-        ".ckpt)",
+        help="made if need be; files of an earlier export are replaced, and no others (default: beside the checkpoint, "
+        ".exported for .ckpt)",
     )
     made.add_argument(
         "--regions",

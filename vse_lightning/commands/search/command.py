@@ -7,11 +7,13 @@ from pathlib import Path
 
 import torch
 
+from vse_lightning.callbacks.gallery.document import PAGE_MARK
 from vse_lightning.checks import require, require_whole
 from vse_lightning.commands.config_data import read_data
+from vse_lightning.commands.own_files import require_own
 from vse_lightning.commands.search.answers import answer, read_queries
 from vse_lightning.commands.search.collection import Collection, collect_folder, collect_splits
-from vse_lightning.commands.search.index import SearchIndex
+from vse_lightning.commands.search.index import FORMAT, SearchIndex
 from vse_lightning.commands.search.indexing import make_index
 from vse_lightning.commands.search.options import parser
 from vse_lightning.commands.search.page import search_page
@@ -86,6 +88,9 @@ def _check(command: ArgumentParser, options: Namespace, of_config: list[str]) ->
         path: Path | None = getattr(options, name)
         require(path is None or path.parent.is_dir(), f"--{name} must be in a folder that exists, got {{}}", path)
         require(path is None or not path.is_dir(), f"--{name} must be a file, got the folder {{}}", path)
+    require_own("--html", options.html, PAGE_MARK)
+    if options.force:
+        require_own("--index", options.index, FORMAT)
     both = options.images is not None and bool(options.config)
     require(not both, "--images and --config are two things to index: give one of them")
     require(bool(options.config) or options.split is None, "--split is for the data of --config, got {}", options.split)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require
+from vse_lightning.commands.own_files import is_own
 from vse_lightning.data.paths import existing_path
 
 FORMAT = "vse_lightning search index 1"
@@ -99,7 +100,8 @@ class SearchIndex:
                 tensors = {name: file.get_tensor(name) for name in _TENSORS}
                 lists = {name: json.loads(file.get_tensor(name).numpy().tobytes()) for name in _LISTS}
         except (OSError, SafetensorError, ValueError) as error:
-            raise ValueError(f"--index {found} cannot be used: {error}; --force makes it again") from error
+            remedy = "--force makes it again" if is_own(found, FORMAT) else "give another --index"
+            raise ValueError(f"--index {found} cannot be used: {error}; {remedy}") from error
         return cls(**tensors, **lists, **about)
 
     def check_checkpoint(self, checkpoint: Path, sha256: str) -> None:

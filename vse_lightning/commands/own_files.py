@@ -1,0 +1,31 @@
+"""What a command writes takes the place of its own files, and of nobody else's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vse_lightning.checks import require
+
+
+def is_own(path: Path, mark: str) -> bool:
+    """Whether a file begins with the mark that a command leaves in what it writes."""
+    with path.open("rb") as file:
+        return mark.encode() in file.read(4096)
+
+
+def require_own(option: str, path: Path | None, mark: str) -> None:
+    """Raise a ``ValueError`` if there is a file that the command did not write.
+
+    Args:
+        option: where the path comes from.
+        path: of what will be written; None for nothing.
+        mark: what all files of the command have among their first 4,096 bytes.
+    """
+    own = path is None or not path.exists() or is_own(path, mark)
+    require(own, "{}: {} is there already, and not of this command: give another name, or remove it", option, path)
+
+
+def require_new(option: str, paths: list[Path]) -> None:
+    """Raise a ``ValueError`` if there are files in the place of those that will be written."""
+    existing = next((path for path in paths if path.exists()), None)
+    require(existing is None, "{}: {} is there already: give another folder, or remove it", option, existing)
