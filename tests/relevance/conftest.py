@@ -1,8 +1,6 @@
 """Real captions where they are, and a cache folder that is not the user's."""
 
 import json
-import os
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -24,11 +22,8 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def flickr8k_folder():
-    folder = os.environ.get("VSE_DATA")
-    if not folder:
-        pytest.skip("needs VSE_DATA")
-    return Path(folder) / "flickr8k"
+def flickr8k_folder(real_data):
+    return real_data / "flickr8k"
 
 
 @pytest.fixture(scope="session")

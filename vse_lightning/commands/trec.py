@@ -93,7 +93,7 @@ def write_run(
 
 
 def run_files(folder: Path, model: ModelOutput) -> list[Path]:
-    """``{model}.i2t.run``, ``{model}.t2i.run``, ``i2t.qrels`` and ``t2i.qrels``: the last two are those of all models."""
+    """``{model}.i2t.run`` and ``{model}.t2i.run``, and for all models ``i2t.qrels`` and ``t2i.qrels``."""
     tag = _tag(model)
     return [folder / name for name in (f"{tag}.i2t.run", f"{tag}.t2i.run", "i2t.qrels", "t2i.qrels")]
 
