@@ -43,6 +43,9 @@ def test_the_command_is_checked():
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_checkpoint_of_fit_is_tested_and_validated_by_its_path(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("PIL")
+    pytest.importorskip("timm")
+    pytest.importorskip("scipy")
     monkeypatch.chdir(tmp_path)
     config = ["--config", "quickstart.yaml", "--config", "relevance/cider.yaml"]
     config += ["--data.init_args.source.init_args.num_images=40", "--trainer.accelerator=cpu"]

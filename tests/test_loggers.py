@@ -41,6 +41,8 @@ class Notes(Logger):
 @pytest.fixture
 def values_given_to(tmp_path):
     """Fit and test a tiny model with a logger; all that it was given, ``name -> values in their order``."""
+    pytest.importorskip("timm")
+    pytest.importorskip("scipy")
 
     def run(logger):
         torch.manual_seed(0)

@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader
 
 import vse_lightning
 
+pytest.importorskip("sentence_transformers")
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 NUMBER = 20

@@ -3,10 +3,13 @@
 import re
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
+"""What to install for a module, where it is not the module's name with hyphens."""
 SAME_LIGHTNING = "write 'import lightning.pytorch as pl' in place of 'import pytorch_lightning as pl'"
 
 
@@ -77,6 +80,26 @@ def require_lightning(what: str, trainer: object) -> None:
     """Raise a ``TypeError`` if a Trainer is one of ``pytorch_lightning``, to which our classes are strangers."""
     if any(base.__module__.partition(".")[0] == "pytorch_lightning" for base in type(trainer).__mro__):
         raise TypeError(f"{what} belongs to the package lightning, the Trainer to pytorch_lightning: {SAME_LIGHTNING}")
+
+
+def require_extra(what: str, extra: str, *modules: str) -> None:
+    """Raise a ``ModuleNotFoundError`` unless the modules that an extra brings are installed; none of them is imported.
+
+    Args:
+        what: needs them.
+        extra: of this package.
+        modules: the names that they are imported by.
+
+    Example:
+        >>> require_extra("TimmImageEncoder", "models", "no_such_module")
+        Traceback (most recent call last):
+            ...
+        ModuleNotFoundError: TimmImageEncoder needs no-such-module: pip install "vse-lightning[models]"
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        names = ", ".join(DISTRIBUTIONS.get(module, module.replace("_", "-")) for module in missing)
+        raise ModuleNotFoundError(f'{what} needs {names}: pip install "vse-lightning[{extra}]"', name=missing[0])
 
 
 def require_text(name: str, captions: Sequence[object]) -> None:

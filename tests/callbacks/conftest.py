@@ -3,7 +3,6 @@
 import pytest
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer
-from PIL import Image
 from torch.utils.data import DataLoader
 
 from vse_lightning.data import ImageTextSource
@@ -30,6 +29,8 @@ class NastySource(ImageTextSource):
     def load_image(self, image_id):
         if not self.pictures:
             return torch.full((3,), float(image_id))
+        from PIL import Image
+
         return Image.new("RGB", (40, 20), (20 * image_id, 100, 200))
 
 

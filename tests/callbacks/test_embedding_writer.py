@@ -162,6 +162,7 @@ def test_a_predict_step_of_the_host_is_written_without_what_else_it_returns(trai
 
 
 def test_a_retriever_without_loss_and_metrics_predicts(trainer_with, tmp_path):
+    pytest.importorskip("timm")
     data = ImageTextDataModule(ShapesSource(num_images=20), num_workers=0)
     texts = GRUTextEncoder(word_dim=2, embed_dim=4, min_count=1)
     texts.fit(data.source.captions)
@@ -243,6 +244,8 @@ QUICKSTART += ["--trainer.enable_progress_bar=false"]
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_predicted_embeddings_evaluate_as_the_test_did(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("timm")
+    pytest.importorskip("scipy")
     monkeypatch.chdir(tmp_path)
     main(["fit", *QUICKSTART, "--trainer.max_epochs=1", "--data.init_args.batch_size=16"])
     tested = capsys.readouterr().out

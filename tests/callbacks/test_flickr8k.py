@@ -8,6 +8,8 @@ from vse_lightning.data import KarpathySource
 
 from .conftest import GivenEmbeddings, Rows
 
+pytest.importorskip("PIL")
+
 
 class CaptionVectors(GivenEmbeddings):
     """An image stands where its first caption stands."""

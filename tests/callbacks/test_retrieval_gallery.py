@@ -17,6 +17,8 @@ from vse_lightning.models import DualEncoder, GRUTextEncoder
 
 from .conftest import NASTY, GivenEmbeddings, Labels, NastySource, Rows
 
+pytest.importorskip("PIL")
+
 
 class Page(HTMLParser):
     """Text and elements of a page; fails where an element is not closed in its place."""

@@ -5,9 +5,10 @@ import subprocess
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from vse_lightning.callbacks import RetrievalGallery
+
+Image = pytest.importorskip("PIL.Image")
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 OFFLINE = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import ndcg_score
 
 from vse_lightning.metrics import RetrievalMetrics
 
@@ -55,6 +54,7 @@ def test_ties_do_not_help(tmp_path, evaluate, values_of):
 
 
 def test_ndcg_of_random_runs_is_that_of_scikit_learn(tmp_path, evaluate, values_of):
+    ndcg_score = pytest.importorskip("sklearn.metrics").ndcg_score
     draw = np.random.default_rng(0)
     scores, grades = draw.normal(size=(40, 15)), draw.integers(0, 4, size=(40, 15))
     pairs = [(query, candidate) for query in range(40) for candidate in range(15)]

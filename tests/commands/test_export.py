@@ -25,6 +25,10 @@ from vse_lightning.models import (
     TransformerTextEncoder,
 )
 
+pytest.importorskip("PIL")
+pytest.importorskip("timm")
+pytest.importorskip("transformers")
+
 SOURCE = ShapesSource(num_images=10)
 CAPTIONS = SOURCE.captions[:7]
 needs_onnx = pytest.mark.skipif(not find_spec("onnxruntime"), reason="onnxruntime is not installed")
@@ -255,8 +259,9 @@ def test_regions_are_no_pictures(export):
 
 
 def test_missing_packages_name_the_extra(monkeypatch):
-    monkeypatch.setattr(formats, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"needs the extra export, onnx, onnxscript, onnxruntime not being installed"):
+    monkeypatch.setattr("vse_lightning.checks.find_spec", lambda name: None)
+    message = r'^--format onnx needs onnx, onnxscript, onnxruntime: pip install "vse-lightning\[export\]"$'
+    with pytest.raises(ModuleNotFoundError, match=message):
         main(["export", "--ckpt_path", "nothing.ckpt", "--format", "onnx"])
 
 

@@ -8,7 +8,6 @@ import stat
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from vse_lightning.cli import main
 from vse_lightning.commands.search import ranking
@@ -19,6 +18,10 @@ from vse_lightning.commands.search.indexing import make_index
 from vse_lightning.commands.search.page import search_page
 from vse_lightning.data import ShapesSource
 from vse_lightning.models import DualEncoder, FeatureImageEncoder, GRUTextEncoder, load_retriever
+
+Image = pytest.importorskip("PIL.Image")
+pytest.importorskip("timm")
+pytest.importorskip("scipy")
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from vse_lightning.relevance import RelevanceSource, RelevanceTable
 
@@ -53,6 +52,7 @@ def word_relevance():
 @pytest.fixture
 def karpathy(tmp_path):
     """A folder with a split file, pictures of two sizes and their features: 8 images with 1 to 3 captions."""
+    image = pytest.importorskip("PIL.Image")
     splits = ["train", "train", "restval", "train", "val", "val", "test", "test"]
     entries = []
     for row, split in enumerate(splits):
@@ -60,7 +60,7 @@ def karpathy(tmp_path):
         filepath = "a" if row % 2 else "b"
         (tmp_path / "pictures" / filepath).mkdir(parents=True, exist_ok=True)
         size = (8, 6) if row < 6 else (5, 5)
-        Image.new("RGB", size, COLOURS[colour]).save(tmp_path / "pictures" / filepath / f"{row}.png")
+        image.new("RGB", size, COLOURS[colour]).save(tmp_path / "pictures" / filepath / f"{row}.png")
         sentences = [{"raw": f"A {colour} picture , number {row} .", "sentid": 10 * row}]
         sentences += [{"tokens": [colour, "again", str(k)]} for k in range(row % 3)]
         entries.append({"filename": f"{row}.png", "filepath": filepath, "split": split, "sentences": sentences})

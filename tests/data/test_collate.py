@@ -5,6 +5,8 @@ from vse_lightning.data import ShapesSource
 from vse_lightning.data.collate import Collate
 from vse_lightning.data.dataset import ImageTextDataset, Item
 
+pytest.importorskip("PIL")
+
 
 @pytest.fixture(scope="module")
 def source():

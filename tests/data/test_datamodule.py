@@ -22,6 +22,8 @@ from vse_lightning.mixins import RelevanceLossMixin
 from vse_lightning.relevance import LSARelevance, PrecomputedRelevance, RelevanceTable, SBERTRelevance, parts
 from vse_lightning.relevance.sentence_encoder import SentenceModel
 
+pytest.importorskip("PIL")
+
 pytestmark = [
     # Lightning 2.6 with torch 2.15
     pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated:FutureWarning"),

@@ -3,10 +3,11 @@ import random
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from vse_lightning.data import KarpathySource, ShapesSource
 from vse_lightning.data.dataset import ImageTextDataset, UnreadableImageError, default_transform
+
+Image = pytest.importorskip("PIL.Image")
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from vse_lightning.data.decoding import UnreadableImageError, decode_rgb
+
+Image = pytest.importorskip("PIL.Image")
 
 RAMP = np.linspace(0, 65535, 64 * 64).reshape(64, 64)
 EIGHT_BITS = np.round(RAMP / 257)

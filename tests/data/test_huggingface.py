@@ -4,20 +4,20 @@ import pickle
 from zipfile import ZipFile
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from datasets import Dataset, DatasetDict, Image, disable_progress_bars
-from PIL import Image as Picture
 
 from vse_lightning.data import HuggingFaceSource, ImageTextDataModule
 from vse_lightning.data.decoding import UnreadableImageError
 
+datasets = pytest.importorskip("datasets")
+Picture = pytest.importorskip("PIL.Image")
+pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+
 COLOURS = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 250)]
 SPLITS = {"train": [0, 1], "validation": [2], "test": [3]}
 
-disable_progress_bars()
+datasets.disable_progress_bars()
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def pictures(tmp_path):
 def parts(pictures):
     """Lists of captions, one row for each image, in three splits."""
     return {
-        split: Dataset.from_dict(
+        split: datasets.Dataset.from_dict(
             {
                 "image": [str(pictures / f"{row}.png") for row in rows],
                 "caption": [[f"picture {row}", f"number {row}"][: 1 + row % 2] for row in rows],
             }
-        ).cast_column("image", Image())
+        ).cast_column("image", datasets.Image())
         for split, rows in SPLITS.items()
     }
 
@@ -57,7 +57,7 @@ def check(source):
 
 
 def test_folder_of_save_to_disk(parts, tmp_path):
-    DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
     check(pickle.loads(pickle.dumps(HuggingFaceSource(tmp_path / "saved"))))
 
 
@@ -114,7 +114,7 @@ def test_json_file_with_paths_of_pictures_and_a_split_column(pictures, tmp_path)
 
 def test_rows_of_single_captions_are_grouped_by_id(pictures, tmp_path):
     rows = [(0, "picture 0"), (1, "picture 1"), (2, "picture 2"), (1, "number 1"), (3, "picture 3"), (3, "number 3")]
-    Dataset.from_dict(
+    datasets.Dataset.from_dict(
         {
             "image": [str(pictures / f"{row}.png") for row, _ in rows],
             "caption": [text for _, text in rows],
@@ -134,7 +134,7 @@ def test_rows_of_single_captions_are_grouped_by_id(pictures, tmp_path):
 def test_captions_in_several_columns(pictures, tmp_path):
     files = [str(pictures / f"{row}.png") for row in range(2)]
     columns = {"caption_0": ["a", "b"], "caption_1": ["c", "d"], "more": [["e"], []]}
-    Dataset.from_dict({"image": files, **columns}).save_to_disk(tmp_path / "saved")
+    datasets.Dataset.from_dict({"image": files, **columns}).save_to_disk(tmp_path / "saved")
     source = HuggingFaceSource(tmp_path / "saved", caption_column=list(columns))
     assert source.captions == ["a", "c", "e", "b", "d"]
     assert source.text_image_ids.tolist() == [0, 0, 0, 1, 1]
@@ -146,12 +146,12 @@ def test_captions_in_several_columns(pictures, tmp_path):
 
 def test_equal_ids_in_two_splits_are_two_images(parts, tmp_path):
     numbered = {name: part.add_column("key", list(range(len(part)))) for name, part in parts.items()}
-    DatasetDict(numbered).save_to_disk(tmp_path / "saved")
+    datasets.DatasetDict(numbered).save_to_disk(tmp_path / "saved")
     check(HuggingFaceSource(tmp_path / "saved", id_column="key"))
 
 
 def test_pictures_are_decoded_in_workers(parts, tmp_path):
-    DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
     data = ImageTextDataModule(HuggingFaceSource(tmp_path / "saved"), batch_size=3, num_workers=2)
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
@@ -172,7 +172,9 @@ def test_missing_column_names_those_there_are(parts, tmp_path, argument):
 
 
 def test_columns_of_another_kind(tmp_path):
-    Dataset.from_dict({"image": [1, 2], "caption": ["a", "b"], "number": [1, 2]}).save_to_disk(tmp_path / "saved")
+    datasets.Dataset.from_dict({"image": [1, 2], "caption": ["a", "b"], "number": [1, 2]}).save_to_disk(
+        tmp_path / "saved"
+    )
     with pytest.raises(
         ValueError, match="image_column must hold pictures, their bytes or their paths, got 'image' of type Value"
     ):
@@ -196,14 +198,14 @@ def test_columns_of_another_kind(tmp_path):
 )
 def test_missing_captions_are_named_by_row(pictures, tmp_path, captions, message):
     files = [str(pictures / f"{row}.png") for row in range(2)]
-    Dataset.from_dict({"image": files, "caption": captions}).save_to_disk(tmp_path / "saved")
+    datasets.Dataset.from_dict({"image": files, "caption": captions}).save_to_disk(tmp_path / "saved")
     with pytest.raises(ValueError, match=message):
         HuggingFaceSource(tmp_path / "saved")
 
 
 def test_rows_are_counted_in_their_split(parts, tmp_path):
     blank = parts["validation"].remove_columns("caption").add_column("caption", [[" "]])
-    DatasetDict({**parts, "validation": blank}).save_to_disk(tmp_path / "saved")
+    datasets.DatasetDict({**parts, "validation": blank}).save_to_disk(tmp_path / "saved")
     with pytest.raises(ValueError, match="'caption' of validation row 0"):
         HuggingFaceSource(tmp_path / "saved")
 
@@ -217,7 +219,7 @@ def test_rows_are_counted_in_their_split(parts, tmp_path):
 )
 def test_captions_inside_of_objects(pictures, tmp_path, sentences):
     files = [str(pictures / f"{row}.png") for row in range(2)]
-    Dataset.from_dict({"image": files, "sentences": sentences}).save_to_disk(tmp_path / "saved")
+    datasets.Dataset.from_dict({"image": files, "sentences": sentences}).save_to_disk(tmp_path / "saved")
     source = HuggingFaceSource(tmp_path / "saved", caption_column="sentences.raw")
     assert source.captions == ["a", "b", "c"]
     assert source.text_image_ids.tolist() == [0, 0, 1]
@@ -227,7 +229,7 @@ def test_captions_inside_of_objects(pictures, tmp_path, sentences):
 
 def test_a_column_with_a_dot_in_its_name(pictures, tmp_path):
     columns = {"image": [str(pictures / "0.png")], "sentences.raw": ["a"], "sentences": [{"raw": "b"}]}
-    Dataset.from_dict(columns).save_to_disk(tmp_path / "saved")
+    datasets.Dataset.from_dict(columns).save_to_disk(tmp_path / "saved")
     assert HuggingFaceSource(tmp_path / "saved", caption_column="sentences.raw").captions == ["a"]
 
 
@@ -386,7 +388,9 @@ def test_pictures_of_the_library_go_through_our_reader(tmp_path, decode):
     images = [{"bytes": content.getvalue(), "path": None} for content in contents] + [
         {"bytes": b"<html>", "path": "3.png"}
     ]
-    rows = Dataset.from_dict({"image": images, "caption": list("abcd")}).cast_column("image", Image(decode=decode))
+    rows = datasets.Dataset.from_dict({"image": images, "caption": list("abcd")}).cast_column(
+        "image", datasets.Image(decode=decode)
+    )
     rows.save_to_disk(tmp_path / "saved")
     source = HuggingFaceSource(tmp_path / "saved")
     assert [source.load_image(row).getpixel((0, 0)) for row in range(3)] == [(255,) * 3, (128,) * 3, (1, 2, 3)]

@@ -11,6 +11,8 @@ from torch import nn
 
 from vse_lightning.data import ImageTextDataModule, ShapesSource
 
+pytest.importorskip("PIL")
+
 KINDS = ["random", "distinct", "similar"]
 
 

@@ -5,10 +5,11 @@ from concurrent.futures import ProcessPoolExecutor
 from zipfile import ZipFile
 
 import pytest
-from PIL import Image
 
 from vse_lightning.data.decoding import UnreadableImageError
 from vse_lightning.data.pictures import open_pictures
+
+Image = pytest.importorskip("PIL.Image")
 
 COLOURS = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
 

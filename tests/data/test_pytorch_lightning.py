@@ -54,6 +54,7 @@ class Measured(RetrievalMetricsMixin, Host):
 
 @pytest.fixture(scope="module")
 def source():
+    pytest.importorskip("PIL")
     return ShapesSource(40, image_size=32)
 
 

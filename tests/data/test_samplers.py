@@ -9,6 +9,8 @@ from vse_lightning.data import ShapesSource
 from vse_lightning.data.dataset import ImageTextDataset
 from vse_lightning.data.samplers import DistinctBatchSampler, RandomBatchSampler, SimilarBatchSampler
 
+pytest.importorskip("PIL")
+
 KINDS = ["random", "distinct", "similar"]
 
 

@@ -3,10 +3,11 @@
 import csv
 import json
 
-import pandas as pd
 import pytest
 
 from vse_lightning.data.tables import read_table
+
+pd = pytest.importorskip("pandas")
 
 ROWS = {
     "image": ["0.jpg", "1.jpg", "a, b.jpg", "3.jpg", "4.jpg"],

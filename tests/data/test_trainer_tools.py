@@ -14,6 +14,8 @@ from vse_lightning.losses import TripletLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.models import DualEncoder, GRUTextEncoder, TimmImageEncoder
 
+pytest.importorskip("PIL")
+
 
 class Host(LightningModule):
     """Counts the pairs of each batch."""

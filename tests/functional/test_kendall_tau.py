@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import kendalltau
 
 from vse_lightning.functional.kendall_tau import kendall_tau
 
 
 def scipy_tau(x, y):
+    kendalltau = pytest.importorskip("scipy.stats").kendalltau
     with np.errstate(invalid="ignore"):
         values = [kendalltau(a, b).statistic for a, b in zip(x.numpy(), y.numpy(), strict=True)]
     return torch.tensor(np.nan_to_num(values), dtype=torch.float64)

@@ -7,8 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import kendalltau
-from sklearn.metrics import ndcg_score
 
 from vse_lightning.functional.coherent_score import coherent_score, coherent_score_of_ranking
 from vse_lightning.functional.ndcg import ndcg_at_k, ndcg_of_ranking
@@ -32,6 +30,7 @@ def graded_lists(draw):
 @settings(deadline=None)
 @given(graded_lists(), st.integers(1, 45), st.sampled_from(["linear", "exponential"]))
 def test_ndcg_equals_scikit_learn(case, k, gain):
+    ndcg_score = pytest.importorskip("sklearn.metrics").ndcg_score
     scores, relevance = case
     values = ndcg_at_k(scores, relevance, k, gain)
     for value, s, r in zip(values, scores.numpy(), relevance.numpy(), strict=True):
@@ -45,6 +44,7 @@ def first_k(scores, k):
 @settings(deadline=None)
 @given(graded_lists(), st.integers(1, 45))
 def test_coherent_score_equals_scipy(case, k):
+    kendalltau = pytest.importorskip("scipy.stats").kendalltau
     scores, relevance = case
     for value, s, r in zip(coherent_score(scores, relevance, k), scores.numpy(), relevance.numpy(), strict=True):
         best = first_k(s, k)

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 from vse_lightning.functional import bootstrap_interval, paired_randomization_test
 
@@ -11,6 +10,7 @@ def _values(size, seed=0):
 
 
 def test_interval_equals_scipy_draw_for_draw():
+    stats = pytest.importorskip("scipy.stats")
     values = _values(60)
     interval = bootstrap_interval(values, resamples=3001, confidence=0.9, seed=7)
     expected = stats.bootstrap(
@@ -69,6 +69,7 @@ def test_directions_are_added_on_the_same_images():
 
 @pytest.mark.parametrize("shift", [0.0, 0.1, 0.3])
 def test_p_value_equals_the_exact_one_of_scipy(shift):
+    stats = pytest.importorskip("scipy.stats")
     first, second = _values(12), _values(12, seed=1) + shift
     exact = stats.permutation_test(
         (first.numpy(), second.numpy()),
@@ -82,6 +83,7 @@ def test_p_value_equals_the_exact_one_of_scipy(shift):
 
 
 def test_p_value_of_binary_values_is_the_sign_test():
+    stats = pytest.importorskip("scipy.stats")
     first, second = torch.zeros(200), torch.zeros(200)
     second[:15], first[15:20] = 1, 1
     exact = stats.binomtest(15, 20).pvalue
@@ -90,6 +92,7 @@ def test_p_value_of_binary_values_is_the_sign_test():
 
 
 def test_p_values_of_equal_runs_are_uniform():
+    stats = pytest.importorskip("scipy.stats")
     p_values = []
     for trial in range(300):
         first, second = _values(30, seed=trial), _values(30, seed=1000 + trial)

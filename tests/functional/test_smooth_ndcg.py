@@ -3,7 +3,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import ndcg_score
 
 from vse_lightning.functional import smooth_ndcg
 from vse_lightning.functional.smooth_ndcg import gains_of
@@ -38,6 +37,7 @@ def test_value_worked_by_hand():
 
 @pytest.mark.parametrize("gain", ["exponential", "linear"])
 def test_tends_to_the_ndcg_of_hard_ranks(lists, gain):
+    ndcg_score = pytest.importorskip("sklearn.metrics").ndcg_score
     scores = lists.scores + 0.001 * torch.arange(11)  # no ties: a smooth rank shares them, scikit-learn averages gains
     hard = [
         1 - ndcg_score(gains[None], row[None])

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from scipy.stats import kendalltau
-from sklearn.metrics import ndcg_score
 
 from vse_lightning.metrics import RetrievalMetrics
 
@@ -67,6 +65,8 @@ def make_batch():
 @pytest.fixture
 def reference():
     """All metrics by loops, from the rows of a gallery in the order of their ids."""
+    kendalltau = pytest.importorskip("scipy.stats").kendalltau
+    ndcg_score = pytest.importorskip("sklearn.metrics").ndcg_score
 
     def scores_of(batch):
         images = batch.image_embeds.double() / batch.image_embeds.double().norm(dim=1, keepdim=True).clamp(min=1e-12)

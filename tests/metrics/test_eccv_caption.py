@@ -113,8 +113,8 @@ def test_wrong_ground_truth(ground_truth, monkeypatch):
         ECCVCaption(ground_truth=ground_truth)
     with pytest.raises(FileNotFoundError, match="eccv_image_to_caption"):
         ECCVCaption(ground_truth=ground_truth / "none")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "vse-lightning\[eccv\]"'):
+    monkeypatch.setattr("vse_lightning.checks.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r'needs eccv-caption: pip install "vse-lightning\[eccv\]"'):
         ECCVCaption()
 
 

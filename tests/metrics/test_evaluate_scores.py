@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import kendalltau
-from sklearn.metrics import average_precision_score, ndcg_score
 from torchmetrics import MetricCollection
 
 from vse_lightning.metrics import (
@@ -48,6 +46,8 @@ def ranks_of(scores, positives):
 
 @pytest.mark.parametrize("direction", ["i2t", "t2i"])
 def test_every_metric_with_many_matches(matrices, direction):
+    kendalltau = pytest.importorskip("scipy.stats").kendalltau
+    sklearn = pytest.importorskip("sklearn.metrics")
     scores, relevance, positives = matrices
     s, r, p = (m if direction == "i2t" else m.T.contiguous() for m in (scores, relevance, positives))
     ranks, truth = ranks_of(s, p), r.masked_fill(p, 1).numpy()
@@ -62,15 +62,17 @@ def test_every_metric_with_many_matches(matrices, direction):
         MeanRank(direction): best.mean(),
         MAPAtR(direction): np.mean([(a * b).mean() for a, b in zip(precisions, at_r, strict=True)]),
         RPrecision(direction): np.mean([of_query.mean() for of_query in at_r]),
-        RetrievalNDCG(5, direction): ndcg_score(2**truth - 1, s.numpy(), k=5),  # every query: the matrix grades it
-        RetrievalNDCG(5, direction, gain="linear"): ndcg_score(truth, s.numpy(), k=5),
+        RetrievalNDCG(5, direction): sklearn.ndcg_score(
+            2**truth - 1, s.numpy(), k=5
+        ),  # every query: the matrix grades it
+        RetrievalNDCG(5, direction, gain="linear"): sklearn.ndcg_score(truth, s.numpy(), k=5),
         CoherentScore(100, direction): np.mean([kendalltau(a, b).statistic for a, b in zip(s, truth, strict=True)]),
     }
     assert len(best) < len(s)
     for metric, value in expected.items():
         (found,) = evaluate_scores([metric], scores, relevance, positives).values()
         assert float(found) == pytest.approx(value, abs=1e-6), metric.name
-    whole = [average_precision_score(b, a) for a, b in zip(s, p, strict=True) if b.any()]
+    whole = [sklearn.average_precision_score(b, a) for a, b in zip(s, p, strict=True) if b.any()]
     assert np.mean([of_query.mean() for of_query in precisions]) == pytest.approx(np.mean(whole))  # the loop itself
 
 

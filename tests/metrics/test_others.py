@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import kendalltau
-from sklearn.metrics import ndcg_score
 
 from vse_lightning.metrics import CoherentScore, MAPAtR, MedianRank, RecallAtK, RetrievalMetrics, RetrievalNDCG, RSum
 from vse_lightning.relevance import CIDErRelevance, FeatureTable
@@ -16,6 +14,8 @@ def normalised(rows):
 
 def loops(scores, relevance, matches, ndcg_k=5, coherent_k=10):
     """Values of the graded metrics and of the recalls, leaving out the query itself."""
+    kendalltau = pytest.importorskip("scipy.stats").kendalltau
+    ndcg_score = pytest.importorskip("sklearn.metrics").ndcg_score
     ndcgs, taus, ranks = [], [], []
     for query in range(len(scores)):
         others = np.arange(len(scores)) != query
@@ -99,6 +99,7 @@ def test_labels_from_a_table(make_batch, direction):
 
 
 def test_cider_between_texts():
+    pytest.importorskip("scipy")
     captions = ["a dog runs on the grass", "the dog runs", "a cat sleeps", "the cat sleeps on the grass", "a red bus"]
     image_ids, text_ids = torch.tensor([0, 0, 1, 1, 2]), torch.tensor([5, 6, 7, 8, 9])
     source = CIDErRelevance().fit(captions, image_ids)

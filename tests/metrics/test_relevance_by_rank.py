@@ -1,13 +1,11 @@
 """The curve of relevance by rank, and its plot."""
 
-import builtins
-
-import matplotlib as mpl
 import numpy as np
 import pytest
 
 from vse_lightning.metrics import MissingRelevanceError, RetrievalMetrics
 
+mpl = pytest.importorskip("matplotlib")
 mpl.use("Agg")
 
 
@@ -62,13 +60,6 @@ def test_no_curve_without_labels_or_depth(make_batch):
 
 
 def test_without_matplotlib(make_batch, monkeypatch):
-    imported = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.startswith("matplotlib"):
-            raise ModuleNotFoundError(name)
-        return imported(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ModuleNotFoundError, match=r"plot draws with matplotlib: pip install .vse-lightning\[plot\]"):
+    monkeypatch.setattr("vse_lightning.checks.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"plot needs matplotlib: pip install .vse-lightning\[plot\]"):
         make_batch(3).feed(RetrievalMetrics()).plot()

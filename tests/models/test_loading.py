@@ -17,6 +17,10 @@ from vse_lightning.models import (
     load_retriever,
 )
 
+pytest.importorskip("PIL")
+pytest.importorskip("timm")
+pytest.importorskip("scipy")
+
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
 SMALL = [

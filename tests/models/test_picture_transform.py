@@ -2,10 +2,11 @@ import pickle
 
 import pytest
 import torch
-from PIL import Image
-from timm.data import create_transform, resolve_model_data_config
 
 from vse_lightning.models.timm_image import TimmImageEncoder
+
+Image = pytest.importorskip("PIL.Image")
+timm_data = pytest.importorskip("timm.data")
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +23,14 @@ def picture():
 
 
 def normalized(encoder, colour):
-    settings = resolve_model_data_config(encoder.backbone)
+    settings = timm_data.resolve_model_data_config(encoder.backbone)
     return (torch.tensor(colour) - torch.tensor(settings["mean"])) / torch.tensor(settings["std"])
 
 
 def test_evaluation_is_timms_own(encoder, picture):
-    expected = create_transform(is_training=False, **resolve_model_data_config(encoder.backbone))(picture)
+    expected = timm_data.create_transform(is_training=False, **timm_data.resolve_model_data_config(encoder.backbone))(
+        picture
+    )
     assert torch.equal(encoder.transform(train=False)(picture), expected)
 
 

@@ -71,6 +71,7 @@ def assert_same_embeddings(first, second, image):
 
 
 def test_a_model_made_and_trained_in_python_is_restored_from_its_path(tmp_path):
+    pytest.importorskip("timm")
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("circle 1 2 3 4\n")
     image_encoder = TimmImageEncoder("test_resnet", pretrained=False, embed_dim=8, image_size=32, crop_scale=(0.5, 1))

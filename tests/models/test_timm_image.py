@@ -1,9 +1,10 @@
 import pytest
-import timm
 import torch
 
 from vse_lightning.models.restoring import restoring
 from vse_lightning.models.timm_image import TimmImageEncoder
+
+timm = pytest.importorskip("timm")
 
 PICTURES = torch.rand(4, 3, 64, 64)
 

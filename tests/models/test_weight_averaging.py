@@ -16,6 +16,10 @@ from vse_lightning.losses import ContrastiveLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.models import DualEncoder, GRUTextEncoder, TimmImageEncoder
 
+pytest.importorskip("PIL")
+pytest.importorskip("timm")
+pytest.importorskip("scipy")
+
 WORD, SCALE = "text_encoder.word_vectors.weight", "relevance_loss.log_scale"
 # LightningCLI's instantiate_module calls what jsonargparse has renamed
 pytestmark = pytest.mark.filterwarnings(

@@ -31,6 +31,7 @@ def feature_table():
 
 
 def cider_table():
+    pytest.importorskip("scipy")
     return CIDErRelevance().fit(CAPTIONS, IMAGE_IDS).table(CAPTIONS, IMAGE_IDS, TEXT_IDS)
 
 

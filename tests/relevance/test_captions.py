@@ -17,6 +17,8 @@ from vse_lightning.relevance import (
 )
 from vse_lightning.targets import RetrievalTargets
 
+pytest.importorskip("sklearn")
+
 CAPTIONS = ["a red ball", "a red bus on the road", "the road is wet", "a wet dog", "a dog with a ball", "a blue bus"]
 IMAGE_IDS = [4, 4, 9, 0, 9, 2]
 

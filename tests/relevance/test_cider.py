@@ -8,10 +8,12 @@ from collections import defaultdict
 import numpy as np
 import pytest
 import torch
-from pycocoevalcap.cider.cider_scorer import CiderScorer, precook
 
 from vse_lightning.relevance import CIDErRelevance, cider_table
 from vse_lightning.words import words_of
+
+pytest.importorskip("scipy")
+cider_scorer = pytest.importorskip("pycocoevalcap.cider.cider_scorer")
 
 # Captions such as "..." are among those below on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:CIDEr-D.* have no word known from training")
@@ -65,15 +67,17 @@ def references_of(captions, image_ids):
 
 def oracle(train, candidates, n=4, sigma=6.0):
     """CIDEr-D / 10 of pycocoevalcap for (text, references) pairs, with document frequencies from ``train``."""
-    corpus = CiderScorer(n=n, sigma=sigma)
+    corpus = cider_scorer.CiderScorer(n=n, sigma=sigma)
     documents = references_of(*train).values()
-    corpus.crefs = [[precook(reference, n) for reference in references] for references in documents]
+    corpus.crefs = [[cider_scorer.precook(reference, n) for reference in references] for references in documents]
     corpus.compute_doc_freq()
-    scorer = CiderScorer(n=n, sigma=sigma)
+    scorer = cider_scorer.CiderScorer(n=n, sigma=sigma)
     scorer.document_frequency = corpus.document_frequency
-    scorer.crefs = TrainedLength([precook(reference, n) for reference in references] for _, references in candidates)
+    scorer.crefs = TrainedLength(
+        [cider_scorer.precook(reference, n) for reference in references] for _, references in candidates
+    )
     scorer.crefs.documents = len(documents)
-    scorer.ctest = [precook(" ".join(words_of(text)), n) for text, _ in candidates]
+    scorer.ctest = [cider_scorer.precook(" ".join(words_of(text)), n) for text, _ in candidates]
     return np.array(scorer.compute_cider()) / 10
 
 

@@ -5,6 +5,8 @@ import torch
 
 from vse_lightning.relevance import CaptionEnsemble, CIDErRelevance, FeatureTable, LSARelevance, RelevanceSource
 
+pytest.importorskip("sklearn")
+
 CAPTIONS = ["a red ball on the beach", "a ball", "a red bus", "blue sky over a beach", "a bus on the road"]
 IMAGE_IDS = torch.tensor([0, 0, 1, 2, 1])
 IDS = torch.arange(5)

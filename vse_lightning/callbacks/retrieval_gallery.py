@@ -15,7 +15,7 @@ from vse_lightning.callbacks.gallery.page import gallery_page
 from vse_lightning.callbacks.gallery.ranked_queries import protocol_of, rank_queries
 from vse_lightning.callbacks.gallery.ranked_run import RankedRun
 from vse_lightning.callbacks.gallery.selection import select_queries
-from vse_lightning.checks import require, require_whole
+from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.data import ImageTextSource
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.metrics.gallery import State
@@ -63,6 +63,7 @@ class RetrievalGallery(Callback):
         compare_to: str | Path | None = None,
         source: ImageTextSource | None = None,
     ) -> None:
+        require_extra("RetrievalGallery", "data", "PIL")
         require_whole("queries", queries)
         require_whole("top_k", top_k)
         require_whole("depth", depth, least=2)

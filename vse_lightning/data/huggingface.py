@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vse_lightning.checks import require
+from vse_lightning.checks import require, require_extra
 from vse_lightning.data.caption_columns import read_texts
 from vse_lightning.data.picture_columns import open_column, read_paths
 from vse_lightning.data.rows import load_rows
@@ -65,6 +65,7 @@ class HuggingFaceSource(ImageTextSource):
         load_options: dict[str, Any] | None = None,
         images: str | Path | None = None,
     ) -> None:
+        require_extra("HuggingFaceSource", "data", "datasets", "PIL")
         columns = [caption_column] if isinstance(caption_column, str) else caption_column
         require(len(columns) > 0, "caption_column must name at least one column, got {}", caption_column)
         rows = load_rows(path, load_options or {})

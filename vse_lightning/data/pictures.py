@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from vse_lightning.checks import require_extra
 from vse_lightning.data.decoding import UnreadableImageError, decode_rgb
 from vse_lightning.data.paths import existing_path
 
@@ -27,6 +28,7 @@ class PictureStore(ABC):
     """The pictures of a source by row number: ``store[image_id]`` reads one as RGB, or names it in an error."""
 
     def __init__(self, where: Path, members: Sequence[str]) -> None:
+        require_extra("reading pictures", "data", "PIL")
         self._where = where
         self._members = list(members)
 

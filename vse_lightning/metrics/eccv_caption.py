@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vse_lightning.checks import require
+from vse_lightning.checks import require, require_extra
 from vse_lightning.functional.average_precision import average_precision_of_ranks, r_precision_of_ranks
 from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.recall import recall_of_ranks
@@ -132,10 +132,6 @@ def _recalls(ranked: MatchRanks, ks: Sequence[int]) -> dict[str, Tensor]:
 
 
 def _packaged_data() -> Path:
-    found = importlib.util.find_spec("eccv_caption")  # importing it would warn of what it lacks
-    if found is None or found.origin is None:
-        raise ModuleNotFoundError(
-            "ECCVCaption needs the ground truth of the package eccv-caption: "
-            'pip install "vse-lightning[eccv]", or give the folder of its data as ground_truth'
-        )
-    return Path(found.origin).parent / "data"
+    require_extra("ECCVCaption without the folder ground_truth", "eccv", "eccv_caption")
+    package: Any = find_spec("eccv_caption")  # importing it would warn of what it lacks
+    return Path(package.origin).parent / "data"

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.utilities.prints import rank_zero_warn
 
-from vse_lightning.checks import require, require_name
+from vse_lightning.checks import require, require_extra, require_name
 from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.metrics.average_precision import MAPAtR, RPrecision
 from vse_lightning.metrics.coherent_score import CoherentScore
@@ -330,10 +330,9 @@ class RetrievalMetrics(MetricCollection):
             ModuleNotFoundError: if matplotlib is not installed.
             ValueError: as :meth:`relevance_by_rank`, or if there are not as many ``axes`` as directions.
         """
-        try:
-            from matplotlib import pyplot
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError('plot draws with matplotlib: pip install "vse-lightning[plot]"') from error
+        require_extra("plot", "plot", "matplotlib")
+        from matplotlib import pyplot
+
         curves = self.relevance_by_rank(depth)
         if axes is None:
             size = (4.5 * len(curves), 3.4)

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from torch import Tensor, nn
 
-from vse_lightning.checks import require, require_one_of, require_whole
+from vse_lightning.checks import require, require_extra, require_one_of, require_whole
 from vse_lightning.models.hugging_face import (
     checkpoint_gradients,
     config_text,
@@ -46,6 +46,7 @@ class CLIPBackbone(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        require_extra("CLIPRetriever", "models", "transformers", "PIL")
         require_one_of("freeze", freeze, ("none", "image", "text"))
         if max_length is not None:
             require_whole("max_length", max_length)

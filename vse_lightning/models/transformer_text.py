@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
-from vse_lightning.checks import require_one_of, require_whole
+from vse_lightning.checks import require_extra, require_one_of, require_whole
 from vse_lightning.models.hugging_face import checkpoint_gradients, config_text
 from vse_lightning.models.pooling import POOLINGS, Pooling
 from vse_lightning.models.projection import projection
@@ -44,6 +44,7 @@ class TransformerTextEncoder(Rebuildable, nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        require_extra("TransformerTextEncoder", "models", "transformers")
         require_one_of("pooling", pooling, ("cls", *POOLINGS))
         require_whole("max_length", max_length)
         if embed_dim is not None:

@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from vse_lightning.checks import require_extra
 from vse_lightning.relevance.captions import read_captions, warn_of_unknown_words
 from vse_lightning.relevance.cider_table import CIDErTable
 from vse_lightning.relevance.ngrams import Ngrams, NgramVocabulary, find_ngrams
@@ -42,6 +43,7 @@ class CIDErRelevance(RelevanceSource):
         tokenizer: splits a caption into words, such as ``jieba.lcut``; default: words as described above.
 
     Raises:
+        ModuleNotFoundError: if scipy is missing (``pip install "vse-lightning[labels]"``).
         ValueError: if ``n`` or ``sigma`` is not positive, or ``tokenizer`` is no function.
 
     References:
@@ -50,6 +52,7 @@ class CIDErRelevance(RelevanceSource):
     """
 
     def __init__(self, n: int = 4, sigma: float = 6.0, tokenizer: Tokenizer | None = None) -> None:
+        require_extra("CIDErRelevance", "labels", "scipy")
         if n < 1:
             raise ValueError(f"n must be at least 1, got {n}")
         if not sigma > 0:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import torch
 
+from vse_lightning.checks import require_extra
 from vse_lightning.relevance.captions import read_captions, warn_of_unknown_words
 from vse_lightning.relevance.source import RelevanceSource
 from vse_lightning.relevance.table import FeatureTable
@@ -34,6 +35,7 @@ class LSARelevance(RelevanceSource):
         tokenizer: splits a caption into words, such as ``jieba.lcut``; default: words as described above.
 
     Raises:
+        ModuleNotFoundError: if scikit-learn is missing (``pip install "vse-lightning[labels]"``).
         ValueError: if ``n_components`` is not positive, or ``tokenizer`` is no function.
 
     References:
@@ -42,6 +44,7 @@ class LSARelevance(RelevanceSource):
     """
 
     def __init__(self, n_components: int = 400, tokenizer: Tokenizer | None = None) -> None:
+        require_extra("LSARelevance", "labels", "sklearn")
         if n_components < 1:
             raise ValueError(f"n_components must be at least 1, got {n_components}")
         self.n_components = n_components

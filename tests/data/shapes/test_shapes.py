@@ -4,6 +4,8 @@ import torch
 from vse_lightning.data import ShapesSource
 from vse_lightning.data.shapes.scene import SHAPES, SIZES, Scene, Thing, scene_attributes
 
+pytest.importorskip("PIL")
+
 
 @pytest.fixture(scope="module")
 def source():

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 import vse_lightning
-from vse_lightning.checks import require, require_positive
-from vse_lightning.commands.export.formats import FORMATS, require_packages, write_program
+from vse_lightning.checks import require, require_extra, require_positive
+from vse_lightning.commands.export.formats import FORMATS, write_program
 from vse_lightning.commands.export.preprocessing import write_preprocessing
 from vse_lightning.commands.export.towers import Tower, towers_of
 from vse_lightning.commands.own_files import require_new, require_own
@@ -48,8 +48,8 @@ def run(args: list[str]) -> None:
     options = _parser().parse_args(args)
     formats = list(dict.fromkeys(options.format or ["pt2"]))
     require_positive("--tolerance", options.tolerance)
-    for file_format in formats:
-        require_packages(file_format)
+    if "onnx" in formats:
+        require_extra("--format onnx", "export", "onnx", "onnxscript", "onnxruntime")
     checkpoint = Path(options.ckpt_path).expanduser()
     retriever = load_retriever(checkpoint)
     folder: Path = options.output or checkpoint.with_suffix(".exported")

@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,6 @@ from vse_lightning.commands.export.towers import Inputs, Tower
 
 Program = Callable[[Inputs], Tensor]
 FORMATS = ("pt2", "onnx")
-PACKAGES = {"pt2": (), "onnx": ("onnx", "onnxscript", "onnxruntime")}
-
-
-def require_packages(file_format: str) -> None:
-    """Raise an ``ImportError`` that names the extra unless the packages of a format are installed."""
-    missing = [package for package in PACKAGES[file_format] if find_spec(package) is None]
-    if missing:
-        raise ImportError(
-            f"--format {file_format} needs the extra export, {', '.join(missing)} not being installed: "
-            "pip install 'vse-lightning[export]'"
-        )
 
 
 def write_program(tower: Tower, file_format: str, folder: Path, tolerance: float) -> tuple[Path, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from vse_lightning.checks import require_whole
+from vse_lightning.checks import require_extra, require_whole
 from vse_lightning.data.shapes.captions import write_captions
 from vse_lightning.data.shapes.drawing import draw_scene
 from vse_lightning.data.shapes.scene import Scene, sample_scene, scene_attributes
@@ -40,6 +40,7 @@ class ShapesSource(ImageTextSource):
     """
 
     def __init__(self, num_images: int = 3000, image_size: int = 64, seed: int = 0) -> None:
+        require_extra("ShapesSource", "data", "PIL")
         require_whole("num_images", num_images, least=10)
         require_whole("image_size", image_size, least=32)
         self.image_size = image_size
