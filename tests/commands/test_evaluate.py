@@ -66,6 +66,7 @@ def test_pmrp(outputs, evaluate, values_of, capsys):
 
 
 def test_further_labels_get_a_suffix(outputs, evaluate, values_of):
+    pytest.importorskip("sklearn")
     features = np.random.default_rng(1).normal(size=(len(outputs.texts_of_file), 4)).astype("f4")
     np.save(outputs.folder / "clip.npy", features)
     np.save(outputs.folder / "test.npy", features[outputs.text_ids])
@@ -118,6 +119,7 @@ def test_median_rank_is_no_mean(outputs, evaluate):
 
 
 def test_table(outputs, evaluate, capsys, monkeypatch):
+    pytest.importorskip("sklearn")
     monkeypatch.setenv("COLUMNS", "200")
     worse = outputs.save("worse.npz", noise=9.0)
     args = ["--captions", outputs.captions, "--intervals", "--labels", "cider", "--labels", "lsa:3", "--level", "0.06"]

@@ -215,6 +215,7 @@ def _coco(outputs):
     ],
 )
 def test_caption_files_that_tell_their_images(outputs, evaluate, values_of, name, content):
+    pytest.importorskip("sklearn")
     path = outputs.folder / name
     text = content(outputs)
     wanted = values_of(evaluate(outputs.save(), "--captions", outputs.captions, "--labels", "cider"))

@@ -87,6 +87,7 @@ def test_every_format_gives_the_same_values(outputs, evaluate, values_of, expect
 
 
 def test_scores_take_the_way_of_embeddings_through_protocols_and_labels(outputs, evaluate, values_of):
+    pytest.importorskip("sklearn")
     np.save(outputs.folder / "scores.npy", outputs.scores)
     args = ["--captions", outputs.captions, "--labels", "cider", "--folds", "2", "--first-captions", "2"]
     results = evaluate(outputs.save(), outputs.folder / "scores.npy", *args)
@@ -96,6 +97,7 @@ def test_scores_take_the_way_of_embeddings_through_protocols_and_labels(outputs,
 
 @pytest.mark.parametrize("suffix", ["txt", "npy"])
 def test_captions_as_lines_with_ids(outputs, evaluate, values_of, expected, suffix):
+    pytest.importorskip("sklearn")
     lines = [outputs.texts_of_file[row] for row in outputs.text_ids.tolist()]
     (outputs.folder / "caps.txt").write_text("\n".join(lines) + "\n")
     ids = outputs.text_image_ids.tolist()
@@ -198,6 +200,8 @@ def test_files_that_are_not_arrays(outputs, evaluate, capsys, name):
 def test_wrong_options(outputs, evaluate, args, message):
     if args == ["--eccv"]:
         pytest.importorskip("eccv_caption")
+    if args == ["--labels", "lsa"]:
+        pytest.importorskip("sklearn")
     with pytest.raises(ValueError, match=message):
         evaluate(outputs.save(), "--captions", outputs.captions, *args)
 
@@ -213,6 +217,7 @@ def test_wrong_label_files(outputs, evaluate):
 
 
 def test_wrong_caption_files(outputs, evaluate):
+    pytest.importorskip("sklearn")
     model, text = outputs.save(), outputs.folder / "caps.txt"
     with pytest.raises(
         ValueError, match="told by --captions-per-image, by --image-ids, or by a Karpathy JSON or a table"

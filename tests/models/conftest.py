@@ -76,6 +76,8 @@ PICTURES = {**SMALL, "image_size": 32, "patch_size": 16}
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory):
     """Folder of a CLIP with random weights, its tokenizer and image processor."""
+    pytest.importorskip("PIL")
+    pytest.importorskip("transformers")
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
     tokens = {"unk_token": "<unk>", "bos_token": "<start>", "eos_token": "<end>", "pad_token": "<end>"}
@@ -90,6 +92,8 @@ def tiny_clip(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_siglip(tmp_path_factory):
     """Folder of a SigLIP with random weights, its tokenizer and image processor."""
+    pytest.importorskip("PIL")
+    pytest.importorskip("transformers")
     from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel, SiglipProcessor
 
     tokens = {"unk_token": "<unk>", "eos_token": "<end>", "pad_token": "<end>"}

@@ -67,6 +67,7 @@ def test_texts_are_compared_one_by_one(make_table):
 
 
 def test_scenes_are_compared_with_scenes():
+    pytest.importorskip("PIL")
     table = ShapesSource(num_images=12, image_size=32).relevance_table()
     scenes, texts = torch.arange(12), torch.arange(60)
     between = table.between_images().block(scenes, scenes)

@@ -25,17 +25,15 @@ def measure_extended(
 
     Raises:
         FileNotFoundError: if there is no ground truth at the place given.
-        ValueError: if the captions have no COCO ids, lack some of the benchmark, or there is no ground truth.
+        ModuleNotFoundError: if the package with the ground truth is missing, and no place was given.
+        ValueError: if the captions have no COCO ids, or lack some of the benchmark.
     """
     coco_images, coco_texts = captions.coco_image_ids, captions.coco_text_ids
     if coco_images is None or coco_texts is None:
         raise ValueError(
             f"{option} needs a Karpathy JSON whose images have 'cocoid' and sentences 'sentid', got {captions.origin}"
         )
-    try:
-        metric = make_metric(similarity=model.similarity)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{option}: {error}") from error
+    metric = make_metric(similarity=model.similarity)
     state = gallery_state(model, captions)
     text_ids, text_image_ids = coco_texts[state["text_ids"]], coco_images[state["text_image_ids"]]
     metric.update(

@@ -42,7 +42,7 @@ def run(args: list[str]) -> None:
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
-        ImportError: if a format needs packages that are not installed.
+        ModuleNotFoundError: if a format needs packages that are not installed.
         ValueError: if a tower cannot be exported, or what was written embeds differently.
     """
     options = _parser().parse_args(args)
