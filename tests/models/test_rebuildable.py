@@ -119,7 +119,7 @@ def test_encoders_of_ones_own_are_given_again(tmp_path):
 
 def test_other_errors_are_left_alone(tmp_path):
     path = saved(Mine(width=8), tmp_path / "model.ckpt")
-    with pytest.raises(TypeError, match="metrics must be of vse_lightning.metrics .* got builtins.int") as error:
+    with pytest.raises(TypeError, match=r"metrics must be of vse_lightning\.metrics .* got builtins.int") as error:
         DualEncoder.load_from_checkpoint(
             path, image_encoder=Pixels(6, 8), text_encoder=Pixels(6, 8), retrieval_metrics=3
         )
