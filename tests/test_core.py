@@ -59,7 +59,7 @@ def test_the_command_says_in_one_line_what_is_missing(tmp_path, monkeypatch, cap
     monkeypatch.setattr("vse_lightning.checks.find_spec", lambda name: None)
     with pytest.raises(SystemExit) as stopped:
         main()
-    said = 'vse-lightning: TimmImageEncoder needs timm, pillow: pip install "vse-lightning[models]"'
+    said = 'vse-lightning: RetrievalGallery needs pillow: pip install "vse-lightning[data]"'
     assert (stopped.value.code, capsys.readouterr().err.splitlines()[-1]) == (2, said)
 
 

@@ -179,6 +179,7 @@ def test_several_label_sources_of_the_data_module(trainer):
 
 
 def test_values_reach_csv_and_tensorboard(trainer, tmp_path):
+    pytest.importorskip("tensorboard")
     model = Measured(retrieval_metrics=small_metrics())
     loggers = [CSVLogger(tmp_path, "csv"), TensorBoardLogger(tmp_path, "tensorboard")]
     trainer(logger=loggers).validate(model, numbered(), verbose=False)
