@@ -80,6 +80,7 @@ class Host(LightningModule):
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_values_of_a_host_stand_in_the_table_as_they_are(capsys):
+    pytest.importorskip("PIL")
     data = ["--data=ImageTextDataModule", "--data.source=ShapesSource", "--data.source.num_images=40"]
     quiet = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
     main(["test", "--model", f"{__name__}.Host", *data, "--data.num_workers=0", *quiet])

@@ -1,6 +1,7 @@
 """The page of real pictures and captions."""
 
 import numpy as np
+import pytest
 import torch
 
 from vse_lightning.callbacks import RetrievalGallery
