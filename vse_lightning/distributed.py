@@ -1,41 +1,110 @@
-"""Rows of all processes, with gradients back to the process that made them."""
+"""Talking to the other processes, with and without gradient; no other file uses ``torch.distributed``."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process and the others that run the same code on their part of the data; by default it is alone.
+
+    Attributes:
+        rank: of this process, from 0.
+        count: of processes.
+        group: in which they communicate; None is the world.
+    """
+
+    rank: int = 0
+    count: int = 1
+    group: Any = None
+
+    @classmethod
+    def of_group(cls, group: Any = None) -> Processes:
+        """All processes of a ``torch.distributed`` group; without one, this one alone."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return cls()
+        return cls(distributed.get_rank(group), distributed.get_world_size(group), group)
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """This process's part of ``items``: consecutive ones, so that the parts in rank order are all in order."""
+        first, last = (len(items) * place // self.count for place in (self.rank, self.rank + 1))
+        return items[first:last]
+
+    def gather(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+        """The ``tensors`` of every process, in rank order, by two messages.
+
+        They must be equally many, of the same types and numbers of dimensions, but may differ in size.
+        """
+        if self.count == 1:
+            return [list(tensors)]
+        device = tensors[0].device
+        sizes = torch.tensor([size for tensor in tensors for size in tensor.shape], device=device)
+        shapes = [_split_sizes(of_process.tolist(), tensors) for of_process in self.gather_alike(sizes)]
+        lengths = [[prod(shape) * tensor.itemsize for shape, tensor in zip(one, tensors, strict=True)]
+                   for one in shapes]  # fmt: skip
+        sent = torch.zeros(max(map(sum, lengths)), dtype=torch.uint8, device=device)
+        sent[: sum(lengths[self.rank])] = torch.cat([tensor.reshape(-1).view(torch.uint8) for tensor in tensors])
+        everyone = []
+        for received, of_process, shapes_of_process in zip(self.gather_alike(sent), lengths, shapes, strict=True):
+            parts = torch.split(received[: sum(of_process)], of_process)
+            # A copy starts at an address that fits every type.
+            copies = [part.clone().view(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)]
+            everyone.append([copy.view(shape) for copy, shape in zip(copies, shapes_of_process, strict=True)])
+        return everyone
+
+    def gather_alike(self, tensor: Tensor) -> list[Tensor]:
+        """The ``tensor`` of every process, in rank order, of the same shape in all."""
+        if self.count == 1:
+            return [tensor]
+        received = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(self.count)]
+        distributed.all_gather(received, tensor.contiguous(), self.group)
+        return received
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum of what every process has, without gradient."""
+        total = tensor.detach().clone(memory_format=torch.contiguous_format)
+        if self.count > 1:
+            distributed.all_reduce(total, group=self.group)
+        return total
+
+    def largest(self, tensor: Tensor) -> Tensor:
+        """Elementwise maximum of what every process has."""
+        return torch.stack(self.gather_alike(tensor)).amax(dim=0)
+
+    def all(self, flag: bool, device: torch.device) -> bool:
+        """Whether the ``flag`` is set on every process."""
+        return bool(torch.stack(self.gather_alike(torch.tensor(int(flag), device=device))).all())
+
 
 def process_count() -> int:
     """How many processes train together."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    return Processes.of_group().count
 
 
 def process_rank() -> int:
     """Which of the processes this is, from 0."""
-    return distributed.get_rank() if process_count() > 1 else 0
+    return Processes.of_group().rank
 
 
 def sum_over_processes(values: Tensor) -> Tensor:
     """Sum of everybody's values, without gradient."""
-    total = values.detach().clone()
-    if process_count() > 1:
-        distributed.all_reduce(total)
-    return total
-
-
-def row_counts(rows: Tensor) -> list[int]:
-    """How many rows each process has."""
-    if process_count() == 1:
-        return [len(rows)]
-    counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(process_count())]
-    distributed.all_gather(counts, torch.full((1,), len(rows), device=rows.device))
-    return [int(count) for count in counts]
+    return Processes.of_group().sum(values)
 
 
 def own_rows(rows: Tensor) -> slice:
     """Where this process's rows stand among everybody's."""
-    before = sum(row_counts(rows)[: process_rank()])
+    everyone = Processes.of_group()
+    counts = everyone.gather_alike(torch.tensor(len(rows), device=rows.device))
+    before = sum(map(int, counts[: everyone.rank]))
     return slice(before, before + len(rows))
 
 
@@ -47,25 +116,27 @@ def gather_rows(rows: Tensor) -> Tensor:
     Args:
         rows: ``(rows, ...)``, of the same type and width in all processes.
     """
-    if process_count() == 1:
+    everyone = Processes.of_group()
+    if everyone.count == 1:
         return rows
-    gathered: Tensor = _Gather.apply(rows, row_counts(rows))
+    gathered: Tensor = _Gather.apply(rows, everyone)
     return gathered
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, sizes: list[int]) -> Tensor:
-        ctx.sizes = sizes
-        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
-        padded[: len(rows)] = rows
-        parts = [torch.empty_like(padded) for _ in sizes]
-        distributed.all_gather(parts, padded)
-        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+    def forward(ctx: Any, rows: Tensor, everyone: Processes) -> Tensor:
+        parts = [part for (part,) in everyone.gather([rows])]
+        before = sum(len(part) for part in parts[: everyone.rank])
+        ctx.everyone, ctx.own = everyone, slice(before, before + len(rows))
+        return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        total = gradient.contiguous().clone()
-        distributed.all_reduce(total)
-        before = sum(ctx.sizes[: distributed.get_rank()])
-        return total[before : before + ctx.sizes[distributed.get_rank()]], None
+        return ctx.everyone.sum(gradient)[ctx.own], None
+
+
+def _split_sizes(sizes: list[int], tensors: Sequence[Tensor]) -> list[list[int]]:
+    """The shapes of one process's tensors, which have as many dimensions as ours."""
+    rest = iter(sizes)
+    return [[next(rest) for _ in range(tensor.ndim)] for tensor in tensors]

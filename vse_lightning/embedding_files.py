@@ -22,7 +22,7 @@ from torch.nn.functional import cosine_similarity
 
 from vse_lightning.array_files import as_tensor, map_npy
 from vse_lightning.checks import require
-from vse_lightning.metrics.gallery import first_of_each
+from vse_lightning.ranking.gallery import first_of_each
 
 FileFormat = Literal["safetensors", "npy"]
 Rows = Mapping[str, Tensor]

@@ -6,7 +6,8 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
-from vse_lightning.metrics import CoherentScore, RecallAtK, RetrievalMetrics, evaluation
+from vse_lightning.metrics import CoherentScore, RecallAtK, RetrievalMetrics
+from vse_lightning.ranking.pair_scores import PairScores
 
 
 class Table:
@@ -126,8 +127,8 @@ def work(rank, world_size, rendezvous, input_file, output_file):
     )
     torch.set_num_threads(1)
     scored = []
-    score = evaluation.PairScores._score
-    evaluation.PairScores._score = lambda *inputs: scored.append(len(inputs[1])) or score(*inputs)
+    score = PairScores._score
+    PairScores._score = lambda *inputs: scored.append(len(inputs[1])) or score(*inputs)
     batch = torch.load(input_file)
     found = [values_of_all(batch, scored, rank, world_size)]
     rows = sum(scored)

@@ -18,8 +18,8 @@ from vse_lightning.metrics import (
     RetrievalMetrics,
     RetrievalNDCG,
     RSum,
-    evaluation,
 )
+from vse_lightning.ranking import query_values
 
 
 class ReciprocalRank(RetrievalMetric):
@@ -56,8 +56,8 @@ class Table:
 @pytest.fixture
 def passes(monkeypatch):
     seen = []
-    rank = evaluation._rank
-    monkeypatch.setattr(evaluation, "_rank", lambda *given: seen.append(given) or rank(*given))
+    rank = query_values._rank
+    monkeypatch.setattr(query_values, "_rank", lambda *given: seen.append(given) or rank(*given))
     return seen
 
 

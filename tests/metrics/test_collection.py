@@ -16,8 +16,8 @@ from vse_lightning.metrics import (
     RetrievalMetrics,
     RetrievalNDCG,
     RSum,
-    evaluation,
 )
+from vse_lightning.ranking import query_values
 
 KEYS = [
     *(f"i2t_{name}" for name in ("recall_at_1", "recall_at_5", "recall_at_10", "ndcg_at_10", "coherent_score_at_100")),
@@ -30,13 +30,13 @@ KEYS = [
 def passes(monkeypatch):
     """Names of the metrics of every pass over the pairs."""
     seen = []
-    evaluate = evaluation._query_values
+    rank = query_values._pass
 
-    def count(gallery, setting, metrics, workers):
+    def count(gallery, setting, metrics, processes):
         seen.append(list(metrics))
-        return evaluate(gallery, setting, metrics, workers)
+        return rank(gallery, setting, metrics, processes)
 
-    monkeypatch.setattr(evaluation, "_query_values", count)
+    monkeypatch.setattr(query_values, "_pass", count)
     return seen
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import torch
 
-from vse_lightning.metrics.workers import Workers
-
 WORKER = Path(__file__).with_name("ddp_worker.py")
 
 
@@ -37,9 +35,3 @@ def test_values_equal_those_of_one_process(make_batch, tmp_path):
     assert expected["restarting ids"]["refused"]
     rows = [scored for _, scored in everywhere]
     assert max(rows) < 1.5 * min(rows)  # also the process without data has done its share
-
-
-def test_shares_cover_everything_in_order():
-    for count in (1, 2, 3, 7):
-        shares = [Workers(rank, count).share(range(10)) for rank in range(count)]
-        assert [item for share in shares for item in share] == list(range(10))

@@ -18,7 +18,7 @@ from vse_lightning.callbacks.gallery.selection import select_queries
 from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.data import ImageTextSource
 from vse_lightning.metrics import RetrievalMetrics
-from vse_lightning.metrics.gallery import State
+from vse_lightning.ranking.gallery import State
 
 Stage = Literal["val", "test"]
 _STAGES_OF = {"fit": "val", "validate": "val", "test": "test"}

@@ -15,7 +15,7 @@ from vse_lightning.checks import require
 from vse_lightning.data.paths import existing_path
 from vse_lightning.embedding_files import read_embeddings
 from vse_lightning.functional.similarity import cosine_similarity
-from vse_lightning.metrics.pair_scores import Similarity
+from vse_lightning.ranking.pair_scores import Similarity
 
 LARGEST = 1e10
 """Of entries of embeddings whose squares are sure to be floats above the epsilon of a norm."""

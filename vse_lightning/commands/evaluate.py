@@ -25,7 +25,7 @@ from vse_lightning.commands.run_measuring import measure_run
 from vse_lightning.commands.trec import read_judgements, read_run, run_files, write_run
 from vse_lightning.data.paths import existing_path
 from vse_lightning.metrics import PMRP, ECCVCaption
-from vse_lightning.metrics.ground_truth_metric import GroundTruthMetric
+from vse_lightning.metrics._ground_truth import GroundTruthMetric
 
 _MARK = "vse-lightning evaluate"
 

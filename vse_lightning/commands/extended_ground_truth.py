@@ -9,7 +9,7 @@ import torch
 from vse_lightning.commands.arrays import ModelOutput
 from vse_lightning.commands.caption_files import Captions
 from vse_lightning.commands.measuring import Measurement, gallery_state
-from vse_lightning.metrics.ground_truth_metric import GroundTruthMetric
+from vse_lightning.metrics._ground_truth import GroundTruthMetric
 
 
 def measure_extended(

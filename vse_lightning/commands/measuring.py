@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,9 +13,10 @@ from vse_lightning.checks import require
 from vse_lightning.commands.arrays import ModelOutput
 from vse_lightning.commands.caption_files import Captions
 from vse_lightning.commands.label_sources import Labels
-from vse_lightning.metrics import RetrievalMetric, RetrievalMetrics, evaluate
-from vse_lightning.metrics.gallery import Gallery, first_of_each
-from vse_lightning.metrics.reading import Direction
+from vse_lightning.metrics import RetrievalMetric, RetrievalMetrics
+from vse_lightning.metrics._values import summary
+from vse_lightning.ranking.gallery import Gallery, first_of_each
+from vse_lightning.ranking.query_values import query_values
 
 
 @dataclass(frozen=True)
@@ -64,25 +65,26 @@ def measure(
     Raises:
         ValueError: if the rows do not fit the captions, or the folds do not divide the images.
     """
-    state = gallery_state(model, captions)
-    images = _images_of_queries(Gallery.from_state(state), protocol)
+    gallery = Gallery.from_state(gallery_state(model, captions))
+    images = _images_of_queries(gallery, protocol)
     measured = {}
     for place, (suffix, source) in enumerate(labels.items() or [("", None)]):
         metrics = _metrics(protocol, source is not None)
-        recorders = {name: _Recorder(metric) for name, metric in metrics.items() if not place or metric.needs_relevance}
-        values = evaluate(
-            state,
-            cast("dict[str, RetrievalMetric]", recorders),
-            relevance=None if source is None else source.table,
-            similarity=model.similarity,
-        )
-        for name, recorder in recorders.items():
-            measured[name + suffix] = recorder.measurement(float(values[name]), images)
+        asked = {name: metric for name, metric in metrics.items() if not place or metric.needs_relevance}
+        table = None if source is None else source.table
+        values = query_values(gallery, asked, relevance=table, similarity=model.similarity)
+        for name, metric in asked.items():
+            measured[name + suffix] = Measurement(
+                float(summary(metric, values[name]).to(gallery.image_embeds.dtype)),
+                {direction: torch.cat([fold[direction] for fold in values[name]]) for direction in metric.directions},
+                {direction: images[direction] for direction in metric.directions},
+                is_mean=type(metric).summarise is RetrievalMetric.summarise,
+            )
     return measured
 
 
 def gallery_state(model: ModelOutput, captions: Captions) -> dict[str, Tensor]:
-    """The evaluated rows of a model with their ids, as :func:`~vse_lightning.metrics.evaluate` takes them.
+    """The evaluated rows of a model with their ids, as :class:`~vse_lightning.ranking.gallery.Gallery` takes them.
 
     The model has a row for each image and each caption that is evaluated, or for all of the file, in its order. There
     may be a row of images for each caption, as VSE++ writes them.
@@ -154,29 +156,3 @@ def _images_of_queries(gallery: Gallery, protocol: Protocol) -> dict[str, Tensor
         "i2t": torch.cat([fold.image_ids[fold.query_rows("i2t")] for fold in folds]),
         "t2i": torch.cat([fold.text_image_ids[fold.query_rows("t2i")] for fold in folds]),
     }
-
-
-class _Recorder:
-    """Stands in for a metric and keeps what it summarises, so that one pass gives values of all queries too."""
-
-    def __init__(self, metric: RetrievalMetric) -> None:
-        self._metric = metric
-        self._folds: list[Mapping[Direction, Tensor]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._metric, name)
-
-    def summarise(self, values: Mapping[Direction, Tensor]) -> Tensor:
-        """As the metric does."""
-        self._folds.append(values)
-        return self._metric.summarise(values)
-
-    def measurement(self, value: float, images: Mapping[str, Tensor]) -> Measurement:
-        """What was recorded, with its ``value``."""
-        directions = self._metric.directions
-        return Measurement(
-            value,
-            {direction: torch.cat([fold[direction] for fold in self._folds]) for direction in directions},
-            {direction: images[direction] for direction in directions},
-            is_mean=type(self._metric).summarise is RetrievalMetric.summarise,
-        )

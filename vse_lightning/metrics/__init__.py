@@ -1,4 +1,4 @@
-"""Image-text retrieval metrics: thin :class:`torchmetrics.Metric` shells over one streaming engine.
+"""Image-text retrieval metrics: thin :class:`torchmetrics.Metric` shells over :mod:`vse_lightning.ranking`.
 
 A query is an image that ranks all texts (``i2t``) or a text that ranks all images (``t2i``). Its positives are the
 texts of the image, or the image of the text; any number of texts per image. ``i2i`` and ``t2t`` rank all other images
@@ -21,20 +21,18 @@ averages over equal consecutive parts by ascending image id (COCO 1K), ``caption
 only (the Ladder Loss paper), in the gallery and in the relevance.
 """
 
+from vse_lightning.metrics._missing_labels import MissingRelevanceError
 from vse_lightning.metrics.average_precision import MAPAtR, RPrecision
+from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.metrics.coherent_score import CoherentScore
+from vse_lightning.metrics.collection import RetrievalMetrics
 from vse_lightning.metrics.eccv_caption import ECCVCaption
-from vse_lightning.metrics.embedding_matrices import evaluate_embeddings
-from vse_lightning.metrics.evaluation import evaluate
-from vse_lightning.metrics.missing_labels import MissingRelevanceError
 from vse_lightning.metrics.ndcg import RetrievalNDCG
 from vse_lightning.metrics.pmrp import PMRP
 from vse_lightning.metrics.rank_statistics import MeanRank, MedianRank
-from vse_lightning.metrics.reading import Reading
 from vse_lightning.metrics.recall import RecallAtK, RSum
-from vse_lightning.metrics.retrieval_metric import RetrievalMetric
-from vse_lightning.metrics.retrieval_metrics import RetrievalMetrics
-from vse_lightning.metrics.score_matrices import evaluate_scores
+from vse_lightning.metrics.without_trainer import evaluate_embeddings, evaluate_scores
+from vse_lightning.ranking.reading import Reading
 
 __all__ = [
     "PMRP",
@@ -51,7 +49,6 @@ __all__ = [
     "RetrievalMetric",
     "RetrievalMetrics",
     "RetrievalNDCG",
-    "evaluate",
     "evaluate_embeddings",
     "evaluate_scores",
 ]

@@ -8,9 +8,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from vse_lightning.functional.average_precision import average_precision_of_ranks, r_precision_of_ranks
+from vse_lightning.functional.directions import Direction, check_direction
 from vse_lightning.functional.ranking import Ranking
-from vse_lightning.metrics.reading import ALL, Direction, Reading, check_direction
-from vse_lightning.metrics.retrieval_metric import RetrievalMetric
+from vse_lightning.metrics.base import RetrievalMetric
+from vse_lightning.ranking.reading import ALL, Reading
 
 
 class MAPAtR(RetrievalMetric):

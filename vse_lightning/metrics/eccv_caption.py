@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,14 +14,14 @@ from torch import Tensor
 
 from vse_lightning.checks import require, require_extra
 from vse_lightning.functional.average_precision import average_precision_of_ranks, r_precision_of_ranks
+from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.recall import recall_of_ranks
-from vse_lightning.metrics.exact_arithmetic import exact_arithmetic
-from vse_lightning.metrics.extended_matches import MatchRanks, Side, rank_matches, read_matches
-from vse_lightning.metrics.gallery import Gallery
-from vse_lightning.metrics.ground_truth_metric import GroundTruthMetric, QueryValues, queries_first, sides_of
-from vse_lightning.metrics.pair_scores import Similarity
-from vse_lightning.metrics.reading import Direction
+from vse_lightning.metrics._ground_truth import GroundTruthMetric, ValuesById, queries_first, sides_of
+from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
+from vse_lightning.ranking.gallery import Gallery
+from vse_lightning.ranking.matches import Matches, MatchRanks, Side, rank_matches
+from vse_lightning.ranking.pair_scores import Similarity
 
 
 class ECCVCaption(GroundTruthMetric):
@@ -74,7 +75,7 @@ class ECCVCaption(GroundTruthMetric):
         folder = _packaged_data() if ground_truth is None else Path(ground_truth).expanduser()
         files: dict[Direction, str] = {"i2t": "image_to_caption", "t2i": "caption_to_image"}
         self._matches = {
-            (direction, benchmark): read_matches(folder / f"{benchmark}_{file}.json")
+            (direction, benchmark): _read_matches(folder / f"{benchmark}_{file}.json")
             for direction, file in files.items()
             for benchmark in ("eccv", "cxc")
         }
@@ -93,10 +94,10 @@ class ECCVCaption(GroundTruthMetric):
             for name in of_benchmark[benchmark]
         )
 
-    def _query_values(self, gallery: Gallery, similarity: Similarity) -> dict[str, QueryValues]:
+    def _query_values(self, gallery: Gallery, similarity: Similarity) -> dict[str, ValuesById]:
         images, texts = sides_of(gallery, self)
         images, texts = _wanted("image", images, self._image_ids), _wanted("text", texts, self._text_ids)
-        values: dict[str, QueryValues] = {}
+        values: dict[str, ValuesById] = {}
         with exact_arithmetic(images.embeds.device):
             for (direction, benchmark), matches in self._matches.items():
                 queries, candidates = (images, texts) if direction == "i2t" else (texts, images)
@@ -105,8 +106,22 @@ class ECCVCaption(GroundTruthMetric):
                 ranked = rank_matches(queries, candidates, scored, matches, max([1, *self.recall_ks]), block)
                 of_benchmark = _eccv(ranked) if benchmark == "eccv" else _recalls(ranked, self.recall_ks)
                 for name, of_metric in of_benchmark.items():
-                    values[f"{direction}_{benchmark}_{name}"] = QueryValues(ranked.query_ids, of_metric)
+                    values[f"{direction}_{benchmark}_{name}"] = ValuesById(ranked.query_ids, of_metric)
         return values
+
+
+def _read_matches(path: Path) -> Matches:
+    """Read a JSON object that maps the id of each query to a list of ids.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no such object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {int(query): sorted({int(match) for match in matches}) for query, matches in content.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} must be a JSON object, query id -> list of matching ids ({error})") from error
 
 
 def _wanted(name: Literal["image", "text"], seen: Side, wanted: Tensor) -> Side:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from vse_lightning.checks import require, require_whole
 from vse_lightning.functional.average_precision import r_precision_of_sorted
-from vse_lightning.metrics.exact_arithmetic import exact_arithmetic
-from vse_lightning.metrics.extended_matches import Side
-from vse_lightning.metrics.gallery import Gallery
-from vse_lightning.metrics.ground_truth_metric import GroundTruthMetric, QueryValues, queries_first, sides_of
-from vse_lightning.metrics.pair_scores import PairScores, Similarity
+from vse_lightning.metrics._ground_truth import GroundTruthMetric, ValuesById, queries_first, sides_of
+from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
+from vse_lightning.ranking.gallery import Gallery
+from vse_lightning.ranking.matches import Side
+from vse_lightning.ranking.pair_scores import PairScores, Similarity
 
 
 class PMRP(GroundTruthMetric):
@@ -68,7 +68,7 @@ class PMRP(GroundTruthMetric):
         """What the values are called."""
         return ("i2t_pmrp", "t2i_pmrp")
 
-    def _query_values(self, gallery: Gallery, similarity: Similarity) -> dict[str, QueryValues]:
+    def _query_values(self, gallery: Gallery, similarity: Similarity) -> dict[str, ValuesById]:
         images, texts = self._annotated(gallery)
         with exact_arithmetic(images.side.ids.device):
             return {
@@ -76,7 +76,7 @@ class PMRP(GroundTruthMetric):
                 "t2i_pmrp": self._r_precision(queries_first(similarity, "t2i"), texts, images),
             }
 
-    def _r_precision(self, similarity: Similarity, queries: _Annotated, candidates: _Annotated) -> QueryValues:
+    def _r_precision(self, similarity: Similarity, queries: _Annotated, candidates: _Annotated) -> ValuesById:
         rows_per_block = self.protocol.rows_per_block(len(candidates.side.ids))
         pair_scores = PairScores(similarity, queries.side.embeds, candidates.side.embeds, rows_per_block)
         values = queries.shows.new_empty(len(queries.shows))
@@ -88,7 +88,7 @@ class PMRP(GroundTruthMetric):
                 ordered = scores.sort(dim=1, descending=True).values
                 precisions = [r_precision_of_sorted(scores, distance <= most, ordered) for most in self.distances]
                 values[rows] = torch.stack(precisions).mean(dim=0).to(values.dtype)
-        return QueryValues(queries.side.ids, values)
+        return ValuesById(queries.side.ids, values)
 
     def _annotated(self, gallery: Gallery) -> tuple[_Annotated, _Annotated]:
         """The images with an annotated object, and their texts."""

@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from vse_lightning.functional.directions import Direction, check_direction
 from vse_lightning.functional.ranking import Ranking
-from vse_lightning.metrics.reading import Direction, Reading, check_direction
-from vse_lightning.metrics.retrieval_metric import RetrievalMetric
+from vse_lightning.metrics.base import RetrievalMetric
+from vse_lightning.ranking.reading import Reading
 
 
 class MeanRank(RetrievalMetric):

@@ -8,11 +8,12 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from vse_lightning.functional.directions import Direction, check_direction
 from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.recall import Recall, check_recall, recall_of_ranks
-from vse_lightning.metrics.reading import ALL, Direction, Reading, check_direction
-from vse_lightning.metrics.retrieval_metric import RetrievalMetric
+from vse_lightning.metrics.base import RetrievalMetric
+from vse_lightning.ranking.reading import ALL, Reading
 
 
 class RecallAtK(RetrievalMetric):

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
+from vse_lightning.checks import require, require_extra
+from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
-from vse_lightning.metrics.reading import Direction, Reading
-from vse_lightning.metrics.retrieval_metric import RetrievalMetric
+from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
+from vse_lightning.ranking.pair_scores import Similarity
+from vse_lightning.ranking.reading import Reading
 from vse_lightning.report import DIRECTIONS
+from vse_lightning.targets import LabelTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 class RelevanceByRank(NamedTuple):
@@ -25,28 +30,47 @@ class RelevanceByRank(NamedTuple):
     ideal: Tensor  # (R,) the same if all candidates were sorted by relevance
 
 
-class RelevanceLists(RetrievalMetric):
-    """Reads the relevance of the ``depth`` best candidates and the ideal one, as ``(Q, 2, R)``; no number by itself."""
+@dataclass(frozen=True)
+class RelevanceLists:
+    """Reads the relevance of each query's best candidates and the ideal one, as ``(Q, 2, R)``."""
 
-    def __init__(self, depth: int, directions: Sequence[Direction], **options: Any) -> None:
-        super().__init__(**options)
-        self.name = "relevance_by_rank"
-        self.directions = tuple(directions)
-        self.reading = Reading(listed=depth, ideal=depth)
+    directions: Sequence[Direction]
+    reading: Reading
+    protocol: EvaluationProtocol
+    similarity: Similarity | None
+    relevance: LabelTable | None
+    needs_relevance: bool = True
+    name: str = "relevance_by_rank"
 
-    @override
     def query_values(self, ranking: Ranking) -> Tensor:
+        """Relevance ``(Q, 2, R)``, retrieved and ideal."""
         return torch.stack([ranking.relevance, ranking.ideal], dim=1)
 
 
-def draw(curves: Mapping[Direction, RelevanceByRank], label: str, axes: Sequence[Axes]) -> None:
+def draw(
+    curves: Mapping[Direction, RelevanceByRank], label: str, axes: Sequence[Axes] | None
+) -> tuple[Figure, Sequence[Axes]]:
     """Draw each direction into axes of its own, the ranks on a logarithmic scale.
 
     Args:
         curves: what to draw, by direction.
         label: where the relevance comes from.
-        axes: one for each direction.
+        axes: one for each direction; None: a new figure.
+
+    Returns:
+        The figure and its axes.
+
+    Raises:
+        ModuleNotFoundError: if matplotlib is not installed.
+        ValueError: if there are not as many ``axes`` as directions.
     """
+    require_extra("plot", "plot", "matplotlib")
+    from matplotlib import pyplot
+
+    if axes is None:
+        size = (4.5 * len(curves), 3.4)
+        axes = list(pyplot.subplots(1, len(curves), figsize=size, layout="constrained", squeeze=False)[1][0])
+    require(len(axes) == len(curves), "axes must be one for each of {}, got {}", ", ".join(curves), len(axes))
     for ax, (direction, curve) in zip(axes, curves.items(), strict=True):
         ranks = range(1, len(curve.relevance) + 1)
         ax.plot(ranks, curve.ideal.cpu(), color="0.6", linestyle="--", label="ideal order")
@@ -57,3 +81,4 @@ def draw(curves: Mapping[Direction, RelevanceByRank], label: str, axes: Sequence
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(f"mean relevance\n({label})")
     axes[0].legend(frameon=False)
+    return cast("Figure", axes[0].figure), axes

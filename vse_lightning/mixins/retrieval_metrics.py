@@ -9,12 +9,12 @@ from torchmetrics import MetricCollection
 
 from vse_lightning.distributed import process_count, sum_over_processes
 from vse_lightning.metrics import RetrievalMetrics
-from vse_lightning.metrics.relevance import label_of
 from vse_lightning.mixins.capture import Embeddings
 from vse_lightning.mixins.evaluation import is_partial, loader_count, warn_of_repeats
 from vse_lightning.mixins.extension import Extension, HostFirst
 from vse_lightning.mixins.hooks import RetrievalHooks, configure, host_arguments
 from vse_lightning.mixins.step import count_pairs, embeddings_and_ids, forget_pairs, pairs_seen, step_of
+from vse_lightning.ranking.relevance_rows import label_of
 from vse_lightning.targets import LabelTable, RetrievalTargets
 
 

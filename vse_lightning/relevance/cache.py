@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from torch import distributed
 
+from vse_lightning.distributed import process_rank
 from vse_lightning.relevance.cache_folder import check_room, check_writable
 from vse_lightning.relevance.parts import Part, PartFiles
 
@@ -168,8 +168,7 @@ def _progress() -> "Progress":
     from rich.console import Console
     from rich.progress import Progress
 
-    is_first = not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
-    return Progress(console=Console(stderr=True), disable=not is_first)
+    return Progress(console=Console(stderr=True), disable=process_rank() > 0)
 
 
 def cache_key(captions: Sequence[str], settings: dict[str, str]) -> str:

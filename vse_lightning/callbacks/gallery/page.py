@@ -11,7 +11,7 @@ from vse_lightning.callbacks.gallery.markup import Markup, element, join
 from vse_lightning.callbacks.gallery.metrics_table import metrics_table
 from vse_lightning.callbacks.gallery.query_card import MATCH, query_card, run_name
 from vse_lightning.callbacks.gallery.ranked_run import RankedRun
-from vse_lightning.metrics.reading import Direction
+from vse_lightning.functional.directions import Direction
 from vse_lightning.report import DIRECTIONS
 
 _STAGES = {"val": "validation", "test": "test"}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from vse_lightning.callbacks.gallery.items import Items
 from vse_lightning.callbacks.gallery.markup import Markup, element
 from vse_lightning.callbacks.gallery.ranked_run import RankedRun
-from vse_lightning.metrics.reading import Direction
+from vse_lightning.functional.directions import Direction
 
 MATCH = element("b", "✓ match", class_="badge")
 _BAR = element("span", class_="bar")

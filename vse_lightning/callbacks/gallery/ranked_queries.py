@@ -7,19 +7,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vse_lightning.distributed import Processes
 from vse_lightning.functional.coherent_score import coherent_score_of_ranking
+from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ndcg import ndcg_of_ranking
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.metrics import RetrievalMetric, RetrievalMetrics, RetrievalNDCG
-from vse_lightning.metrics.engine import rank_gallery
-from vse_lightning.metrics.exact_arithmetic import exact_arithmetic
-from vse_lightning.metrics.gallery import Gallery, State
-from vse_lightning.metrics.pair_scores import PairScores, Similarity
-from vse_lightning.metrics.protocol import EvaluationProtocol
-from vse_lightning.metrics.reading import Direction, Reading
-from vse_lightning.metrics.relevance import RelevanceRows, label_of, relevance_rows
-from vse_lightning.metrics.workers import Workers
+from vse_lightning.ranking.across import rank_across
+from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
+from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
+from vse_lightning.ranking.gallery import Gallery, State
+from vse_lightning.ranking.pair_scores import PairScores, Similarity
+from vse_lightning.ranking.reading import Reading
+from vse_lightning.ranking.relevance_rows import RelevanceRows, label_of, relevance_rows
 from vse_lightning.targets import LabelTable
 
 ONLY_MATCHES = "no labels: 1 for a match, 0 for all others"
@@ -99,7 +100,7 @@ def rank_queries(
             similarity or cosine_similarity, gallery.image_embeds, gallery.text_embeds, rows_per_block
         )
         readings: dict[Direction, Reading] = {"i2t": reading, "t2i": reading}
-        rankings = rank_gallery(gallery, pair_scores, labels or _no_relevance(gallery), readings, Workers())
+        rankings = rank_across(gallery, pair_scores, labels or _no_relevance(gallery), readings, Processes())
     images = gallery.image_ids, gallery.image_ids
     texts = gallery.text_ids, gallery.text_image_ids
     asking = {direction: gallery.query_rows(direction) for direction in readings}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from vse_lightning.callbacks.gallery.ranked_queries import RankedQueries
-from vse_lightning.metrics.reading import Direction
+from vse_lightning.functional.directions import Direction
 
 _DIRECTIONS: tuple[Direction, ...] = ("i2t", "t2i")
 

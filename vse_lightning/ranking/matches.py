@@ -1,17 +1,15 @@
-"""Matches that people found beyond a caption's own image, and where a model ranks them."""
+"""Where a model ranks matches that are given by id, such as those that people found beyond a caption's own image."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vse_lightning.functional.ranks import positive_ranks
-from vse_lightning.metrics.pair_scores import PairScores, Similarity
+from vse_lightning.ranking.pair_scores import PairScores, Similarity
 
 Matches = Mapping[int, Sequence[int]]
 """Ids of the candidates that match each query, in the gallery or not."""
@@ -31,20 +29,6 @@ class MatchRanks(NamedTuple):
     ranks: Tensor  # (Q, P) int64, best first; beyond every cut-off where a query has fewer, or they are not there
     counts: Tensor  # (Q,) int64, how many matches there are
     num_candidates: int
-
-
-def read_matches(path: Path) -> Matches:
-    """Read a JSON object that maps the id of each query to a list of ids.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no such object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {int(query): sorted({int(match) for match in matches}) for query, matches in content.items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} must be a JSON object, query id -> list of matching ids ({error})") from error
 
 
 def rank_matches(

@@ -9,22 +9,23 @@ import torch
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from vse_lightning.distributed import Processes
+from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.ranks import count_ahead, count_at_least
-from vse_lightning.metrics.gallery import Gallery
-from vse_lightning.metrics.pair_scores import Block, PairScores
-from vse_lightning.metrics.reading import Direction, Reading
-from vse_lightning.metrics.relevance import RelevanceRows
-from vse_lightning.metrics.running_lists import RunningLists
-from vse_lightning.metrics.workers import Workers
+from vse_lightning.ranking.gallery import Gallery
+from vse_lightning.ranking.pair_scores import Block, PairScores
+from vse_lightning.ranking.reading import Reading
+from vse_lightning.ranking.relevance_rows import RelevanceRows
+from vse_lightning.ranking.running_lists import RunningLists
 
 
-def rank_gallery(
+def rank_across(
     gallery: Gallery,
     pair_scores: PairScores,
     relevance_rows: RelevanceRows | None,
     readings: Mapping[Direction, Reading],
-    workers: Workers,
+    processes: Processes,
 ) -> dict[Direction, Ranking]:
     """Rank all texts for each image, all images for each text, or both, in one pass over blocks of images.
 
@@ -33,15 +34,15 @@ def rank_gallery(
         pair_scores: of the gallery.
         relevance_rows: of the gallery; needed where a reading is graded.
         readings: what to read in which direction.
-        workers: processes that call this with the same arguments and share the blocks.
+        processes: that call this with the same arguments and share the blocks.
 
     Returns:
         A ranking for the queries of each direction of ``readings``: images with a text, or texts with an image.
     """
     images = _ImageQueries(gallery, readings["i2t"]) if "i2t" in readings else None
-    texts = _TextQueries(gallery, readings["t2i"], pair_scores, workers) if "t2i" in readings else None
+    texts = _TextQueries(gallery, readings["t2i"], pair_scores, processes) if "t2i" in readings else None
     graded = any(reading.graded for reading in readings.values())
-    for block in progress(workers.share(pair_scores.blocks), workers):
+    for block in progress(processes.share(pair_scores.blocks), processes):
         for rows, scores in pair_scores.score(block):
             relevance = None
             if graded and relevance_rows is not None:
@@ -54,7 +55,7 @@ def rank_gallery(
                 texts.add(rows, scores, relevance)
     rankings: dict[Direction, Ranking] = {}
     if images is not None:
-        rankings["i2t"] = images.ranking(workers)
+        rankings["i2t"] = images.ranking(processes)
     if texts is not None:
         rankings["t2i"] = texts.ranking()
     return {direction: of_queries(ranking, gallery, direction) for direction, ranking in rankings.items()}
@@ -95,18 +96,18 @@ class _ImageQueries:
         self._rows.append(rows)
         self._rankings.append(ranking)
 
-    def ranking(self, workers: Workers) -> Ranking:
-        return gather_queries(self._rankings, self._rows, workers)
+    def ranking(self, processes: Processes) -> Ranking:
+        return gather_queries(self._rankings, self._rows, processes)
 
 
 class _TextQueries:
     """Each block holds some candidates of every text, and the positive of a few."""
 
-    def __init__(self, gallery: Gallery, reading: Reading, pair_scores: PairScores, workers: Workers) -> None:
+    def __init__(self, gallery: Gallery, reading: Reading, pair_scores: PairScores, processes: Processes) -> None:
         self._gallery = gallery
         self._reading = reading
         self._pair_scores = pair_scores
-        self._workers = workers
+        self._processes = processes
         self._lists = RunningLists(reading.listed, reading.ideal)
         if reading.positives:
             # A text's positive is needed before its block arrives. Scored beforehand it may differ in the last bit from
@@ -125,14 +126,14 @@ class _TextQueries:
     def ranking(self) -> Ranking:
         lists = self._lists.ranking()
         sizes = torch.tensor([lists.num_candidates], device=lists.scores.device)
-        everyone, sizes_of_all = _gather(lists, sizes, self._workers)
+        everyone, sizes_of_all = _gather(lists, sizes, self._processes)
         ranking = self._lists.merge(
             [replace(part, num_candidates=int(size)) for part, size in zip(everyone, sizes_of_all, strict=True)]
         )
         if not self._reading.positives:
             return ranking
-        at_least = self._workers.sum(self._at_least)
-        own = self._workers.largest(self._own)
+        at_least = self._processes.sum(self._at_least)
+        own = self._processes.largest(self._own)
         unexpected = (own != self._expected).nonzero()[:, 0]
         if len(unexpected):
             at_least[unexpected] = self._count_again(unexpected, own[unexpected])
@@ -142,35 +143,35 @@ class _TextQueries:
     def _positive_scores_beforehand(self) -> Tensor:
         scores = self._gallery.text_embeds.new_full((len(self._gallery.text_embeds),), -torch.inf)
         images = torch.arange(len(self._gallery.image_embeds), device=scores.device)
-        for rows in self._workers.share(torch.tensor_split(images, max(1, len(images) // 64))):
+        for rows in self._processes.share(torch.tensor_split(images, max(1, len(images) // 64))):
             own_rows, own_texts = own_pairs(self._gallery, rows)
             if len(own_texts):
                 scores[own_texts] = self._pair_scores.score_pairs(rows[own_rows], own_texts).to(scores.dtype)
-        return self._workers.largest(scores)
+        return self._processes.largest(scores)
 
     def _count_again(self, texts: Tensor, own: Tensor) -> Tensor:
         """Count in a second pass for ``texts`` whose positive scored differently than expected."""
         at_least = torch.zeros_like(texts)
-        for block in self._workers.share(self._pair_scores.blocks):
+        for block in self._processes.share(self._pair_scores.blocks):
             for _, scores in self._pair_scores.score(block):
                 at_least += count_at_least(scores[:, texts].T, own[:, None])[:, 0]
-        return self._workers.sum(at_least)
+        return self._processes.sum(at_least)
 
 
-def gather_queries(rankings: Sequence[Ranking], rows: Sequence[Tensor], workers: Workers) -> Ranking:
+def gather_queries(rankings: Sequence[Ranking], rows: Sequence[Tensor], processes: Processes) -> Ranking:
     """One ranking of the queries that all processes have ranked, in the order of their ``rows``."""
-    everyone, places = _gather(Ranking.concatenate(rankings), torch.cat(list(rows)), workers)
+    everyone, places = _gather(Ranking.concatenate(rankings), torch.cat(list(rows)), processes)
     return Ranking.concatenate(everyone).select(torch.cat(places).argsort())
 
 
-def _gather(ranking: Ranking, companion: Tensor, workers: Workers) -> tuple[list[Ranking], list[Tensor]]:
+def _gather(ranking: Ranking, companion: Tensor, processes: Processes) -> tuple[list[Ranking], list[Tensor]]:
     """The ranking that each process has, and the tensor that goes with it."""
-    received = workers.gather([companion, *ranking.columns().values()])
+    received = processes.gather([companion, *ranking.columns().values()])
     rankings = [Ranking(ranking.num_candidates, *parts[1:]) for parts in received]
     return rankings, [parts[0] for parts in received]
 
 
-def progress(blocks: Sequence[Block], workers: Workers) -> Iterable[Block]:
+def progress(blocks: Sequence[Block], processes: Processes) -> Iterable[Block]:
     """Show a bar on the first process if the pass takes longer than a few seconds."""
-    bar: Iterable[Block] = tqdm(blocks, desc="Ranking", unit="block", delay=3, leave=False, disable=workers.rank > 0)
+    bar: Iterable[Block] = tqdm(blocks, desc="Ranking", unit="block", delay=3, leave=False, disable=processes.rank > 0)
     return bar

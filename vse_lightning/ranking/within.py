@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from vse_lightning.distributed import Processes
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.ranks import count_ahead_of_positives
-from vse_lightning.metrics.engine import gather_queries, progress
-from vse_lightning.metrics.gallery import Gallery
-from vse_lightning.metrics.relevance import RelevanceRows, relevance_rows
+from vse_lightning.ranking.across import gather_queries, progress
+from vse_lightning.ranking.gallery import Gallery
+from vse_lightning.ranking.pair_scores import PairScores
+from vse_lightning.ranking.reading import Reading
+from vse_lightning.ranking.relevance_rows import RelevanceRows, relevance_rows
 from vse_lightning.targets import LabelTable
-
-if TYPE_CHECKING:
-    from vse_lightning.metrics.pair_scores import PairScores
-    from vse_lightning.metrics.reading import Reading
-    from vse_lightning.metrics.workers import Workers
 
 
 def one_kind(gallery: Gallery, direction: Literal["i2i", "t2t"]) -> Gallery:
@@ -57,12 +55,12 @@ def relevance_of_texts(gallery: Gallery, table: LabelTable | None) -> RelevanceR
     return relevance_rows(one_kind(gallery, "t2t"), table, captions_per_image=None)
 
 
-def rank_others(
+def rank_within(
     pair_scores: PairScores,
     image_of: Tensor,
     relevance_rows: RelevanceRows | None,
     reading: Reading,
-    workers: Workers,
+    processes: Processes,
 ) -> Ranking:
     """Rank all others for each of ``C`` images or texts, block by block; the query itself is no candidate.
 
@@ -71,7 +69,7 @@ def rank_others(
         image_of: ``(C,)`` int64: others of the same image are positives; -1 belongs to none.
         relevance_rows: relevance ``(B, C)`` of some to all; needed where the reading is graded.
         reading: what to read.
-        workers: processes that call this with the same arguments and share the blocks.
+        processes: that call this with the same arguments and share the blocks.
 
     Returns:
         A ranking of ``(C,)`` queries.
@@ -79,7 +77,7 @@ def rank_others(
     everyone = torch.arange(len(image_of), device=image_of.device)
     queries: list[Tensor] = []
     rankings: list[Ranking] = []
-    for block in progress(workers.share(pair_scores.blocks), workers):
+    for block in progress(processes.share(pair_scores.blocks), processes):
         for rows, scores in pair_scores.score(block):
             other = everyone != rows[:, None]
             positives = _only(other, (image_of[rows, None] == image_of) & (image_of >= 0))
@@ -93,7 +91,7 @@ def rank_others(
                 ranking = ranking.with_positives(*count_ahead_of_positives(others, positives, reading.positives))
             queries.append(rows)
             rankings.append(ranking)
-    return gather_queries(rankings, queries, workers)
+    return gather_queries(rankings, queries, processes)
 
 
 def _only(other: Tensor, block: Tensor) -> Tensor:

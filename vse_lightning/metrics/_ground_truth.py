@@ -8,17 +8,17 @@ from typing import Any, NamedTuple, cast
 from torch import Tensor
 
 from vse_lightning.checks import require
+from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.similarity import cosine_similarity
-from vse_lightning.metrics.extended_matches import Side
-from vse_lightning.metrics.gallery import Gallery
-from vse_lightning.metrics.pair_scores import Similarity
-from vse_lightning.metrics.protocol import EvaluationProtocol
-from vse_lightning.metrics.reading import Direction
-from vse_lightning.metrics.state_metric import StateMetric
+from vse_lightning.metrics._state_metric import StateMetric
+from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
+from vse_lightning.ranking.gallery import Gallery
+from vse_lightning.ranking.matches import Side
+from vse_lightning.ranking.pair_scores import Similarity
 
 
-class QueryValues(NamedTuple):
-    """The values of single queries."""
+class ValuesById(NamedTuple):
+    """The values of single queries, with their ids."""
 
     ids: Tensor  # (Q,) of the queries, ascending
     values: Tensor  # (Q,)
@@ -49,7 +49,7 @@ class GroundTruthMetric(StateMetric):
         """
         return cast("dict[str, Tensor]", self._value())
 
-    def per_query(self) -> dict[str, QueryValues]:
+    def per_query(self) -> dict[str, ValuesById]:
         """What :meth:`compute` takes the means of, with the ids of the queries."""
         with self.joined():
             return self._query_values(Gallery.from_state(self.metric_state), self._scoring(None))
@@ -69,7 +69,7 @@ class GroundTruthMetric(StateMetric):
         return cosine_similarity if own_or_given is None else own_or_given
 
     @abstractmethod
-    def _query_values(self, gallery: Gallery, similarity: Similarity) -> dict[str, QueryValues]:
+    def _query_values(self, gallery: Gallery, similarity: Similarity) -> dict[str, ValuesById]:
         """The values of the queries by the name of the metric."""
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require
+from vse_lightning.ranking.gallery import STATES
 from vse_lightning.targets import DISTRACTOR, Ids, RetrievalTargets
 
-STATES = ("image_embeds", "text_embeds", "image_ids", "text_image_ids", "text_features", "text_ids")
 _VECTORS = ("image_embeds", "text_embeds", "text_features")
 
 

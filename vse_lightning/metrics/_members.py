@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any, TypeAlias
 
 from torch import Tensor
 from torchmetrics import MetricCollection
 
 from vse_lightning.checks import require, require_name
-from vse_lightning.metrics.evaluation import Value
-from vse_lightning.metrics.reading import Reading, check_direction
-from vse_lightning.metrics.retrieval_metric import RetrievalMetric
-from vse_lightning.metrics.state_metric import StateMetric
+from vse_lightning.functional.directions import check_direction
+from vse_lightning.metrics._state_metric import StateMetric
+from vse_lightning.metrics._values import Value
+from vse_lightning.metrics.base import RetrievalMetric
+from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
+from vse_lightning.ranking.pair_scores import Similarity
+from vse_lightning.ranking.reading import Reading
+from vse_lightning.targets import LabelTable
 
 Metrics: TypeAlias = MetricCollection | Mapping[str, StateMetric] | Sequence[StateMetric] | StateMetric
 """What functions that measure take: a collection, metrics by name, a list of them, or one."""
@@ -70,6 +75,23 @@ def check_member(argument: str, metric: object) -> None:
         require(tells, rule, argument, kind.__qualname__, directions, reading)
         for direction in metric.directions:
             check_direction(direction)
+
+
+def joining(
+    metric: StateMetric, similarity: Similarity | None, relevance: LabelTable | None, protocol: EvaluationProtocol
+) -> StateMetric:
+    """A copy of an extra metric under the options of its collection, where it has none of its own."""
+    check_member("extra", metric)
+    require_name(f"extra: {type(metric).__name__}", getattr(metric, "name", None))
+    joining = deepcopy(metric)
+    joining.reset()
+    if joining.similarity is None:
+        joining.similarity = similarity
+    if joining.protocol == EvaluationProtocol():
+        joining.protocol = protocol
+    if isinstance(joining, RetrievalMetric) and joining.relevance is None:
+        joining.relevance = relevance
+    return joining
 
 
 def names_clash(members: Mapping[str, StateMetric]) -> bool:

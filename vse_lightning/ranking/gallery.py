@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from vse_lightning.checks import require
-from vse_lightning.metrics.reading import Direction
-from vse_lightning.metrics.state import STATES
+from vse_lightning.functional.directions import Direction
 from vse_lightning.targets import DISTRACTOR
 
+STATES = ("image_embeds", "text_embeds", "image_ids", "text_image_ids", "text_features", "text_ids")
 State = Mapping[str, Tensor | Sequence[Tensor]]
+"""What metrics have seen, under these names; the last two may be missing."""
 
 SAME = 0.99
 """Cosine from which on two embeddings are the same: other batches and half precision change the last digits."""

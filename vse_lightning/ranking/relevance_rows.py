@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import caption_relevance
-from vse_lightning.metrics.gallery import Gallery, first_of_each
+from vse_lightning.ranking.gallery import Gallery, first_of_each
 from vse_lightning.targets import LabelTable
 
 RelevanceRows = Callable[[Tensor], Tensor]

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require
+from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
-from vse_lightning.metrics.by_reference import ByReference
-from vse_lightning.metrics.evaluation import query_values
-from vse_lightning.metrics.pair_scores import Similarity
-from vse_lightning.metrics.protocol import EvaluationProtocol
-from vse_lightning.metrics.reading import Direction, Reading
-from vse_lightning.metrics.state_metric import StateMetric
+from vse_lightning.metrics._state_metric import ByReference, StateMetric
+from vse_lightning.metrics._values import values_per_query
+from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
+from vse_lightning.ranking.pair_scores import Similarity
+from vse_lightning.ranking.reading import Reading
 from vse_lightning.targets import LabelTable
 
 
@@ -119,7 +119,7 @@ class RetrievalMetric(StateMetric):
         Image queries are ordered by ascending id; text queries likewise, or by image and arrival without ``text_ids``.
         """
         with self.joined():
-            return query_values(self.metric_state, self, self.workers())
+            return values_per_query(self.metric_state, self, self.processes())
 
 
 def _signature_with_options(cls: type[RetrievalMetric]) -> inspect.Signature:

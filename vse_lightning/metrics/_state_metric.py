@@ -4,24 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from vse_lightning.metrics.by_reference import ByReference
-from vse_lightning.metrics.evaluation import Value
-from vse_lightning.metrics.pair_scores import Similarity
-from vse_lightning.metrics.protocol import EvaluationProtocol
-from vse_lightning.metrics.shared_pass import Fingerprint, SharedPass
-from vse_lightning.metrics.state import STATES, check_against, checked_batch, gather_states
-from vse_lightning.metrics.workers import Workers
+from vse_lightning.distributed import Processes
+from vse_lightning.metrics._embedding_lists import check_against, checked_batch, gather_states
+from vse_lightning.metrics._shared_pass import Fingerprint, SharedPass
+from vse_lightning.metrics._values import Value
+from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
+from vse_lightning.ranking.gallery import STATES
+from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.targets import Ids
+
+Held = TypeVar("Held")
+
+
+class ByReference(Generic[Held]):
+    """Holds an object that a deep copy shares instead of copying: a host module's similarity, a table of labels."""
+
+    def __init__(self, value: Held) -> None:
+        self.value = value
+
+    def __deepcopy__(self, memo: dict[int, object]) -> ByReference[Held]:
+        return ByReference(self.value)
 
 
 class StateMetric(Metric):
-    """Base of all metrics here: the lists of :mod:`vse_lightning.metrics.state`, safe where a process saw nothing.
+    """Base of all metrics here: lists of embeddings and ids, safe where a process saw nothing.
 
     Args:
         protocol: what competes.
@@ -125,7 +137,7 @@ class StateMetric(Metric):
     def _value(self) -> Value:
         """From the pass that this metric shares."""
         fingerprint = self._fingerprint or self._take_fingerprint(synced=False)
-        return self.shared_pass.value(self, fingerprint, self.metric_state, self.workers())
+        return self.shared_pass.value(self, fingerprint, self.metric_state, self.processes())
 
     @contextmanager
     def sync_context(
@@ -143,7 +155,7 @@ class StateMetric(Metric):
         known = self.shared_pass.knows(self._fingerprint)
         if should_sync:
             # One that was updated must not wait for others that were not.
-            known = self._workers().all(known, self.device)
+            known = self._everyone().all(known, self.device)
         try:
             if not known:
                 self.shared_pass.forget()
@@ -162,13 +174,13 @@ class StateMetric(Metric):
         finally:
             self.unsync(self._is_synced)
 
-    def workers(self) -> Workers:
+    def processes(self) -> Processes:
         """The processes whose states have been joined in this one's, if any."""
-        return self._workers() if self._is_synced else Workers()
+        return self._everyone() if self._is_synced else Processes()
 
-    def _workers(self) -> Workers:
+    def _everyone(self) -> Processes:
         # Whoever brings an own way to communicate does not want another one used.
-        return Workers.of_group(self.process_group) if self.dist_sync_fn is None else Workers()
+        return Processes.of_group(self.process_group) if self.dist_sync_fn is None else Processes()
 
     def _take_fingerprint(self, synced: bool) -> Fingerprint:
         return synced, self._update_count, tuple(self.image_embeds)
@@ -178,9 +190,12 @@ class StateMetric(Metric):
         return {name: list(tensors) for name, tensors in self.lists().items()}
 
     def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
+        group = process_group or self.process_group
+
         def all_gather(tensor: Tensor) -> list[Tensor]:
-            gathered: list[Tensor] = dist_sync_fn(tensor, group=process_group or self.process_group)
-            return gathered
+            if dist_sync_fn is gather_all_tensors:  # what torchmetrics hands on unless somebody brings another one
+                return [received for (received,) in Processes.of_group(group).gather([tensor])]
+            return list(dist_sync_fn(tensor, group=group))
 
         for name, tensors in gather_states(self.lists(), all_gather, self.device).items():
             setattr(self, name, tensors)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from vse_lightning.metrics.evaluation import Value, evaluate_members
-from vse_lightning.metrics.gallery import Gallery, State
-from vse_lightning.metrics.missing_labels import refuse
-from vse_lightning.metrics.workers import Workers
-
-if TYPE_CHECKING:
-    from vse_lightning.metrics.state_metric import StateMetric
+from vse_lightning.distributed import Processes
+from vse_lightning.metrics._missing_labels import refuse
+from vse_lightning.metrics._values import Member, Value, evaluate_members
+from vse_lightning.ranking.gallery import Gallery, State
 
 Fingerprint = tuple[bool, int, tuple[Tensor, ...]]
 
@@ -24,7 +20,7 @@ class SharedPass:
     Lightning asks every metric of a collection by itself. Copying the metrics together copies their pass with them.
     """
 
-    def __init__(self, metrics: Sequence[StateMetric]) -> None:
+    def __init__(self, metrics: Sequence[Member]) -> None:
         self._metrics = list(metrics)
         self._fingerprint: Fingerprint | None = None
         self._values: dict[str, Value] = {}
@@ -40,11 +36,11 @@ class SharedPass:
             and all(mine is theirs for mine, theirs in zip(known[2], fingerprint[2], strict=True))
         )
 
-    def value(self, metric: StateMetric, fingerprint: Fingerprint, state: State, workers: Workers) -> Value:
+    def value(self, metric: Member, fingerprint: Fingerprint, state: State, processes: Processes) -> Value:
         """The value of one of the metrics, from memory if the state with this ``fingerprint`` is known."""
         if not self.knows(fingerprint):
             metrics = {str(place): member for place, member in enumerate(self._metrics)}
-            self._values, self._remedies = evaluate_members(metrics, Gallery.from_state(state), workers=workers)
+            self._values, self._remedies = evaluate_members(metrics, Gallery.from_state(state), processes=processes)
             self._fingerprint = fingerprint
         place = str(next(place for place, member in enumerate(self._metrics) if member is metric))
         refuse(type(metric).__name__, self._remedies.get(place, ""))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from torchmetrics.utilities.prints import rank_zero_warn
 
-from vse_lightning.metrics.gallery import Gallery, some_ids
-from vse_lightning.metrics.reading import Direction
+from vse_lightning.functional.directions import ACROSS
+from vse_lightning.ranking.gallery import Gallery, some_ids
+from vse_lightning.ranking.reading import RankingReader
 from vse_lightning.targets import LabelTable
-
-if TYPE_CHECKING:
-    from vse_lightning.metrics.retrieval_metric import RetrievalMetric
 
 NO_LABELS = (
     "give update text_features (sentence embeddings), or the metric relevance=<a RelevanceTable> "
@@ -30,7 +28,15 @@ class MissingRelevanceError(ValueError):
     remedy: str = ""
 
 
-def why_not_graded(metric: RetrievalMetric, gallery: Gallery, relevance: LabelTable | None = None) -> str:
+class GradedOrNot(RankingReader, Protocol):
+    """A metric that says whether it needs labels."""
+
+    @property
+    def needs_relevance(self) -> bool:
+        """Whether the metric is graded."""
+
+
+def why_not_graded(metric: GradedOrNot, gallery: Gallery, relevance: LabelTable | None = None) -> str:
     """What to do so that a ``metric`` can be computed; empty if it can.
 
     Args:
@@ -44,7 +50,7 @@ def why_not_graded(metric: RetrievalMetric, gallery: Gallery, relevance: LabelTa
     if not has_table and gallery.text_features is None:
         return NO_LABELS
     lonely = gallery.lonely_images()
-    by_texts: set[Direction] = {"i2i"} if has_table else {"i2t", "t2i", "i2i"}
+    by_texts = {"i2i"} if has_table else {*ACROSS, "i2i"}
     if len(lonely) and by_texts & set(metric.directions):
         table = "" if has_table else ", or the metric a relevance=<a RelevanceTable> that knows them"
         return f"images without a text have no labels, such as those of ids {some_ids(lonely)}: give them texts{table}"
@@ -61,15 +67,6 @@ def refuse(name: str, remedy: str) -> None:
         error = MissingRelevanceError(f"{name} needs graded relevance: {remedy}")
         error.remedy = remedy
         raise error
-
-
-def computable(
-    metrics: Mapping[str, RetrievalMetric], gallery: Gallery, relevance: LabelTable | None = None
-) -> tuple[dict[str, RetrievalMetric], dict[str, str]]:
-    """The ``metrics`` for which there is all they need, and the remedy for each other one."""
-    remedies = {name: why_not_graded(metric, gallery, relevance) for name, metric in metrics.items()}
-    possible = {name: metric for name, metric in metrics.items() if not remedies[name]}
-    return possible, {name: remedy for name, remedy in remedies.items() if remedy}
 
 
 def warn_left_out(remedies: Mapping[str, str]) -> None:

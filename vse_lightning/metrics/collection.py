@@ -5,31 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.utilities.prints import rank_zero_warn
 
-from vse_lightning.checks import require, require_extra, require_name
+from vse_lightning.checks import require, require_name
+from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.query_lists import check_cutoff
-from vse_lightning.metrics.average_precision import MAPAtR, RPrecision
-from vse_lightning.metrics.coherent_score import CoherentScore
-from vse_lightning.metrics.evaluation import Value, evaluate_members, query_values
-from vse_lightning.metrics.gallery import Gallery, is_empty
-from vse_lightning.metrics.members import Metrics, check_member, flatten, members_of, names_clash, names_of
-from vse_lightning.metrics.missing_labels import MissingRelevanceError, warn_left_out
-from vse_lightning.metrics.ndcg import RetrievalNDCG
-from vse_lightning.metrics.pair_scores import Similarity
-from vse_lightning.metrics.protocol import EvaluationProtocol
-from vse_lightning.metrics.rank_statistics import MeanRank, MedianRank
-from vse_lightning.metrics.reading import Direction, check_direction
-from vse_lightning.metrics.recall import RecallAtK, RSum
-from vse_lightning.metrics.relevance import label_of
+from vse_lightning.metrics._members import Metrics, flatten, joining, members_of, names_clash, names_of
+from vse_lightning.metrics._missing_labels import MissingRelevanceError, warn_left_out
+from vse_lightning.metrics._shared_pass import SharedPass
+from vse_lightning.metrics._standard_protocol import standard_metrics
+from vse_lightning.metrics._state_metric import StateMetric
+from vse_lightning.metrics._values import Value, evaluate_members, values_per_query
+from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.metrics.relevance_by_rank import RelevanceByRank, RelevanceLists, draw
-from vse_lightning.metrics.retrieval_metric import RetrievalMetric
-from vse_lightning.metrics.shared_pass import SharedPass
-from vse_lightning.metrics.state_metric import StateMetric
+from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
+from vse_lightning.ranking.gallery import Gallery, is_empty
+from vse_lightning.ranking.pair_scores import Similarity
+from vse_lightning.ranking.reading import Reading
+from vse_lightning.ranking.relevance_rows import label_of
 from vse_lightning.targets import Ids, LabelTable
 
 if TYPE_CHECKING:
@@ -97,29 +94,13 @@ class RetrievalMetrics(MetricCollection):
         postfix: str | None = None,
         **kwargs: Any,
     ) -> None:
-        options: dict[str, Any] = {
-            "similarity": similarity,
-            "relevance": relevance,
-            "chunk_size": chunk_size,
-            "folds": folds,
-            "captions_per_image": captions_per_image,
-            **kwargs,
-        }
-        members: list[StateMetric] = []
-        for direction in directions:
-            check_direction(direction)
-            matches = direction != "i2i"  # no image matches another
-            members += [RecallAtK(k, direction, **options) for k in recall_ks if matches]
-            if rank_statistics and matches:
-                members += [MedianRank(direction, **options), MeanRank(direction, **options)]
-            if average_precision and matches:
-                members += [MAPAtR(direction, **options), RPrecision(direction, **options)]
-            members += [RetrievalNDCG(k, direction, gain, **options) for k in ndcg_ks]
-            members += [CoherentScore(k, direction, **options) for k in coherent_ks]
-        if recall_ks and {"i2t", "t2i"} <= set(directions):
-            members.append(RSum(recall_ks, **options))
-        own = EvaluationProtocol(chunk_size, folds, captions_per_image)
-        members += [_joining(metric, similarity, relevance, own) for metric in extra]
+        options: dict[str, Any] = {"chunk_size": chunk_size, "folds": folds, "captions_per_image": captions_per_image}
+        shared = {"similarity": similarity, "relevance": relevance, **options, **kwargs}
+        cutoffs = recall_ks, ndcg_ks, coherent_ks
+        members: list[StateMetric] = [
+            *standard_metrics(*cutoffs, gain, rank_statistics, average_precision, directions, **shared),
+            *(joining(metric, similarity, relevance, EvaluationProtocol(**options)) for metric in extra),
+        ]
         given = Counter(member.name for member in members)
         require(
             max(given.values(), default=0) == 1,
@@ -153,6 +134,7 @@ class RetrievalMetrics(MetricCollection):
             ValueError: if a name is unfit for a logger.
 
         Example:
+            >>> from vse_lightning.metrics import MedianRank, RecallAtK
             >>> metrics = RetrievalMetrics.of({"hits": RecallAtK(1), "place": MedianRank("t2i")})
             >>> list(metrics)
             ['hits', 'place']
@@ -275,7 +257,7 @@ class RetrievalMetrics(MetricCollection):
         members, leader = self._members(), self._leader
         dependent = {name: metric for name, metric in self._ranked().items() if _takes_labels(metric)}
         with leader.joined():
-            state, workers = leader.metric_state, leader.workers()
+            state, processes = leader.metric_state, leader.processes()
             if partial and is_empty(state):
                 self._warn_of_part(list(members), [])
                 return [{} for _ in relevances]
@@ -284,7 +266,7 @@ class RetrievalMetrics(MetricCollection):
             for place, relevance in enumerate(relevances):
                 asked = dependent if place else members
                 values, remedies = evaluate_members(
-                    asked, gallery, relevance=relevance, similarity=similarity, workers=workers, partial=partial
+                    asked, gallery, relevance=relevance, similarity=similarity, processes=processes, partial=partial
                 )
                 self._warn_of(remedies)
                 if partial:
@@ -307,11 +289,10 @@ class RetrievalMetrics(MetricCollection):
         require(len(ranked) > 0, "relevance_by_rank needs a metric that ranks, got {}", ", ".join(self._members()))
         leader = next(iter(ranked.values()))
         directions = dict.fromkeys(direction for metric in ranked.values() for direction in metric.directions)
-        lists = RelevanceLists(
-            depth, list(directions), similarity=self.similarity, relevance=self.relevance, **vars(leader.protocol)
-        )
+        reading = Reading(listed=depth, ideal=depth)
+        lists = RelevanceLists(list(directions), reading, leader.protocol, self.similarity, self.relevance)
         with leader.joined():
-            values = query_values(leader.metric_state, lists, leader.workers())
+            values = values_per_query(leader.metric_state, lists, leader.processes())
         return {direction: RelevanceByRank(*of_queries.mean(dim=0)) for direction, of_queries in values.items()}
 
     def plot(self, depth: int = 100, axes: Sequence[Axes] | None = None) -> tuple[Figure, Sequence[Axes]]:  # type: ignore[override]
@@ -330,16 +311,7 @@ class RetrievalMetrics(MetricCollection):
             ModuleNotFoundError: if matplotlib is not installed.
             ValueError: as :meth:`relevance_by_rank`, or if there are not as many ``axes`` as directions.
         """
-        require_extra("plot", "plot", "matplotlib")
-        from matplotlib import pyplot
-
-        curves = self.relevance_by_rank(depth)
-        if axes is None:
-            size = (4.5 * len(curves), 3.4)
-            axes = list(pyplot.subplots(1, len(curves), figsize=size, layout="constrained", squeeze=False)[1][0])
-        require(len(axes) == len(curves), "axes must be one for each of {}, got {}", ", ".join(curves), len(axes))
-        draw(curves, self.relevance_label, axes)
-        return cast("Figure", axes[0].figure), axes
+        return draw(self.relevance_by_rank(depth), self.relevance_label, axes)
 
     @property
     def _leader(self) -> StateMetric:
@@ -373,23 +345,6 @@ class RetrievalMetrics(MetricCollection):
             as_one = f"; it is measured as one instead of {folds} folds" if folds > 1 else ""
             without = f"; left out: {', '.join(left_out)}" if left_out else ""
             rank_zero_warn(f"metrics of a part of the data set cannot be compared with those of all{as_one}{without}.")
-
-
-def _joining(
-    metric: StateMetric, similarity: Similarity | None, relevance: LabelTable | None, protocol: EvaluationProtocol
-) -> StateMetric:
-    """A copy of an extra metric under the options of its collection, where it has none of its own."""
-    check_member("extra", metric)
-    require_name(f"extra: {type(metric).__name__}", getattr(metric, "name", None))
-    joining = deepcopy(metric)
-    joining.reset()
-    if joining.similarity is None:
-        joining.similarity = similarity
-    if joining.protocol == EvaluationProtocol():
-        joining.protocol = protocol
-    if isinstance(joining, RetrievalMetric) and joining.relevance is None:
-        joining.relevance = relevance
-    return joining
 
 
 def _takes_labels(metric: RetrievalMetric) -> bool:

@@ -1,0 +1,125 @@
+"""What metrics make of the values of single queries, and what cannot be computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Protocol, TypeAlias, cast
+
+import torch
+from torch import Tensor
+
+from vse_lightning.distributed import Processes
+from vse_lightning.functional.directions import Direction
+from vse_lightning.metrics._missing_labels import GradedOrNot, refuse, why_not_graded
+from vse_lightning.ranking.gallery import Gallery, State
+from vse_lightning.ranking.pair_scores import Similarity
+from vse_lightning.ranking.query_values import QueryValues, query_values
+from vse_lightning.targets import LabelTable
+
+Value: TypeAlias = Tensor | dict[str, Tensor]
+"""What a metric computes: one number, or several by name."""
+
+_NO_QUERY = {
+    "i2t": "an image with a text",
+    "t2i": "a text with an image",
+    "i2i": "two images, one of them with a text",
+    "t2t": "an image with two texts, as no other text matches (graded metrics: two texts, one of them with an image)",
+}
+
+
+class Member(Protocol):
+    """A metric of a collection."""
+
+    needs_all: ClassVar[bool]
+
+
+class Ranked(Member, GradedOrNot, Protocol):
+    """A metric that ranks a gallery and makes one number of it."""
+
+    def summarise(self, values: Mapping[Direction, Tensor]) -> Tensor:
+        """One number from the values ``(Q,)`` of each direction."""
+
+
+class Judged(Member, Protocol):
+    """A metric that knows the ids of a benchmark and makes several numbers of a gallery."""
+
+    def evaluate(self, gallery: Gallery, similarity: Similarity | None = None) -> dict[str, Tensor]:
+        """The values of a gallery by name."""
+
+
+def evaluate_members(
+    metrics: Mapping[str, Member],
+    gallery: Gallery,
+    *,
+    relevance: LabelTable | None = None,
+    similarity: Similarity | None = None,
+    processes: Processes | None = None,
+    partial: bool = False,
+) -> tuple[dict[str, Value], dict[str, str]]:
+    """The values of all metrics that can be computed, and the remedies for graded ones without labels.
+
+    Args:
+        metrics: by name.
+        gallery: what to rank.
+        relevance: labels for the metrics that have none of their own.
+        similarity: for the metrics that have none of their own.
+        processes: that call this with the same arguments and share the work.
+        partial: whether more was to be seen: metrics that need it all are left out too, and so are those without a
+            query; the others take the gallery for one fold.
+
+    Raises:
+        ValueError: if a metric has no query.
+    """
+    ranked = {name: cast("Ranked", metric) for name, metric in metrics.items() if not metric.needs_all}
+    remedies = {name: why_not_graded(metric, gallery, relevance) for name, metric in ranked.items()}
+    possible = {name: metric for name, metric in ranked.items() if not remedies[name]}
+    of_queries = query_values(
+        gallery, possible, relevance=relevance, similarity=similarity, processes=processes, as_one_fold=partial
+    )
+    values: dict[str, Value] = {}
+    for name, metric in metrics.items():
+        if metric.needs_all and not partial:
+            values[name] = cast("Judged", metric).evaluate(gallery, similarity)
+        elif name in possible and not (partial and _without_query(of_queries[name])):
+            values[name] = summary(possible[name], of_queries[name]).to(gallery.image_embeds.dtype)
+    return values, {name: remedy for name, remedy in remedies.items() if remedy}
+
+
+def summary(metric: Ranked, folds: Sequence[QueryValues], needed: Mapping[str, str] = _NO_QUERY) -> Tensor:
+    """One number from the values of a metric's queries: the mean over the folds.
+
+    Args:
+        metric: whose values they are.
+        folds: the values of each fold.
+        needed: what makes a query, by direction, for messages.
+
+    Raises:
+        ValueError: if a fold has no query in one of the directions.
+    """
+    _check_queries(metric, folds, needed)
+    return torch.stack([metric.summarise(fold) for fold in folds]).mean()
+
+
+def values_per_query(state: State, metric: GradedOrNot, processes: Processes) -> QueryValues:
+    """The values of a metric's queries, fold after fold, by ascending id.
+
+    Raises:
+        MissingRelevanceError: if the metric is graded and there are no labels.
+        ValueError: if there is no query.
+    """
+    gallery = Gallery.from_state(state)
+    refuse(type(metric).__name__, why_not_graded(metric, gallery))
+    (folds,) = query_values(gallery, {"": metric}, processes=processes).values()
+    _check_queries(metric, folds, _NO_QUERY)
+    return {direction: torch.cat([fold[direction] for fold in folds]) for direction in metric.directions}
+
+
+def _check_queries(metric: GradedOrNot, folds: Sequence[QueryValues], needed: Mapping[str, str]) -> None:
+    """Refuse to summarise nothing."""
+    for direction in _without_query(folds):
+        name = getattr(metric, "name", type(metric).__name__)
+        raise ValueError(f"{name} has no query in the gallery or one of its folds: it needs {needed[direction]}")
+
+
+def _without_query(folds: Sequence[QueryValues]) -> list[str]:
+    return [direction for fold in folds for direction, values in fold.items() if len(values) == 0]
