@@ -235,7 +235,9 @@ def test_names_are_checked_at_construction(tmp_path):
         RetrievalMetrics.of({})
     (tmp_path / "categories.json").write_text('{"1": [1]}')
     twice = {"i2t_pmrp": RecallAtK(), "p": PMRP(tmp_path / "categories.json")}
-    assert RetrievalMetrics.of(twice)._clash  # p_i2t_pmrp beside i2t_pmrp
+    metrics, embeds = RetrievalMetrics.of(twice), torch.eye(2)
+    metrics.update(embeds, embeds, [1, 2], [1, 2], text_ids=[1, 2])
+    assert list(metrics.compute()) == ["i2t_pmrp", "p_i2t_pmrp", "p_t2i_pmrp"]
 
 
 def test_yaml():

@@ -33,9 +33,9 @@ def test_cut_off(metric, k):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"chunk_size": 63}, "chunk_size must be an integer of at least 64 or None, got 63"),
-        ({"folds": 0}, "folds must be a positive integer, got 0"),
-        ({"captions_per_image": 0}, "captions_per_image must be a positive integer or None, got 0"),
+        ({"chunk_size": 63}, "chunk_size must be a whole number of at least 64, got 63"),
+        ({"folds": 0}, "folds must be a whole number of at least 1, got 0"),
+        ({"captions_per_image": 0}, "captions_per_image must be a whole number of at least 1, got 0"),
         ({"gain": "cubic"}, "gain must be one of"),
         ({"recall_ks": (1, 1)}, "must name each metric once, .*got i2t_recall_at_1 2 times, t2i_recall_at_1 2 times"),
         ({"recall_ks": (), "ndcg_ks": (), "coherent_ks": ()}, "not all be empty"),

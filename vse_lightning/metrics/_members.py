@@ -94,33 +94,23 @@ def joining(
     return joining
 
 
-def names_clash(members: Mapping[str, StateMetric]) -> bool:
-    """Whether two of the metrics have values of one name."""
-    return max(Counter(names_of(members, clash=False)).values()) > 1
+def names_of(members: Mapping[str, StateMetric]) -> dict[str, dict[str, str]]:
+    """What the values of each metric are called, by what the metric calls them: "" where it has only one.
 
-
-def names_of(members: Mapping[str, StateMetric], clash: bool) -> list[str]:
-    """What the values of the metrics are called: see :func:`flatten`."""
-    return [
-        _full(name, inner, clash)
-        for name, metric in members.items()
-        for inner in ([""] if isinstance(metric, RetrievalMetric) else metric.value_names)
-    ]
-
-
-def flatten(values: Mapping[str, Value], clash: bool) -> dict[str, Tensor]:
-    """One number per name: a metric with several gives them their names, with its own before where names clash.
-
-    As a ``MetricCollection`` does.
+    As in a ``MetricCollection``, a metric with several values puts its own name before theirs where names clash.
     """
-    flat = {}
-    for name, value in values.items():
-        for inner, one in ({"": value} if isinstance(value, Tensor) else value).items():
-            flat[_full(name, inner, clash)] = one
-    return flat
+    counts = Counter(inner or name for name, metric in members.items() for inner in metric.value_names)
+    clash = max(counts.values()) > 1
+    return {
+        name: {inner: f"{name}_{inner}" if inner and clash else inner or name for inner in metric.value_names}
+        for name, metric in members.items()
+    }
 
 
-def _full(name: str, inner: str, clash: bool) -> str:
-    if not inner:
-        return name
-    return f"{name}_{inner}" if clash else inner
+def flatten(values: Mapping[str, Value], names: Mapping[str, Mapping[str, str]]) -> dict[str, Tensor]:
+    """One number for each of the ``names`` that :func:`names_of` gives them."""
+    return {
+        names[name][inner]: one
+        for name, value in values.items()
+        for inner, one in ({"": value} if isinstance(value, Tensor) else value).items()
+    }

@@ -72,8 +72,8 @@ class StateMetric(Metric):
 
     @property
     def value_names(self) -> tuple[str, ...]:
-        """What the values are called."""
-        return (self.name,)
+        """What the metric calls its values; one alone goes by the name of the metric."""
+        return ("",)
 
     @property
     def similarity(self) -> Similarity | None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from vse_lightning.functional.average_precision import average_precision_of_ranks, r_precision_of_ranks
-from vse_lightning.functional.directions import Direction, check_direction
+from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.ranking.reading import ALL, Reading
@@ -34,18 +34,15 @@ class MAPAtR(RetrievalMetric):
     """
 
     def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
-        check_direction(direction, matches=True)
         super().__init__(**options)
-        self.directions = (direction,)
-        self.name = f"{direction}_map_at_r"
-        self.reading = Reading(positives=ALL)
+        self._rank_in(direction, "map_at_r", Reading(positives=ALL))
 
     @override
     def query_values(self, ranking: Ranking) -> Tensor:
         return average_precision_of_ranks(ranking.positive_ranks, ranking.num_positives)
 
 
-class RPrecision(MAPAtR):
+class RPrecision(RetrievalMetric):
     """Mean of the queries' :func:`~vse_lightning.functional.r_precision`.
 
     Args:
@@ -65,8 +62,8 @@ class RPrecision(MAPAtR):
     """
 
     def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
-        super().__init__(direction, **options)
-        self.name = f"{direction}_r_precision"
+        super().__init__(**options)
+        self._rank_in(direction, "r_precision", Reading(positives=ALL))
 
     @override
     def query_values(self, ranking: Ranking) -> Tensor:

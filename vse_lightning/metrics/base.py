@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require
-from vse_lightning.functional.directions import Direction
+from vse_lightning.functional.directions import Direction, check_direction
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics._state_metric import ByReference, StateMetric
 from vse_lightning.metrics._values import values_per_query
@@ -78,6 +78,11 @@ class RetrievalMetric(StateMetric):
     ) -> None:
         super().__init__(EvaluationProtocol(chunk_size, folds, captions_per_image), similarity, **kwargs)
         self.relevance = relevance
+
+    def _rank_in(self, direction: Direction, name: str, reading: Reading) -> None:
+        """Say what a metric of a single direction is called and reads."""
+        check_direction(direction, matches=reading.positives > 0)
+        self.directions, self.name, self.reading = (direction,), f"{direction}_{name}", reading
 
     @property
     def needs_relevance(self) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from vse_lightning.functional.coherent_score import coherent_score_of_ranking
-from vse_lightning.functional.directions import Direction, check_direction
+from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics.base import RetrievalMetric
@@ -41,12 +41,9 @@ class CoherentScore(RetrievalMetric):
 
     def __init__(self, k: int = 100, direction: Direction = "i2t", **options: Any) -> None:
         check_cutoff(k)
-        check_direction(direction)
         super().__init__(**options)
+        self._rank_in(direction, f"coherent_score_at_{k}", Reading(listed=k))
         self.k = k
-        self.directions = (direction,)
-        self.name = f"{direction}_coherent_score_at_{k}"
-        self.reading = Reading(listed=k)
 
     @override
     def query_values(self, ranking: Ranking) -> Tensor:

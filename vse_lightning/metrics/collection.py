@@ -14,7 +14,7 @@ from torchmetrics.utilities.prints import rank_zero_warn
 from vse_lightning.checks import require, require_name
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.query_lists import check_cutoff
-from vse_lightning.metrics._members import Metrics, flatten, joining, members_of, names_clash, names_of
+from vse_lightning.metrics._members import Metrics, flatten, joining, members_of, names_of
 from vse_lightning.metrics._missing_labels import MissingRelevanceError, warn_left_out
 from vse_lightning.metrics._shared_pass import SharedPass
 from vse_lightning.metrics._standard_protocol import standard_metrics
@@ -115,8 +115,8 @@ class RetrievalMetrics(MetricCollection):
         shared_pass = SharedPass(members)
         for member in members:
             member.shared_pass = shared_pass
-        self._clash = names_clash(named)
-        values = names_of(named, self._clash)
+        self._names = names_of(named)
+        values = [value for names in self._names.values() for value in names.values()]
         message = "metrics must have values of different names, got {}"
         require(len(set(values)) == len(values), message, ", ".join(values))
         self._said: set[str] = set()
@@ -325,7 +325,7 @@ class RetrievalMetrics(MetricCollection):
 
     def _flat(self, values: Mapping[str, Value]) -> dict[str, Tensor]:
         device = self._leader.device
-        return {self._set_name(name): value.to(device) for name, value in flatten(values, self._clash).items()}
+        return {self._set_name(name): value.to(device) for name, value in flatten(values, self._names).items()}
 
     def _compute_groups_create_state_ref(self, copy: bool = False) -> None:
         # Nothing writes into the state, so members need no copies of it however they are reached.

@@ -20,7 +20,7 @@ from vse_lightning.functional.recall import recall_of_ranks
 from vse_lightning.metrics._ground_truth import GroundTruthMetric, ValuesById, queries_first, sides_of
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
-from vse_lightning.ranking.matches import Matches, MatchRanks, Side, rank_matches
+from vse_lightning.ranking.judged_matches import Matches, MatchRanks, Side, rank_matches
 from vse_lightning.ranking.pair_scores import Similarity
 
 

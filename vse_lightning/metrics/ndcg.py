@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
-from vse_lightning.functional.directions import Direction, check_direction
+from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ndcg import check_gain, ndcg_of_ranking
 from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.ranking import Ranking
@@ -39,14 +39,11 @@ class RetrievalNDCG(RetrievalMetric):
 
     def __init__(self, k: int = 10, direction: Direction = "i2t", gain: str = "exponential", **options: Any) -> None:
         check_cutoff(k)
-        check_direction(direction)
         check_gain(gain)
         super().__init__(**options)
+        self._rank_in(direction, f"ndcg_at_{k}", Reading(listed=k, ideal=k))
         self.k = k
         self.gain = gain
-        self.directions = (direction,)
-        self.name = f"{direction}_ndcg_at_{k}"
-        self.reading = Reading(listed=k, ideal=k)
 
     @override
     def query_values(self, ranking: Ranking) -> Tensor:

@@ -15,7 +15,7 @@ from vse_lightning.functional.average_precision import r_precision_of_sorted
 from vse_lightning.metrics._ground_truth import GroundTruthMetric, ValuesById, queries_first, sides_of
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
-from vse_lightning.ranking.matches import Side
+from vse_lightning.ranking.judged_matches import Side
 from vse_lightning.ranking.pair_scores import PairScores, Similarity
 
 

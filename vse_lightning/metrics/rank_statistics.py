@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
-from vse_lightning.functional.directions import Direction, check_direction
+from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.ranking.reading import Reading
@@ -36,18 +36,15 @@ class MeanRank(RetrievalMetric):
     higher_is_better = False
 
     def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
-        check_direction(direction, matches=True)
         super().__init__(**options)
-        self.directions = (direction,)
-        self.name = f"{direction}_mean_rank"
-        self.reading = Reading(positives=1)
+        self._rank_in(direction, "mean_rank", Reading(positives=1))
 
     @override
     def query_values(self, ranking: Ranking) -> Tensor:
         return ranking.positive_ranks[:, 0]
 
 
-class MedianRank(MeanRank):
+class MedianRank(RetrievalMetric):
     """Median rank of each query's best positive; the mean of the two middle ones for an even number of queries.
 
     Args:
@@ -66,9 +63,15 @@ class MedianRank(MeanRank):
         tensor(3.)
     """
 
+    higher_is_better = False
+
     def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
-        super().__init__(direction, **options)
-        self.name = f"{direction}_median_rank"
+        super().__init__(**options)
+        self._rank_in(direction, "median_rank", Reading(positives=1))
+
+    @override
+    def query_values(self, ranking: Ranking) -> Tensor:
+        return ranking.positive_ranks[:, 0]
 
     @override
     def summarise(self, values: Mapping[Direction, Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
-from vse_lightning.functional.directions import Direction, check_direction
+from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.recall import Recall, check_recall, recall_of_ranks
@@ -39,14 +39,12 @@ class RecallAtK(RetrievalMetric):
 
     def __init__(self, k: int = 1, direction: Direction = "i2t", recall: Recall = "any", **options: Any) -> None:
         check_cutoff(k)
-        check_direction(direction, matches=True)
         check_recall(recall)
         super().__init__(**options)
+        name = "recall" if recall == "any" else "recall_of_all"
+        self._rank_in(direction, f"{name}_at_{k}", Reading(positives=1 if recall == "any" else ALL))
         self.k = k
-        self.directions = (direction,)
         self.recall = recall
-        self.name = f"{direction}_{'recall' if recall == 'any' else 'recall_of_all'}_at_{k}"
-        self.reading = Reading(positives=1 if recall == "any" else ALL)
 
     @override
     def query_values(self, ranking: Ranking) -> Tensor:

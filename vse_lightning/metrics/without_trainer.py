@@ -11,15 +11,15 @@ from torch import Tensor
 from vse_lightning.checks import require
 from vse_lightning.functional.query_lists import as_positives, as_scores
 from vse_lightning.metrics._embedding_lists import checked_batch
-from vse_lightning.metrics._members import Metrics, flatten, members_of, names_clash
+from vse_lightning.metrics._members import Metrics, flatten, members_of, names_of
 from vse_lightning.metrics._missing_labels import refuse, warn_left_out
 from vse_lightning.metrics._values import evaluate_members, summary
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.metrics.collection import RetrievalMetrics
 from vse_lightning.ranking.gallery import Gallery
-from vse_lightning.ranking.matrices import rank_matrices
 from vse_lightning.ranking.query_values import read_rankings, readings_of
 from vse_lightning.ranking.relevance_rows import RelevanceMatrix
+from vse_lightning.ranking.score_matrices import rank_matrices
 from vse_lightning.targets import Ids, LabelTable, RetrievalTargets
 
 Matrix: TypeAlias = "Tensor | np.ndarray[Any, Any]"
@@ -90,7 +90,7 @@ def evaluate_embeddings(
     values, remedies = evaluate_members(members, Gallery.from_state(state), relevance=relevance)
     if remedies:
         refuse(*next(iter(remedies.items()))) if not values else warn_left_out(remedies)
-    return {name: float(value) for name, value in flatten(values, names_clash(members)).items()}
+    return {name: float(value) for name, value in flatten(values, names_of(members)).items()}
 
 
 def evaluate_scores(

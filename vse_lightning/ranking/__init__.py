@@ -4,5 +4,5 @@ It knows neither torchmetrics nor Lightning. :class:`~vse_lightning.ranking.read
 a metric, :func:`~vse_lightning.ranking.query_values.query_values` is the way in, and whoever calls it summarises the
 values of the queries. A :class:`~vse_lightning.ranking.gallery.Gallery` holds the images and texts,
 :class:`~vse_lightning.ranking.pair_scores.PairScores` scores them block by block, ``across`` ranks texts for images
-and images for texts in one go, ``within`` the others of a kind, and ``matrices`` what somebody else has scored.
+and images for texts in one go, ``within`` the others of a kind, and ``score_matrices`` what somebody else has scored.
 """

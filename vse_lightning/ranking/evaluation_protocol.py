@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vse_lightning.checks import require_whole
+
 PAIRS_AT_ONCE = 2**24
 """How many scores are held at a time unless told otherwise: 64 MiB."""
 
@@ -23,19 +25,11 @@ class EvaluationProtocol:
     captions_per_image: int | None = None
 
     def __post_init__(self) -> None:
-        if self.chunk_size is not None and (not _is_integer(self.chunk_size) or self.chunk_size < 64):
-            raise ValueError(f"chunk_size must be an integer of at least 64 or None, got {self.chunk_size!r}")
-        if not _is_integer(self.folds) or self.folds < 1:
-            raise ValueError(f"folds must be a positive integer, got {self.folds!r}")
-        if self.captions_per_image is not None and (
-            not _is_integer(self.captions_per_image) or self.captions_per_image < 1
-        ):
-            raise ValueError(f"captions_per_image must be a positive integer or None, got {self.captions_per_image!r}")
+        require_whole("folds", self.folds)
+        for name, least in (("chunk_size", 64), ("captions_per_image", 1)):
+            if getattr(self, name) is not None:
+                require_whole(name, getattr(self, name), least)
 
     def rows_per_block(self, num_texts: int) -> int:
         """How many images to score at a time."""
         return self.chunk_size or max(64, PAIRS_AT_ONCE // num_texts)
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -132,6 +132,9 @@ class Gallery:
         num_images = len(self.image_ids)
         if num_images % count:
             raise ValueError(f"folds must divide the number of images, got {count} folds of {num_images} images")
+        if count == 1:
+            yield self
+            return
         size = num_images // count
         for start in range(0, num_images, size):
             inside = (self.image_of_text >= start) & (self.image_of_text < start + size)
