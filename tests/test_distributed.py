@@ -16,4 +16,4 @@ def test_alone():
     assert (process_count(), process_rank()) == (1, 0)
     assert gather_rows(rows) is rows
     assert own_rows(rows) == slice(0, 3)
-    assert Processes.of_group().gather([rows, rows[:1]])[0][1].shape == (1, 2)
+    assert Processes.of_group().gather(rows)[0] is rows

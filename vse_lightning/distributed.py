@@ -39,27 +39,15 @@ class Processes:
         first, last = (len(items) * place // self.count for place in (self.rank, self.rank + 1))
         return items[first:last]
 
-    def gather(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-        """The ``tensors`` of every process, in rank order, by two messages.
-
-        They must be equally many, of the same types and numbers of dimensions, but may differ in size.
-        """
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """The ``tensor`` of every process, in rank order: of one type and number of dimensions, of any size."""
         if self.count == 1:
-            return [list(tensors)]
-        device = tensors[0].device
-        sizes = torch.tensor([size for tensor in tensors for size in tensor.shape], device=device)
-        shapes = [_split_sizes(of_process.tolist(), tensors) for of_process in self.gather_alike(sizes)]
-        lengths = [[prod(shape) * tensor.itemsize for shape, tensor in zip(one, tensors, strict=True)]
-                   for one in shapes]  # fmt: skip
-        sent = torch.zeros(max(map(sum, lengths)), dtype=torch.uint8, device=device)
-        sent[: sum(lengths[self.rank])] = torch.cat([tensor.reshape(-1).view(torch.uint8) for tensor in tensors])
-        everyone = []
-        for received, of_process, shapes_of_process in zip(self.gather_alike(sent), lengths, shapes, strict=True):
-            parts = torch.split(received[: sum(of_process)], of_process)
-            # A copy starts at an address that fits every type.
-            copies = [part.clone().view(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)]
-            everyone.append([copy.view(shape) for copy, shape in zip(copies, shapes_of_process, strict=True)])
-        return everyone
+            return [tensor]
+        shapes = [shape.tolist() for shape in self.gather_alike(torch.tensor(tensor.shape, device=tensor.device))]
+        sent = tensor.new_zeros(max(1, *map(prod, shapes)))
+        sent[: tensor.numel()] = tensor.reshape(-1)
+        everyone = zip(self.gather_alike(sent), shapes, strict=True)
+        return [received[: prod(shape)].view(shape) for received, shape in everyone]
 
     def gather_alike(self, tensor: Tensor) -> list[Tensor]:
         """The ``tensor`` of every process, in rank order, of the same shape in all."""
@@ -126,7 +114,7 @@ def gather_rows(rows: Tensor) -> Tensor:
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, everyone: Processes) -> Tensor:
-        parts = [part for (part,) in everyone.gather([rows])]
+        parts = everyone.gather(rows)
         before = sum(len(part) for part in parts[: everyone.rank])
         ctx.everyone, ctx.own = everyone, slice(before, before + len(rows))
         return torch.cat(parts)
@@ -134,9 +122,3 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return ctx.everyone.sum(gradient)[ctx.own], None
-
-
-def _split_sizes(sizes: list[int], tensors: Sequence[Tensor]) -> list[list[int]]:
-    """The shapes of one process's tensors, which have as many dimensions as ours."""
-    rest = iter(sizes)
-    return [[next(rest) for _ in range(tensor.ndim)] for tensor in tensors]

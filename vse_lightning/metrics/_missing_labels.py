@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from torchmetrics.utilities.prints import rank_zero_warn
 
@@ -28,15 +27,7 @@ class MissingRelevanceError(ValueError):
     remedy: str = ""
 
 
-class GradedOrNot(RankingReader, Protocol):
-    """A metric that says whether it needs labels."""
-
-    @property
-    def needs_relevance(self) -> bool:
-        """Whether the metric is graded."""
-
-
-def why_not_graded(metric: GradedOrNot, gallery: Gallery, relevance: LabelTable | None = None) -> str:
+def why_not_graded(metric: RankingReader, gallery: Gallery, relevance: LabelTable | None = None) -> str:
     """What to do so that a ``metric`` can be computed; empty if it can.
 
     Args:
@@ -44,7 +35,7 @@ def why_not_graded(metric: GradedOrNot, gallery: Gallery, relevance: LabelTable 
         gallery: with ``text_features`` or not.
         relevance: labels for a metric that has none of its own.
     """
-    if not metric.needs_relevance:
+    if not metric.reading.graded:
         return ""
     has_table = relevance is not None or metric.relevance is not None
     if not has_table and gallery.text_features is None:

@@ -194,7 +194,7 @@ class StateMetric(Metric):
 
         def all_gather(tensor: Tensor) -> list[Tensor]:
             if dist_sync_fn is gather_all_tensors:  # what torchmetrics hands on unless somebody brings another one
-                return [received for (received,) in Processes.of_group(group).gather([tensor])]
+                return Processes.of_group(group).gather(tensor)
             return list(dist_sync_fn(tensor, group=group))
 
         for name, tensors in gather_states(self.lists(), all_gather, self.device).items():

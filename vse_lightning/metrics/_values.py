@@ -10,10 +10,11 @@ from torch import Tensor
 
 from vse_lightning.distributed import Processes
 from vse_lightning.functional.directions import Direction
-from vse_lightning.metrics._missing_labels import GradedOrNot, refuse, why_not_graded
+from vse_lightning.metrics._missing_labels import refuse, why_not_graded
 from vse_lightning.ranking.gallery import Gallery, State
 from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.query_values import QueryValues, query_values
+from vse_lightning.ranking.reading import RankingReader
 from vse_lightning.targets import LabelTable
 
 Value: TypeAlias = Tensor | dict[str, Tensor]
@@ -33,7 +34,7 @@ class Member(Protocol):
     needs_all: ClassVar[bool]
 
 
-class Ranked(Member, GradedOrNot, Protocol):
+class Ranked(Member, RankingReader, Protocol):
     """A metric that ranks a gallery and makes one number of it."""
 
     def summarise(self, values: Mapping[Direction, Tensor]) -> Tensor:
@@ -100,7 +101,7 @@ def summary(metric: Ranked, folds: Sequence[QueryValues], needed: Mapping[str, s
     return torch.stack([metric.summarise(fold) for fold in folds]).mean()
 
 
-def values_per_query(state: State, metric: GradedOrNot, processes: Processes) -> QueryValues:
+def values_per_query(state: State, metric: RankingReader, processes: Processes) -> QueryValues:
     """The values of a metric's queries, fold after fold, by ascending id.
 
     Raises:
@@ -114,7 +115,7 @@ def values_per_query(state: State, metric: GradedOrNot, processes: Processes) ->
     return {direction: torch.cat([fold[direction] for fold in folds]) for direction in metric.directions}
 
 
-def _check_queries(metric: GradedOrNot, folds: Sequence[QueryValues], needed: Mapping[str, str]) -> None:
+def _check_queries(metric: RankingReader, folds: Sequence[QueryValues], needed: Mapping[str, str]) -> None:
     """Refuse to summarise nothing."""
     for direction in _without_query(folds):
         name = getattr(metric, "name", type(metric).__name__)

@@ -290,7 +290,7 @@ class RetrievalMetrics(MetricCollection):
         leader = next(iter(ranked.values()))
         directions = dict.fromkeys(direction for metric in ranked.values() for direction in metric.directions)
         reading = Reading(listed=depth, ideal=depth)
-        lists = RelevanceLists(list(directions), reading, leader.protocol, self.similarity, self.relevance)
+        lists = RelevanceLists(tuple(directions), reading, leader.protocol, self.similarity, self.relevance)
         with leader.joined():
             values = values_per_query(leader.metric_state, lists, leader.processes())
         return {direction: RelevanceByRank(*of_queries.mean(dim=0)) for direction, of_queries in values.items()}

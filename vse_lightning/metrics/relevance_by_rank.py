@@ -30,16 +30,15 @@ class RelevanceByRank(NamedTuple):
     ideal: Tensor  # (R,) the same if all candidates were sorted by relevance
 
 
-@dataclass(frozen=True)
+@dataclass
 class RelevanceLists:
     """Reads the relevance of each query's best candidates and the ideal one, as ``(Q, 2, R)``."""
 
-    directions: Sequence[Direction]
+    directions: tuple[Direction, ...]
     reading: Reading
     protocol: EvaluationProtocol
     similarity: Similarity | None
     relevance: LabelTable | None
-    needs_relevance: bool = True
     name: str = "relevance_by_rank"
 
     def query_values(self, ranking: Ranking) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -124,12 +123,7 @@ class _TextQueries:
         self._lists.add(rows, scores, relevance if self._reading.graded else None)
 
     def ranking(self) -> Ranking:
-        lists = self._lists.ranking()
-        sizes = torch.tensor([lists.num_candidates], device=lists.scores.device)
-        everyone, sizes_of_all = _gather(lists, sizes, self._processes)
-        ranking = self._lists.merge(
-            [replace(part, num_candidates=int(size)) for part, size in zip(everyone, sizes_of_all, strict=True)]
-        )
+        ranking = self._lists.merge(_gather(self._lists.ranking(), self._processes))
         if not self._reading.positives:
             return ranking
         at_least = self._processes.sum(self._at_least)
@@ -160,15 +154,16 @@ class _TextQueries:
 
 def gather_queries(rankings: Sequence[Ranking], rows: Sequence[Tensor], processes: Processes) -> Ranking:
     """One ranking of the queries that all processes have ranked, in the order of their ``rows``."""
-    everyone, places = _gather(Ranking.concatenate(rankings), torch.cat(list(rows)), processes)
+    places = processes.gather(torch.cat(list(rows)))
+    everyone = _gather(Ranking.concatenate(rankings), processes)
     return Ranking.concatenate(everyone).select(torch.cat(places).argsort())
 
 
-def _gather(ranking: Ranking, companion: Tensor, processes: Processes) -> tuple[list[Ranking], list[Tensor]]:
-    """The ranking that each process has, and the tensor that goes with it."""
-    received = processes.gather([companion, *ranking.columns().values()])
-    rankings = [Ranking(ranking.num_candidates, *parts[1:]) for parts in received]
-    return rankings, [parts[0] for parts in received]
+def _gather(ranking: Ranking, processes: Processes) -> list[Ranking]:
+    """The ranking that each process has, in rank order."""
+    columns = zip(*map(processes.gather, ranking.columns().values()), strict=True)
+    sizes = processes.gather_alike(torch.tensor(ranking.num_candidates, device=ranking.scores.device))
+    return [Ranking(int(size), *parts) for size, parts in zip(sizes, columns, strict=True)]
 
 
 def progress(blocks: Sequence[Block], processes: Processes) -> Iterable[Block]:

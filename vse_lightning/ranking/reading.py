@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,27 +43,21 @@ class Reading:
 
 
 class RankingReader(Protocol):
-    """What a pass over a gallery needs to know of a metric."""
+    """What a pass over a gallery needs to know of a metric.
 
-    @property
-    def directions(self) -> Sequence[Direction]:
-        """Whose queries are evaluated."""
+    Attributes:
+        directions: whose queries are evaluated.
+        reading: what is read of the ranking of each query.
+        protocol: which images and texts compete.
+        similarity: what scores the pairs, if the metric has one of its own.
+        relevance: where graded labels come from, if the metric has a table of its own.
+    """
 
-    @property
-    def reading(self) -> Reading:
-        """What is read of the ranking of each query."""
-
-    @property
-    def protocol(self) -> EvaluationProtocol:
-        """Which images and texts compete."""
-
-    @property
-    def similarity(self) -> Similarity | None:
-        """What scores the pairs, if the metric has one of its own."""
-
-    @property
-    def relevance(self) -> LabelTable | None:
-        """Where graded labels come from, if the metric has a table of its own."""
+    directions: tuple[Direction, ...]
+    reading: Reading
+    protocol: EvaluationProtocol
+    similarity: Similarity | None
+    relevance: LabelTable | None
 
     def query_values(self, ranking: Ranking) -> Tensor:
         """The values ``(Q, ...)`` of the queries of a ranking."""
