@@ -105,5 +105,5 @@ def test_wrong_arguments(scores, positives, k, message):
 
 
 def test_unknown_recall():
-    with pytest.raises(ValueError, match="recall must be 'any' or 'all', got 'some'"):
+    with pytest.raises(ValueError, match="recall must be one of 'any', 'all', got 'some'"):
         recall_at_k(torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool), 1, recall="some")

@@ -50,7 +50,7 @@ def test_options(options, message):
 
 
 def test_options_of_single_metrics():
-    with pytest.raises(ValueError, match="recall must be 'any' or 'all'"):
+    with pytest.raises(ValueError, match="recall must be one of 'any', 'all'"):
         RecallAtK(recall="most")
     with pytest.raises(ValueError, match="ks must name at least one"):
         RSum(())

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.query_values import query_values
-from vse_lightning.ranking.reading import ALL, Reading
+from vse_lightning.ranking.reading import ALL, EvaluationProtocol, Reading
 
 BEST_MATCH, BLOCKS = Reading(positives=ALL), EvaluationProtocol(chunk_size=64)
 

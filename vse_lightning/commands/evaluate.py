@@ -18,7 +18,7 @@ from vse_lightning.commands.comparison import Measurements, Resampling, Result, 
 from vse_lightning.commands.evaluate_options import parser
 from vse_lightning.commands.extended_ground_truth import measure_extended
 from vse_lightning.commands.label_sources import make_labels
-from vse_lightning.commands.measuring import Measurement, Protocol, measure
+from vse_lightning.commands.measuring import Measurement, MeasuringOptions, measure
 from vse_lightning.commands.own_files import require_new, require_own
 from vse_lightning.commands.paired_captions import read_paired
 from vse_lightning.commands.run_measuring import measure_run
@@ -127,8 +127,8 @@ def _ground_truths(options: Namespace) -> dict[str, Callable[..., GroundTruthMet
     return asked
 
 
-def _protocol(options: Namespace) -> Protocol:
-    return Protocol(
+def _protocol(options: Namespace) -> MeasuringOptions:
+    return MeasuringOptions(
         options.recall_ks, options.ndcg_ks, options.coherent_ks, options.ranks, options.folds, options.first_captions
     )
 

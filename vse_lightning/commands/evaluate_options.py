@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vse_lightning.commands.arrays import ArrayNames
 from vse_lightning.commands.comparison import Resampling
-from vse_lightning.commands.measuring import Protocol
+from vse_lightning.commands.measuring import MeasuringOptions
 
 DESCRIPTION = """\
 Evaluate models from their outputs: embeddings, scores or TREC runs in, a table and JSON out. Several models stand side
@@ -46,7 +46,7 @@ statistics:
 
 def parser() -> argparse.ArgumentParser:
     """The parser; defaults are those of the classes that take the values."""
-    protocol, names, resampling = Protocol(), ArrayNames(), Resampling()
+    protocol, names, resampling = MeasuringOptions(), ArrayNames(), Resampling()
     made = argparse.ArgumentParser(
         "vse-lightning evaluate",
         description=DESCRIPTION,

@@ -20,7 +20,7 @@ from vse_lightning.ranking.query_values import query_values
 
 
 @dataclass(frozen=True)
-class Protocol:
+class MeasuringOptions:
     """What to compute, and which images and captions compete; see :class:`~vse_lightning.metrics.RetrievalMetrics`."""
 
     recall_ks: Sequence[int] = (1, 5, 10)
@@ -49,7 +49,7 @@ class Measurement:
 
 
 def measure(
-    model: ModelOutput, captions: Captions, labels: Mapping[str, Labels], protocol: Protocol
+    model: ModelOutput, captions: Captions, labels: Mapping[str, Labels], protocol: MeasuringOptions
 ) -> dict[str, Measurement]:
     """Compute the metrics of a model, in one pass for each label source.
 
@@ -135,7 +135,7 @@ def _one_row_per_image(model: ModelOutput, image_of_text: Tensor, origin: str) -
     return embeds[first]
 
 
-def _metrics(protocol: Protocol, labelled: bool) -> dict[str, RetrievalMetric]:
+def _metrics(protocol: MeasuringOptions, labelled: bool) -> dict[str, RetrievalMetric]:
     collection = RetrievalMetrics(
         recall_ks=protocol.recall_ks,
         ndcg_ks=protocol.ndcg_ks if labelled else (),
@@ -147,7 +147,7 @@ def _metrics(protocol: Protocol, labelled: bool) -> dict[str, RetrievalMetric]:
     return {str(name): cast("RetrievalMetric", metric) for name, metric in collection.items()}
 
 
-def _images_of_queries(gallery: Gallery, protocol: Protocol) -> dict[str, Tensor]:
+def _images_of_queries(gallery: Gallery, protocol: MeasuringOptions) -> dict[str, Tensor]:
     """Image id of each query in the order of ``per_query``."""
     if protocol.first_captions is not None:
         gallery = gallery.first_captions(protocol.first_captions)

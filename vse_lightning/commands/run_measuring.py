@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vse_lightning.commands.measuring import Measurement, Protocol
+from vse_lightning.commands.measuring import Measurement, MeasuringOptions
 from vse_lightning.commands.trec import Grades
 from vse_lightning.functional.average_precision import average_precision_of_ranks, r_precision_of_ranks
 from vse_lightning.functional.ndcg import ndcg_of_ranking
@@ -19,7 +19,7 @@ from vse_lightning.functional.recall import recall_of_ranks
 _QUERIES_AT_ONCE = 1024
 
 
-def measure_run(run: Grades, judgements: Grades, protocol: Protocol) -> dict[str, Measurement]:
+def measure_run(run: Grades, judgements: Grades, protocol: MeasuringOptions) -> dict[str, Measurement]:
     """Compute recalls, mAP@R, R-Precision and NDCG of a run.
 
     All judged queries count; those that the run lacks have found nothing. A tie never helps, where trec_eval goes by
@@ -42,7 +42,7 @@ def measure_run(run: Grades, judgements: Grades, protocol: Protocol) -> dict[str
 
 
 def _query_values(
-    retrieved: Sequence[Mapping[str, float]], judged: Sequence[Mapping[str, float]], protocol: Protocol
+    retrieved: Sequence[Mapping[str, float]], judged: Sequence[Mapping[str, float]], protocol: MeasuringOptions
 ) -> dict[str, Tensor]:
     relevant = [sorted((grade for grade in of_query.values() if grade > 0), reverse=True) for of_query in judged]
     counts = torch.tensor([len(of_query) for of_query in relevant])

@@ -14,10 +14,10 @@ from vse_lightning.commands.caption_files import Captions
 from vse_lightning.commands.measuring import gallery_state
 from vse_lightning.data.paths import existing_path
 from vse_lightning.functional.top_k import top_k
-from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.pair_scores import PairScores, Similarity
+from vse_lightning.ranking.reading import EvaluationProtocol
 
 Grades = Mapping[str, Mapping[str, float]]
 """By query and candidate: the score in a run, the grade in judgements."""

@@ -1,9 +1,10 @@
 """Recall at k."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
+from vse_lightning.checks import require_one_of
 from vse_lightning.functional.query_lists import as_scores, check_cutoff
 from vse_lightning.functional.ranks import positive_ranks, ranks
 
@@ -37,7 +38,7 @@ def recall_at_k(scores: Tensor, positives: Tensor, k: int, recall: Recall = "any
         >>> recall_at_k(scores, positives, k=2, recall="all")
         tensor([0.5000, 1.0000])
     """
-    check_recall(recall)
+    require_one_of("recall", recall, get_args(Recall))
     scores = as_scores(scores)
     found = ranks(scores, positives)[:, None] if recall == "any" else positive_ranks(scores, positives)
     num_candidates = scores.shape[1]
@@ -53,9 +54,3 @@ def recall_of_ranks(
     if recall == "any":
         return found.clamp(max=1).float()
     return found / num_positives.clamp(min=1)
-
-
-def check_recall(recall: str) -> None:
-    """Refuse a name that is no kind of recall."""
-    if recall not in ("any", "all"):
-        raise ValueError(f"recall must be 'any' or 'all', got {recall!r}")

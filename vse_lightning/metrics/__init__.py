@@ -21,7 +21,7 @@ averages over equal consecutive parts by ascending image id (COCO 1K), ``caption
 only (the Ladder Loss paper), in the gallery and in the relevance.
 """
 
-from vse_lightning.metrics._missing_labels import MissingRelevanceError
+from vse_lightning.metrics._values import MissingRelevanceError
 from vse_lightning.metrics.average_precision import MAPAtR, RPrecision
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.metrics.coherent_score import CoherentScore

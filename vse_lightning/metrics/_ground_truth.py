@@ -11,10 +11,10 @@ from vse_lightning.checks import require
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.metrics._state_metric import StateMetric
-from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.judged_matches import Side
 from vse_lightning.ranking.pair_scores import Similarity
+from vse_lightning.ranking.reading import EvaluationProtocol
 
 
 class ValuesById(NamedTuple):

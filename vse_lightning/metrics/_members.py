@@ -15,9 +15,8 @@ from vse_lightning.functional.directions import check_direction
 from vse_lightning.metrics._state_metric import StateMetric
 from vse_lightning.metrics._values import Value
 from vse_lightning.metrics.base import RetrievalMetric
-from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
 from vse_lightning.ranking.pair_scores import Similarity
-from vse_lightning.ranking.reading import Reading
+from vse_lightning.ranking.reading import EvaluationProtocol, Reading
 from vse_lightning.targets import LabelTable
 
 Metrics: TypeAlias = MetricCollection | Mapping[str, StateMetric] | Sequence[StateMetric] | StateMetric

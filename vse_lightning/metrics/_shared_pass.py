@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from vse_lightning.distributed import Processes
-from vse_lightning.metrics._missing_labels import refuse
-from vse_lightning.metrics._values import Member, Value, evaluate_members
+from vse_lightning.metrics._values import Member, Value, evaluate_members, refuse
 from vse_lightning.ranking.gallery import Gallery, State
 
 Fingerprint = tuple[bool, int, tuple[Tensor, ...]]
@@ -43,7 +42,8 @@ class SharedPass:
             self._values, self._remedies = evaluate_members(metrics, Gallery.from_state(state), processes=processes)
             self._fingerprint = fingerprint
         place = str(next(place for place, member in enumerate(self._metrics) if member is metric))
-        refuse(type(metric).__name__, self._remedies.get(place, ""))
+        if place in self._remedies:
+            refuse(type(metric).__name__, self._remedies[place])
         return self._values[place]
 
     def forget(self) -> None:

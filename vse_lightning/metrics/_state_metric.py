@@ -14,9 +14,9 @@ from vse_lightning.distributed import Processes
 from vse_lightning.metrics._embedding_lists import check_against, checked_batch, gather_states
 from vse_lightning.metrics._shared_pass import Fingerprint, SharedPass
 from vse_lightning.metrics._values import Value
-from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
 from vse_lightning.ranking.gallery import STATES
 from vse_lightning.ranking.pair_scores import Similarity
+from vse_lightning.ranking.reading import EvaluationProtocol
 from vse_lightning.targets import Ids
 
 Held = TypeVar("Held")

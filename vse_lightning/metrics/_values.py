@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol, TypeAlias, cast
+from typing import ClassVar, NoReturn, Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor
+from torchmetrics.utilities.prints import rank_zero_warn
 
 from vse_lightning.distributed import Processes
-from vse_lightning.functional.directions import Direction
-from vse_lightning.metrics._missing_labels import refuse, why_not_graded
-from vse_lightning.ranking.gallery import Gallery, State
+from vse_lightning.functional.directions import ACROSS, Direction
+from vse_lightning.ranking.gallery import Gallery, State, some_ids
 from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.query_values import QueryValues, query_values
 from vse_lightning.ranking.reading import RankingReader
@@ -26,6 +26,21 @@ _NO_QUERY = {
     "i2i": "two images, one of them with a text",
     "t2t": "an image with two texts, as no other text matches (graded metrics: two texts, one of them with an image)",
 }
+
+_NO_LABELS = (
+    "give update text_features (sentence embeddings), or the metric relevance=<a RelevanceTable> "
+    "(vse_lightning.relevance) and update text_ids"
+)
+
+
+class MissingRelevanceError(ValueError):
+    """A graded metric has no labels to compute from.
+
+    Attributes:
+        remedy: what to do.
+    """
+
+    remedy: str = ""
 
 
 class Member(Protocol):
@@ -109,7 +124,8 @@ def values_per_query(state: State, metric: RankingReader, processes: Processes) 
         ValueError: if there is no query.
     """
     gallery = Gallery.from_state(state)
-    refuse(type(metric).__name__, why_not_graded(metric, gallery))
+    if remedy := why_not_graded(metric, gallery):
+        refuse(type(metric).__name__, remedy)
     (folds,) = query_values(gallery, {"": metric}, processes=processes).values()
     _check_queries(metric, folds, _NO_QUERY)
     return {direction: torch.cat([fold[direction] for fold in folds]) for direction in metric.directions}
@@ -124,3 +140,39 @@ def _check_queries(metric: RankingReader, folds: Sequence[QueryValues], needed: 
 
 def _without_query(folds: Sequence[QueryValues]) -> list[str]:
     return [direction for fold in folds for direction, values in fold.items() if len(values) == 0]
+
+
+def why_not_graded(metric: RankingReader, gallery: Gallery, relevance: LabelTable | None = None) -> str:
+    """What to do so that a ``metric`` can be computed; empty if it can.
+
+    Args:
+        metric: graded or not.
+        gallery: with ``text_features`` or not.
+        relevance: labels for a metric that has none of its own.
+    """
+    if not metric.reading.graded:
+        return ""
+    has_table = relevance is not None or metric.relevance is not None
+    if not has_table and gallery.text_features is None:
+        return _NO_LABELS
+    lonely = gallery.lonely_images()
+    by_texts = {"i2i"} if has_table else {*ACROSS, "i2i"}
+    if len(lonely) and by_texts & set(metric.directions):
+        table = "" if has_table else ", or the metric a relevance=<a RelevanceTable> that knows them"
+        return f"images without a text have no labels, such as those of ids {some_ids(lonely)}: give them texts{table}"
+    return ""
+
+
+def refuse(name: str, remedy: str) -> NoReturn:
+    """Raise a :class:`MissingRelevanceError` that names the metric and the remedy."""
+    error = MissingRelevanceError(f"{name} needs graded relevance: {remedy}")
+    error.remedy = remedy
+    raise error
+
+
+def warn_left_out(remedies: Mapping[str, str]) -> None:
+    """Say which metrics are not computed, and what to do."""
+    rank_zero_warn(
+        f"{', '.join(remedies)} left out: they need graded relevance: {next(iter(remedies.values()))}; or construct "
+        "the metrics with ndcg_ks=() and coherent_ks=()."
+    )

@@ -15,9 +15,8 @@ from vse_lightning.functional.directions import Direction, check_direction
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics._state_metric import ByReference, StateMetric
 from vse_lightning.metrics._values import values_per_query
-from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
 from vse_lightning.ranking.pair_scores import Similarity
-from vse_lightning.ranking.reading import Reading
+from vse_lightning.ranking.reading import EvaluationProtocol, Reading
 from vse_lightning.targets import LabelTable
 
 

@@ -15,17 +15,21 @@ from vse_lightning.checks import require, require_name
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.metrics._members import Metrics, flatten, joining, members_of, names_of
-from vse_lightning.metrics._missing_labels import MissingRelevanceError, warn_left_out
 from vse_lightning.metrics._shared_pass import SharedPass
 from vse_lightning.metrics._standard_protocol import standard_metrics
 from vse_lightning.metrics._state_metric import StateMetric
-from vse_lightning.metrics._values import Value, evaluate_members, values_per_query
+from vse_lightning.metrics._values import (
+    MissingRelevanceError,
+    Value,
+    evaluate_members,
+    values_per_query,
+    warn_left_out,
+)
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.metrics.relevance_by_rank import RelevanceByRank, RelevanceLists, draw
-from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
 from vse_lightning.ranking.gallery import Gallery, is_empty
 from vse_lightning.ranking.pair_scores import Similarity
-from vse_lightning.ranking.reading import Reading
+from vse_lightning.ranking.reading import EvaluationProtocol, Reading
 from vse_lightning.ranking.relevance_rows import label_of
 from vse_lightning.targets import Ids, LabelTable
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 from typing_extensions import override
 
+from vse_lightning.checks import require_one_of
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.ranking import Ranking
-from vse_lightning.functional.recall import Recall, check_recall, recall_of_ranks
+from vse_lightning.functional.recall import Recall, recall_of_ranks
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.ranking.reading import ALL, Reading
 
@@ -39,7 +40,7 @@ class RecallAtK(RetrievalMetric):
 
     def __init__(self, k: int = 1, direction: Direction = "i2t", recall: Recall = "any", **options: Any) -> None:
         check_cutoff(k)
-        check_recall(recall)
+        require_one_of("recall", recall, get_args(Recall))
         super().__init__(**options)
         name = "recall" if recall == "any" else "recall_of_all"
         self._rank_in(direction, f"{name}_at_{k}", Reading(positives=1 if recall == "any" else ALL))

@@ -12,9 +12,8 @@ from torch import Tensor
 from vse_lightning.checks import require, require_extra
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
-from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
 from vse_lightning.ranking.pair_scores import Similarity
-from vse_lightning.ranking.reading import Reading
+from vse_lightning.ranking.reading import EvaluationProtocol, Reading
 from vse_lightning.report import DIRECTIONS
 from vse_lightning.targets import LabelTable
 

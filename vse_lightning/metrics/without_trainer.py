@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -12,8 +13,7 @@ from vse_lightning.checks import require
 from vse_lightning.functional.query_lists import as_positives, as_scores
 from vse_lightning.metrics._embedding_lists import checked_batch
 from vse_lightning.metrics._members import Metrics, flatten, members_of, names_of
-from vse_lightning.metrics._missing_labels import refuse, warn_left_out
-from vse_lightning.metrics._values import evaluate_members, summary
+from vse_lightning.metrics._values import evaluate_members, refuse, summary, warn_left_out
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.metrics.collection import RetrievalMetrics
 from vse_lightning.ranking.gallery import Gallery
@@ -88,8 +88,7 @@ def evaluate_embeddings(
     members = members_of(metrics)
     state = checked_batch(images, texts, image_ids, text_image_ids, features, text_ids)
     values, remedies = evaluate_members(members, Gallery.from_state(state), relevance=relevance)
-    if remedies:
-        refuse(*next(iter(remedies.items()))) if not values else warn_left_out(remedies)
+    _tell_of(remedies, bool(values))
     return {name: float(value) for name, value in flatten(values, names_of(members)).items()}
 
 
@@ -134,7 +133,9 @@ def evaluate_scores(
         positives = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     positives = as_positives(_tensor("positives", positives), scores)
     if relevance is None:
-        members = _without_graded(members)
+        remedies = {name: _NO_LABELS for name, metric in members.items() if metric.needs_relevance}
+        members = {name: metric for name, metric in members.items() if name not in remedies}
+        _tell_of(remedies, bool(members))
     else:
         relevance = _tensor("relevance", relevance)
         same, shapes = relevance.shape == scores.shape, (tuple(scores.shape), tuple(relevance.shape))
@@ -156,11 +157,9 @@ def _tensor(name: str, matrix: Any) -> Tensor:
         raise ValueError(f"{name} must be a tensor or an array, got {type(matrix).__name__}: {error}") from None
 
 
-def _without_graded(members: dict[str, RetrievalMetric]) -> dict[str, RetrievalMetric]:
-    remedies = {name: _NO_LABELS for name, metric in members.items() if metric.needs_relevance}
-    possible = {name: metric for name, metric in members.items() if name not in remedies}
-    if not possible:
-        refuse(", ".join(remedies), _NO_LABELS)
+def _tell_of(remedies: Mapping[str, str], computed: bool) -> None:
+    """Warn of what is left out, or refuse where nothing else is ``computed``."""
+    if remedies and not computed:
+        refuse(", ".join(remedies), next(iter(remedies.values())))
     if remedies:
         warn_left_out(remedies)
-    return possible

@@ -17,11 +17,10 @@ from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.ranking.across import of_queries, rank_across
-from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.pair_scores import PairScores, Similarity
-from vse_lightning.ranking.reading import RankingReader, Reading
+from vse_lightning.ranking.reading import EvaluationProtocol, RankingReader, Reading
 from vse_lightning.ranking.relevance_rows import relevance_rows
 from vse_lightning.ranking.within import one_kind, rank_within, relevance_of_images, relevance_of_texts
 from vse_lightning.targets import LabelTable

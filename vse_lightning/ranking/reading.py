@@ -1,4 +1,4 @@
-"""What a metric reads of a ranking, so that one pass collects it for all metrics."""
+"""What a metric tells the pass: which images and captions compete, and what is read of a ranking."""
 
 from __future__ import annotations
 
@@ -8,13 +8,41 @@ from typing import Protocol
 
 from torch import Tensor
 
+from vse_lightning.checks import require_whole
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
-from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
 from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.targets import LabelTable
 
 ALL = sys.maxsize
+
+PAIRS_AT_ONCE = 2**24
+"""How many scores are held at a time unless told otherwise: 64 MiB."""
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """How a gallery is cut up, checked once for all metrics.
+
+    Attributes:
+        chunk_size: images whose scores are held at a time, at least 64; None: as many as make blocks of 2 ** 24 pairs.
+        folds: the metric is the mean over this many consecutive folds of the images, each with its own gallery.
+        captions_per_image: keep only the first captions of each image, among the texts and in the relevance.
+    """
+
+    chunk_size: int | None = None
+    folds: int = 1
+    captions_per_image: int | None = None
+
+    def __post_init__(self) -> None:
+        require_whole("folds", self.folds)
+        for name, least in (("chunk_size", 64), ("captions_per_image", 1)):
+            if getattr(self, name) is not None:
+                require_whole(name, getattr(self, name), least)
+
+    def rows_per_block(self, num_texts: int) -> int:
+        """How many images to score at a time."""
+        return self.chunk_size or max(64, PAIRS_AT_ONCE // num_texts)
 
 
 @dataclass(frozen=True)

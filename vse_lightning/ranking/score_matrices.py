@@ -7,8 +7,7 @@ from torch import Tensor
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.ranks import count_ahead_of_positives
-from vse_lightning.ranking.evaluation_protocol import PAIRS_AT_ONCE
-from vse_lightning.ranking.reading import Reading
+from vse_lightning.ranking.reading import PAIRS_AT_ONCE, Reading
 from vse_lightning.ranking.relevance_rows import within_range
 
 

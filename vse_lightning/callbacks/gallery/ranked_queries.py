@@ -15,11 +15,10 @@ from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.metrics import RetrievalMetric, RetrievalMetrics, RetrievalNDCG
 from vse_lightning.ranking.across import rank_across
-from vse_lightning.ranking.evaluation_protocol import EvaluationProtocol
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery, State
 from vse_lightning.ranking.pair_scores import PairScores, Similarity
-from vse_lightning.ranking.reading import Reading
+from vse_lightning.ranking.reading import EvaluationProtocol, Reading
 from vse_lightning.ranking.relevance_rows import RelevanceRows, label_of, relevance_rows
 from vse_lightning.targets import LabelTable
 
