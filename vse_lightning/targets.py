@@ -32,6 +32,11 @@ class LabelTable(Protocol):
         """Relevance ``(N, M)`` in [0, 1] of images to texts."""
 
 
+def label_of(table: LabelTable | None) -> str:
+    """What to print beside values under the labels of a ``table``, or of the ``text_features`` if there is none."""
+    return "text features" if table is None else getattr(table, "label", type(table).__name__)
+
+
 @dataclass(frozen=True, init=False)
 class RetrievalTargets:
     """Ids of a batch and, where there are labels, its relevance; nothing in it is ever written to.

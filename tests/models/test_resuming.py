@@ -78,7 +78,7 @@ def saved(tmp_path):
     """Path of a checkpoint after so many epochs, and what followed it."""
 
     def make(epochs=2, **arguments):
-        followed, trainer = fit(epochs, **arguments)
+        _, trainer = fit(epochs, **arguments)
         trainer.save_checkpoint(tmp_path / "before.ckpt")
         return str(tmp_path / "before.ckpt"), torch.load(tmp_path / "before.ckpt", weights_only=True)
 

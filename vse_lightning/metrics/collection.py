@@ -30,8 +30,7 @@ from vse_lightning.metrics.relevance_by_rank import RelevanceByRank, RelevanceLi
 from vse_lightning.ranking.gallery import Gallery, is_empty
 from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.reading import EvaluationProtocol, Reading
-from vse_lightning.ranking.relevance_rows import label_of
-from vse_lightning.targets import Ids, LabelTable
+from vse_lightning.targets import Ids, LabelTable, label_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

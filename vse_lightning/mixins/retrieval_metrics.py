@@ -14,8 +14,7 @@ from vse_lightning.mixins.evaluation import is_partial, loader_count, warn_of_re
 from vse_lightning.mixins.extension import Extension, HostFirst
 from vse_lightning.mixins.hooks import RetrievalHooks, configure, host_arguments
 from vse_lightning.mixins.step import count_pairs, embeddings_and_ids, forget_pairs, pairs_seen, step_of
-from vse_lightning.ranking.relevance_rows import label_of
-from vse_lightning.targets import LabelTable, RetrievalTargets
+from vse_lightning.targets import LabelTable, RetrievalTargets, label_of
 
 
 def _has_metrics(host: Any) -> bool:

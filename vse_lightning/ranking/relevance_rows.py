@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import caption_relevance
 from vse_lightning.ranking.gallery import Gallery, first_of_each
-from vse_lightning.targets import LabelTable
+from vse_lightning.targets import LabelTable, label_of
 
 RelevanceRows = Callable[[Tensor], Tensor]
 """Maps rows ``(B,)`` of images of a gallery to their relevance ``(B, M)`` to all its texts, safe to write into."""
@@ -43,11 +43,6 @@ class RelevanceMatrix:
         rows = self._rows[torch.searchsorted(self._image_ids, image_ids)]
         columns = self._columns[torch.searchsorted(self._text_ids, text_ids)]
         return self._relevance[rows[:, None], columns]
-
-
-def label_of(table: LabelTable | None) -> str:
-    """What to print beside values under the labels of a ``table``, or of the ``text_features`` if there is none."""
-    return "text features" if table is None else getattr(table, "label", type(table).__name__)
 
 
 def relevance_rows(gallery: Gallery, table: LabelTable | None, captions_per_image: int | None) -> RelevanceRows | None:

@@ -19,8 +19,8 @@ from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery, State
 from vse_lightning.ranking.pair_scores import PairScores, Similarity
 from vse_lightning.ranking.reading import EvaluationProtocol, Reading
-from vse_lightning.ranking.relevance_rows import RelevanceRows, label_of, relevance_rows
-from vse_lightning.targets import LabelTable
+from vse_lightning.ranking.relevance_rows import RelevanceRows, relevance_rows
+from vse_lightning.targets import LabelTable, label_of
 
 ONLY_MATCHES = "no labels: 1 for a match, 0 for all others"
 
