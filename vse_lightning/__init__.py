@@ -7,6 +7,7 @@ and captions from :mod:`vse_lightning.data`, reference models from :mod:`vse_lig
 
 from vse_lightning.losses import (
     ContrastiveLoss,
+    HierarchicalAPLoss,
     KendallLoss,
     LadderLoss,
     LSEHLoss,
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CoherentScore",
     "ContrastiveLoss",
+    "HierarchicalAPLoss",
     "KendallLoss",
     "LSEHLoss",
     "LadderLoss",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vse_lightning.losses import (
     ContrastiveLoss,
+    HierarchicalAPLoss,
     KendallLoss,
     LadderLoss,
     LSEHLoss,
@@ -38,6 +39,8 @@ EVERY_LOSS: dict[str, MakeLoss] = {
     "ladder-percentile": lambda **options: LadderLoss(thresholds=(70,), threshold_mode="percentile", **options),
     "lseh": lambda **options: LSEHLoss(**options),
     "smooth-ndcg": lambda **options: SmoothNDCGLoss(0.1, **options),
+    "smooth-ndcg-bound": lambda **options: SmoothNDCGLoss(0.1, surrogate="bound", **options),
+    "hierarchical-ap": lambda **options: HierarchicalAPLoss(0.1, **options),
     "kendall": lambda **options: KendallLoss(**options),
     "kendall-window": lambda **options: KendallLoss(window=2, **options),
     "contrastive": lambda **options: ContrastiveLoss(**options),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vse_lightning.losses import (
     ContrastiveLoss,
+    HierarchicalAPLoss,
     KendallLoss,
     LadderLoss,
     LSEHLoss,
@@ -76,6 +77,8 @@ def test_every_temperature_is_finite(batch, temperature):
         temperature = max(temperature, 1e-3)  # float16 has no number for a gradient above 65504
     check(TripletLoss(mining="soft", temperature=temperature), batch)
     check(SmoothNDCGLoss(temperature=temperature), batch)
+    check(SmoothNDCGLoss(temperature=temperature, surrogate="bound"), batch)
+    check(HierarchicalAPLoss(temperature=temperature), batch)
     check(ContrastiveLoss(relevance_weight=0.5, relevance_temperature=temperature), batch)
 
 
@@ -104,7 +107,9 @@ def nothing_to_compare():
         yield f"lseh, {name}", LSEHLoss(), torch.rand(3, 3), positives
     for window in (None, 1):
         yield f"kendall, constant relevance, window {window}", KendallLoss(window=window), torch.full((3, 3), 0.5), no
-    yield "smooth ndcg, no relevance", SmoothNDCGLoss(), torch.zeros(3, 3), no
+    for surrogate in ("sigmoid", "bound"):
+        yield f"smooth ndcg, {surrogate}, no relevance", SmoothNDCGLoss(surrogate=surrogate), torch.zeros(3, 3), no
+    yield "hierarchical ap, no relevance", HierarchicalAPLoss(), torch.zeros(3, 3), no
     yield "contrastive, no positives", ContrastiveLoss(), None, no
     yield "sms, no positives", SymmetricMultiSimilarityLoss(), torch.rand(3, 3), no
     yield "sms, only positives", SymmetricMultiSimilarityLoss(), torch.rand(3, 3), yes
@@ -147,5 +152,6 @@ def test_no_queries_is_a_zero_with_a_gradient(make_loss):
 def test_large_scores_keep_the_digits_of_their_differences():
     """A shift of all scores changes no loss: sums are taken over differences."""
     scores, relevance = torch.arange(64.0).view(8, 8)[:, torch.randperm(8)] / 16, torch.rand(8, 8)
-    for loss in (TripletLoss(0.25, "all"), KendallLoss(0.1), KendallLoss(0.1, window=2), SmoothNDCGLoss(0.5)):
+    listwise = SmoothNDCGLoss(0.5), SmoothNDCGLoss(0.5, surrogate="bound"), HierarchicalAPLoss(0.5)
+    for loss in (TripletLoss(0.25, "all"), KendallLoss(0.1), KendallLoss(0.1, window=2), *listwise):
         torch.testing.assert_close(loss(scores + 4096, relevance), loss(scores, relevance), rtol=1e-5, atol=0)

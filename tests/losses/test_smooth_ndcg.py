@@ -5,10 +5,12 @@ from vse_lightning import functional
 from vse_lightning.losses import SmoothNDCGLoss
 
 
+@pytest.mark.parametrize("surrogate", ["sigmoid", "bound"])
 @pytest.mark.parametrize("gain", ["exponential", "linear"])
-def test_options_reach_the_function(batch, gain):
-    total, count = SmoothNDCGLoss(0.2, gain).query_terms(*batch)["smooth_ndcg"]
-    expected, queries = functional.smooth_ndcg(batch.scores, batch.relevance.masked_fill(batch.positives, 1), 0.2, gain)
+def test_options_reach_the_function(batch, gain, surrogate):
+    total, count = SmoothNDCGLoss(0.2, gain, surrogate).query_terms(*batch)["smooth_ndcg"]
+    relevance = batch.relevance.masked_fill(batch.positives, 1)
+    expected, queries = functional.smooth_ndcg(batch.scores, relevance, 0.2, gain, surrogate)
     assert torch.equal(total, expected)
     assert torch.equal(count, queries)
 
@@ -18,3 +20,5 @@ def test_arguments_are_checked():
         SmoothNDCGLoss(temperature=0)
     with pytest.raises(ValueError, match="gain must be one of 'exponential', 'linear', got 'log'"):
         SmoothNDCGLoss(gain="log")
+    with pytest.raises(ValueError, match="surrogate must be one of 'sigmoid', 'bound', got 'step'"):
+        SmoothNDCGLoss(surrogate="step")

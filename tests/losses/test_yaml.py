@@ -6,7 +6,8 @@ from vse_lightning.losses import RetrievalLoss, WeightedSumLoss
 CONFIGS = {
     "TripletLoss": "{margin: 0.1, mining: soft, temperature: 0.02, reduction: sum}",
     "LadderLoss": "{margins: [0.2, 0.1, 0.1], thresholds: [90, 50], weights: [1, 0.5], threshold_mode: percentile}",
-    "SmoothNDCGLoss": "{temperature: 0.05, gain: linear}",
+    "SmoothNDCGLoss": "{temperature: 0.05, gain: linear, surrogate: bound}",
+    "HierarchicalAPLoss": "{temperature: 0.05}",
     "LSEHLoss": "{margin: 0.2, semantic_weight: 0.1, mining: hardest}",
     "KendallLoss": "{min_gap: 0.2, window: 8, stride: 4}",
     "ContrastiveLoss": "{temperature: 0.07, learnable: false, relevance_weight: 0.2, directions: [t2i]}",

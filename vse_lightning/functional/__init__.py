@@ -8,6 +8,7 @@ transposes.
 from vse_lightning.functional.average_precision import average_precision_at_r, r_precision
 from vse_lightning.functional.coherent_score import coherent_score
 from vse_lightning.functional.contrastive import contrastive
+from vse_lightning.functional.hierarchical_ap import hierarchical_ap
 from vse_lightning.functional.kendall import kendall
 from vse_lightning.functional.kendall_tau import kendall_tau
 from vse_lightning.functional.ladder import ladder
@@ -30,6 +31,7 @@ __all__ = [
     "coherent_score",
     "contrastive",
     "cosine_similarity",
+    "hierarchical_ap",
     "kendall",
     "kendall_tau",
     "ladder",

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from vse_lightning.functional.gains import GAINS, gains_of
 from vse_lightning.functional.query_lists import as_relevance, as_scores, check_cutoff
 from vse_lightning.functional.ranking import Ranking
-from vse_lightning.functional.smooth_ndcg import GAINS, gains_of
 
 
 def ndcg_at_k(scores: Tensor, relevance: Tensor, k: int, gain: str = "exponential") -> Tensor:

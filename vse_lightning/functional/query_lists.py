@@ -24,13 +24,19 @@ def as_positives(positives: Tensor, scores: Tensor) -> Tensor:
 
 def as_relevance(relevance: Tensor, scores: Tensor) -> Tensor:
     """Return ``relevance (Q, C)`` in the dtype of ``scores`` after checking that it lies in [0, 1]."""
-    if relevance.shape != scores.shape:
-        raise ValueError(f"relevance must have the shape of scores {tuple(scores.shape)}, got {tuple(relevance.shape)}")
+    constant = as_constant(relevance, scores)
     if relevance.numel():
         low, high = (bound.item() for bound in relevance.aminmax())
         if not (low >= 0 and high <= 1):
             raise ValueError(f"relevance must lie in [0, 1], got values from {low} to {high}")
-    return relevance.to(scores.dtype)
+    return constant
+
+
+def as_constant(relevance: Tensor, scores: Tensor) -> Tensor:
+    """Return ``relevance (Q, C)`` in the dtype of ``scores``, without gradient or a look at its values."""
+    if relevance.shape != scores.shape:
+        raise ValueError(f"relevance must have the shape of scores {tuple(scores.shape)}, got {tuple(relevance.shape)}")
+    return relevance.detach().to(scores.dtype)
 
 
 def check_cutoff(k: int) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from vse_lightning.functional.gains import GAINS, gains_of
 from vse_lightning.functional.ranks import ranks_from_counts
-from vse_lightning.functional.smooth_ndcg import GAINS, gains_of
 from vse_lightning.functional.top_k import top_k
 
 

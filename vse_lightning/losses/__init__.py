@@ -1,6 +1,7 @@
 """Losses: thin modules over :mod:`vse_lightning.functional`, called as ``loss(scores, relevance, positives)``."""
 
 from vse_lightning.losses.contrastive import ContrastiveLoss
+from vse_lightning.losses.hierarchical_ap import HierarchicalAPLoss
 from vse_lightning.losses.kendall import KendallLoss
 from vse_lightning.losses.ladder import LadderLoss
 from vse_lightning.losses.multi_similarity import SymmetricMultiSimilarityLoss
@@ -15,6 +16,7 @@ from vse_lightning.losses.weighted_sum import WeightedSumLoss
 
 __all__ = [
     "ContrastiveLoss",
+    "HierarchicalAPLoss",
     "KendallLoss",
     "LSEHLoss",
     "LadderLoss",

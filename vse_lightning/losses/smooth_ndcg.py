@@ -6,19 +6,23 @@ from torch import Tensor
 
 from vse_lightning.checks import require_one_of, require_positive
 from vse_lightning.functional.directions import ACROSS, Direction
-from vse_lightning.functional.smooth_ndcg import GAINS, smooth_ndcg
+from vse_lightning.functional.gains import GAINS
+from vse_lightning.functional.smooth_ndcg import SURROGATES, smooth_ndcg
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 from vse_lightning.losses.terms import Reduction
 
 
 class SmoothNDCGLoss(RetrievalLoss):
-    """1 - NDCG with sigmoid ranks over the whole list; see :func:`functional.smooth_ndcg`.
+    """1 - NDCG with smooth ranks over the whole list; see :func:`functional.smooth_ndcg`.
 
-    Not to be used alone: it collapses. Combine it with a triplet or contrastive loss in :class:`WeightedSumLoss`.
+    With sigmoids not to be used alone: it collapses. Combine it with a triplet or contrastive loss in
+    :class:`WeightedSumLoss`.
 
     Args:
         temperature: of the sigmoid that stands for "scores higher"; above 0, in units of the scores.
         gain: ``"exponential"`` (2^relevance - 1, as in the paper) or ``"linear"``.
+        surrogate: of the rank: ``"sigmoid"``, as in the paper, or ``"bound"``, SupRank's upper bound, whose gradient
+            does not fade where mistakes are large. It is made for cosines, and slower: it compares all pairs.
         reduction: ``"mean"`` or ``"sum"``.
         directions: the lists it is computed on: any of ``"i2t"``, ``"t2i"``, ``"i2i"``, ``"t2t"``.
     """
@@ -30,18 +34,20 @@ class SmoothNDCGLoss(RetrievalLoss):
         self,
         temperature: float = 0.01,
         gain: Literal["exponential", "linear"] = "exponential",
+        surrogate: Literal["sigmoid", "bound"] = "sigmoid",
         reduction: Reduction = "mean",
         directions: tuple[Direction, ...] = ACROSS,
     ) -> None:
         super().__init__(reduction, directions)
         require_positive("temperature", temperature)
         require_one_of("gain", gain, GAINS)
-        self.temperature, self.gain = temperature, gain
+        require_one_of("surrogate", surrogate, SURROGATES)
+        self.temperature, self.gain, self.surrogate = temperature, gain, surrogate
 
     def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
         """1 - smooth NDCG of each query, and 1."""
-        return smooth_ndcg(scores, relevance, self.temperature, self.gain)
+        return smooth_ndcg(scores, relevance, self.temperature, self.gain, self.surrogate)
 
     def extra_repr(self) -> str:
         """Options shown by ``print``."""
-        return f"temperature={self.temperature}, gain={self.gain!r}"
+        return f"temperature={self.temperature}, gain={self.gain!r}, surrogate={self.surrogate!r}"

@@ -1,0 +1,22 @@
+"""Sorted rows, by the fastest sort that the device has."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def ascending(values: Tensor) -> Tensor:
+    """The rows of ``values (Q, C)``, sorted; a constant."""
+    values = values.detach()
+    return torch.from_numpy(np.sort(values.numpy())) if _numpy_is_faster(values) else values.sort(dim=1).values
+
+
+def ascending_order(values: Tensor) -> Tensor:
+    """Where the entries of the sorted rows stand in ``values (Q, C)``: int64 ``(Q, C)``. Ties come in any order."""
+    values = values.detach()
+    return torch.from_numpy(np.argsort(values.numpy())) if _numpy_is_faster(values) else values.argsort(dim=1)
+
+
+def _numpy_is_faster(values: Tensor) -> bool:
+    """On a CPU it sorts a row two to four times as fast as torch, but one row at a time."""
+    return values.device.type == "cpu" and torch.get_num_threads() <= 2
