@@ -205,7 +205,7 @@ def test_arguments_are_checked():
 @pytest.mark.parametrize("name", ["smooth_ndcg", "smooth_ndcg_bound", "hierarchical_ap"])
 def test_the_operations_keep_the_rules_of_torch_library(lists, with_gradient, name):
     scores = lists.scores.clone().requires_grad_(with_gradient)
-    labels = [lists.relevance] * (2 if name == "smooth_ndcg_bound" else 1)
+    labels = lists.relevance.expand(2 if name == "smooth_ndcg_bound" else 1, 8, 11)
     operation = getattr(torch.ops.vse_lightning, name).default
     rules = ("test_schema", "test_faketensor", "test_autograd_registration")
     torch.library.opcheck(operation, (scores, labels, 0.1, with_gradient), test_utils=rules)

@@ -5,6 +5,8 @@ from torch import Tensor
 
 # scores at most so many temperatures apart have e^(s / 2 temperature), the root of their odds, within float32
 _ODDS_RANGE = 340
+# so many temperatures apart nothing changes any more, but numbers are not yet so small that a CPU stumbles over them
+_SATURATED = 80
 
 
 class Comparisons:
@@ -18,7 +20,8 @@ class Comparisons:
     def __init__(self, scores: Tensor, temperature: float) -> None:
         self._roots = _roots_of_odds(scores, temperature)
         if self._roots is None:
-            self.above = torch.sub(scores[:, :, None], scores[:, None, :]).div_(temperature).sigmoid_()
+            distances = torch.sub(scores[:, :, None], scores[:, None, :]).div_(temperature)
+            self.above = distances.clamp_(-_SATURATED, _SATURATED).sigmoid_()
         else:  # one exponential per candidate instead of one per pair
             ratios = self._roots.reciprocal()[:, :, None] * self._roots[:, None, :]
             self.above = torch.addcmul(ratios.new_ones(()), ratios, ratios, out=ratios).reciprocal_()

@@ -54,7 +54,7 @@ def hierarchical_ap(scores: Tensor, relevance: Tensor, temperature: float = 0.01
     relevance = as_constant(relevance, scores)
     precision = _hierarchical_ap(scores, relevance, temperature=temperature)
     relevant = (relevance > 0).any(1)
-    return torch.where(relevant, 1 - precision, precision), relevant.long()
+    return relevant.to(scores.dtype) - precision, relevant.long()
 
 
 @value_with_gradient("hierarchical_ap", rows_at_once)

@@ -83,7 +83,7 @@ def smooth_ndcg(
     else:
         ndcg = _ndcg_of_bounded_ranks(scores, gains, relevance, temperature=temperature)
     relevant = (gains > 0).any(1)
-    return torch.where(relevant, 1 - ndcg, ndcg), relevant.long()
+    return relevant.to(scores.dtype) - ndcg, relevant.long()
 
 
 @value_with_gradient("smooth_ndcg", rows_at_once)
