@@ -6,6 +6,7 @@ import yaml
 from lightning import LightningModule, Trainer
 
 from vse_lightning.cli import RetrievalCLI, main
+from vse_lightning.commands.errors import told
 from vse_lightning.losses import LSEHLoss, TripletLoss
 from vse_lightning.models import DualEncoder, FeatureImageEncoder, GRUTextEncoder
 
@@ -242,3 +243,13 @@ def test_what_is_measured_and_trained_is_what_was_said(trained, monkeypatch, cap
     assert "train/triplet" in logged.read_text().splitlines()[0]
     config = yaml.safe_load(next((trained / "tuned").rglob("config.yaml")).read_text())
     assert config["model"]["init_args"]["relevance_loss"]["class_path"] == "vse_lightning.losses.TripletLoss"
+
+
+def test_weights_that_do_not_fit_are_one_message(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    widths = [f"{INIT}.{encoder}_encoder.init_args.embed_dim=4" for encoder in ("image", "text")]
+    with pytest.raises(RuntimeError) as caught:
+        main(["test", "--config", "data.yaml", "--ckpt_path", "trained.ckpt", *widths])
+    assert told(caught.value)[1].startswith(
+        "Error(s) in loading state_dict for DualEncoder:\n\tsize mismatch for image_e"
+    )

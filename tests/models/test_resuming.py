@@ -75,7 +75,7 @@ def fit(epochs, ckpt_path=None, loss=None, seed=0, **arguments):
 
 @pytest.fixture
 def saved(tmp_path):
-    """Path of a checkpoint after so many epochs, and what followed it."""
+    """Path of a checkpoint after so many epochs, and what it holds."""
 
     def make(epochs=2, **arguments):
         _, trainer = fit(epochs, **arguments)

@@ -23,6 +23,7 @@ from vse_lightning.commands.parser_errors import readable
 
 _OF_FILES_AND_PACKAGES = (OSError, ImportError)
 _OF_CONFIGS = (ValueError, TypeError, MisconfigurationException)
+_OTHER_WEIGHTS = "Error(s) in loading state_dict"
 _PACKAGE = Path(__file__).parents[1]
 _STANDARD_LIBRARY = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
 _RAISE = dis.opmap["RAISE_VARARGS"]
@@ -63,7 +64,7 @@ def told(error: BaseException) -> tuple[BaseException, str | None]:
 
 def _is_about_its_input(error: BaseException, places: list[Place]) -> bool:
     """Whether the error is about a config or a file, and not a mistake in the code that raised it."""
-    if isinstance(error, _OF_FILES_AND_PACKAGES):
+    if isinstance(error, _OF_FILES_AND_PACKAGES) or str(error).startswith(_OTHER_WEIGHTS):
         return True
     if not places[-1].says_raise:
         return False
