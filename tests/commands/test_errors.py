@@ -13,6 +13,9 @@ from vse_lightning.checks import require
 from vse_lightning.cli import main
 from vse_lightning.relevance import SBERTRelevance
 
+pytest.importorskip("sentence_transformers")
+pytest.importorskip("timm")
+
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 QUICK = ["fit", "--config", "quickstart.yaml", "--data.init_args.relevance=source", "--trainer.accelerator=cpu"]
 QUICK += ["--trainer.logger=false", "--trainer.callbacks=null", "--trainer.enable_checkpointing=false"]

@@ -10,6 +10,8 @@ from vse_lightning.commands.errors import told
 from vse_lightning.losses import LSEHLoss, TripletLoss
 from vse_lightning.models import DualEncoder, FeatureImageEncoder, GRUTextEncoder
 
+pytest.importorskip("timm")
+
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 DATA = """
 data:

@@ -5,6 +5,9 @@ import yaml
 
 from vse_lightning.cli import main
 
+pytest.importorskip("sentence_transformers")
+pytest.importorskip("timm")
+
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 MINE = "# found by hand\nmine: 1\n"
 

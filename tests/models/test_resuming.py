@@ -20,6 +20,8 @@ from vse_lightning.losses import ContrastiveLoss, LadderLoss, TripletLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.models import DualEncoder, GRUTextEncoder, TimmImageEncoder
 
+pytest.importorskip("timm")
+
 QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 BATCHES = 3
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:The dirpath has changed")
