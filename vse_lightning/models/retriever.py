@@ -61,8 +61,7 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         self.optimizer: OptimizerCallable = AdamW if optimizer is None else optimizer
         self.lr_scheduler, self.lr_warmup_steps = lr_scheduler, lr_warmup_steps
         self.lr_interval, self.lr_monitor = lr_interval, lr_monitor
-        self._setup: Setup | None = None
-        self._resumed: dict[str, Any] | None = None
+        self._setup: Setup | None = None  # of the optimizer that trains
 
     @property
     def lr(self) -> float:
@@ -91,21 +90,16 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         Lightning's ``WeightAveraging`` puts the weights that training goes on with in their place, also after training.
         """
         trainer = getattr(self, "_trainer", None)
-        if trainer is None:
-            return
-        if trainer.state.fn != TrainerFn.FITTING:
-            if "current_model_state" in checkpoint:
-                checkpoint["current_model_state"] = checkpoint["state_dict"]
-        elif not trainer.strategy.restore_checkpoint_after_setup:  # FSDP and DeepSpeed restore optimizers their own way
-            self._resumed = checkpoint
+        if "current_model_state" in checkpoint and trainer is not None and trainer.state.fn != TrainerFn.FITTING:
+            checkpoint["current_model_state"] = checkpoint["state_dict"]
 
     def on_fit_start(self) -> None:
-        """Let the user's rates count where training goes on from a checkpoint, whose optimizer is restored next."""
-        checkpoint, self._resumed = self._resumed, None
-        optimizers = self.trainer.optimizers
-        self._setup = None if len(optimizers) != 1 else setup_of(optimizers[0], self.trainer.lr_scheduler_configs, self)
-        if checkpoint is not None and self._setup is not None and SETUP_KEY in checkpoint:
-            schedules = self.trainer.lr_scheduler_configs
+        """Let the user's rates count where training goes on from a checkpoint."""
+        optimizers, schedules = self.trainer.optimizers, self.trainer.lr_scheduler_configs
+        self._setup = setup_of(optimizers[0], schedules, self) if len(optimizers) == 1 else None
+        # Lightning restores the optimizer from here next, and has no hook between
+        checkpoint = self.trainer._checkpoint_connector._loaded_checkpoint
+        if self._setup is not None and SETUP_KEY in checkpoint:
             reconfigure(checkpoint, checkpoint[SETUP_KEY], self._setup, optimizers[0], schedules)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
