@@ -33,7 +33,6 @@ LOSSES = {
     "sum": lambda: TripletLoss(reduction="sum", directions=("i2t", "t2t")),
     "ladder": lambda: LadderLoss(thresholds=(0.5,), directions=("t2i", "i2i")),
     "ndcg": lambda: SmoothNDCGLoss(0.1, directions=ALL),
-    "bound": lambda: SmoothNDCGLoss(0.1, surrogate="bound", directions=ALL),
     "hierarchical_ap": lambda: HierarchicalAPLoss(0.1, directions=ALL),
     "kendall": lambda: KendallLoss(directions=ALL),
     "contrastive": lambda: ContrastiveLoss(relevance_weight=0.3, directions=ALL),
