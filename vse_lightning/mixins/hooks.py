@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from vse_lightning.mixins.extension import Extension, HostFirst, extend_methods_of
-from vse_lightning.mixins.hparams import built_by_cli, names_to_ignore
+from vse_lightning.mixins.hparams import built_by_cli, names_to_ignore, without_ours
+from vse_lightning.mixins.loading import LoadsLikeHost
 from vse_lightning.mixins.step import TARGET_KEYS, cosine_of_module
 from vse_lightning.targets import RetrievalTargets
 
@@ -39,6 +40,7 @@ class RetrievalHooks:
 
     retrieval_embeds = Extension(_embed_once, is_configured)
     retrieval_similarity = HostFirst(cosine_of_module)
+    load_from_checkpoint = LoadsLikeHost()
 
     @HostFirst
     def retrieval_targets(self, batch: Any) -> RetrievalTargets:
@@ -63,8 +65,12 @@ class RetrievalHooks:
         """
         frame = frame or inspect.currentframe().f_back  # type: ignore[union-attr]
         if not built_by_cli(type(self)):
-            ignored = [ignore] if isinstance(ignore, str) else list(ignore or ())
-            ignore = [*ignored, *_own_arguments(type(self)), *names_to_ignore(self, frame)]
+            ours = [*_own_arguments(type(self)), *names_to_ignore(self, frame)]
+            ignore = [*([ignore] if isinstance(ignore, str) else ignore or ()), *ours]
+            kept = [name for name in args if not (isinstance(name, str) and name in ours)]
+            if args and not kept:
+                return  # without any, Lightning would save all arguments
+            args = tuple(map(without_ours, kept))
         super().save_hyperparameters(*args, ignore=ignore, frame=frame, **kwargs)  # type: ignore[misc]
 
 

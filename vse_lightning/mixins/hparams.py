@@ -2,16 +2,19 @@
 
 import inspect
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from torchmetrics import Metric, MetricCollection
+from torch import nn
+from torchmetrics import MetricCollection
 
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
+from vse_lightning.metrics.state_metric import StateMetric
 from vse_lightning.targets import LabelTable, RetrievalTargets
 
-_OURS = (RetrievalLoss, Metric, MetricCollection, RetrievalTargets, LabelTable)
+_OURS = (RetrievalLoss, StateMetric, RetrievalTargets)
 
 
 def names_to_ignore(module: Any, frame: FrameType) -> list[str]:
@@ -37,12 +40,23 @@ def _arguments(module: Any, frame: FrameType | None) -> Iterator[tuple[str, Any]
 
 
 def holds_ours(value: Any) -> bool:
-    """Whether a value is a label table, a loss or a metric, or a container of some."""
-    if isinstance(value, dict):
+    """Whether a value is a label table, or a loss or a metric of this package, or a container of some."""
+    if isinstance(value, Namespace):
+        return holds_ours(vars(value))
+    if isinstance(value, dict | MetricCollection):
         return any(map(holds_ours, value.values()))
     if isinstance(value, list | tuple | set):
         return any(map(holds_ours, list(value)[:100]))
-    return not inspect.isclass(value) and isinstance(value, _OURS)
+    is_table = isinstance(value, LabelTable) and not isinstance(value, nn.Module)  # a network may have a block too
+    return not inspect.isclass(value) and (is_table or isinstance(value, _OURS))
+
+
+def without_ours(argument: Any) -> Any:
+    """A dictionary or namespace of hyper-parameters without what is ours; anything else as it is."""
+    if not isinstance(argument, dict | Namespace) or not holds_ours(argument):
+        return argument
+    values = vars(argument) if isinstance(argument, Namespace) else argument
+    return type(argument)(**{name: value for name, value in values.items() if not holds_ours(value)})
 
 
 def built_by_cli(cls: type) -> bool:
