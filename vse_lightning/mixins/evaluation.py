@@ -1,6 +1,5 @@
 """What a Trainer says of the evaluation that runs: its loaders, whether all is seen, and whether some is seen twice."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch.utils.data import DistributedSampler
@@ -12,7 +11,10 @@ from vse_lightning.distributed import process_count
 def loader_count(module: Any, stage: str) -> int:
     """How many dataloaders the running stage has, whether or not this process saw a batch of each."""
     trainer = getattr(module, "_trainer", None)
-    return 0 if trainer is None else len(_batches(trainer, stage))
+    if trainer is None:
+        return 0
+    combined = _combined(trainer, stage)
+    return len(combined.flattened) if _one_after_another(combined) else 1
 
 
 def is_partial(module: Any, stage: str, loader: int) -> bool:
@@ -22,8 +24,13 @@ def is_partial(module: Any, stage: str, loader: int) -> bool:
         return False
     if trainer.sanity_checking or getattr(getattr(trainer, "datamodule", None), "skipped_images", None):
         return True
-    dataloader = _dataloader(trainer, stage, loader)
-    return hasattr(dataloader, "__len__") and _batches(trainer, stage)[loader] < len(dataloader)
+    combined = _combined(trainer, stage)
+    dataloaders, limits = combined.flattened, _loop(trainer, stage).max_batches
+    if _one_after_another(combined):
+        return _is_cut(dataloaders[loader], limits[loader])
+    if combined._mode == "min_size":
+        limits = [min(limits)] * len(limits)
+    return any(map(_is_cut, dataloaders, limits))
 
 
 def warn_of_repeats(module: Any, stage: str, loader: int) -> None:
@@ -31,7 +38,7 @@ def warn_of_repeats(module: Any, stage: str, loader: int) -> None:
     trainer = getattr(module, "_trainer", None)
     if trainer is None or process_count() == 1 or module.__dict__.get("_retrieval_warned_of_repeats"):
         return
-    sampler = _sampler(_dataloader(trainer, stage, loader))
+    sampler = _sampler(_combined(trainer, stage).flattened[loader])
     if not isinstance(sampler, DistributedSampler) or sampler.drop_last:
         return
     repeats = sampler.total_size - len(sampler.dataset)  # type: ignore[arg-type]
@@ -44,18 +51,29 @@ def warn_of_repeats(module: Any, stage: str, loader: int) -> None:
         )
 
 
-def _batches(trainer: Any, stage: str) -> Sequence[int]:
+def _loop(trainer: Any, stage: str) -> Any:
+    """The loop that runs. ``trainer.val_dataloaders`` are those of ``fit`` in a ``validate`` that comes after it."""
     if stage == "test":
-        batches = trainer.num_test_batches
-    else:
-        batches = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
-    return batches if isinstance(batches, list | tuple) else [batches]
+        return trainer.test_loop
+    fits = getattr(trainer.state.fn, "value", None) == "fit"
+    return trainer.fit_loop.epoch_loop.val_loop if fits else trainer.validate_loop
 
 
-def _dataloader(trainer: Any, stage: str, loader: int) -> Any:
-    dataloaders = trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders
-    dataloaders = list(dataloaders.values()) if isinstance(dataloaders, dict) else dataloaders
-    return dataloaders[loader] if isinstance(dataloaders, list | tuple) else dataloaders
+def _combined(trainer: Any, stage: str) -> Any:
+    return _loop(trainer, stage)._combined_loader
+
+
+def _one_after_another(combined: Any) -> bool:
+    """Whether each dataloader is measured for itself; otherwise a batch holds one batch of each."""
+    return bool(combined._mode == "sequential")
+
+
+def _is_cut(dataloader: Any, limit: float) -> bool:
+    """Whether a dataloader has more batches than are run; of one without a length, a limit is taken for a cut."""
+    try:
+        return bool(limit < len(dataloader))
+    except TypeError:
+        return limit != float("inf")
 
 
 def _sampler(dataloader: Any) -> Any:
