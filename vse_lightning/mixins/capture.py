@@ -1,12 +1,14 @@
 """Embeddings that the host's own step makes, taken while it runs, so that its encoders run once."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointFunction
 
 Embeddings = tuple[Tensor, Tensor]
 FIELDS = ("image_embeds", "text_embeds")
@@ -89,17 +91,31 @@ def _recorder(method: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]
     @wraps(method, updated=())  # not what torch.compile has marked the method with
     def record(*args: Any, **kwargs: Any) -> Any:
         output = method(*args, **kwargs)
-        outputs.append(output)
+        untraced = not (torch.is_grad_enabled() or torch.compiler.is_compiling()) and _in_checkpoint()
+        outputs.append(_Untraced(output) if untraced else output)
         return output
 
     return record, outputs
+
+
+class _Untraced(NamedTuple):
+    """What was made within ``checkpoint(use_reentrant=True)``: only what that returns has a gradient."""
+
+    output: Any
+
+
+def _in_checkpoint() -> bool:
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code is not CheckpointFunction.forward.__code__:
+        frame = frame.f_back
+    return frame.f_back is not None
 
 
 def captured_embeddings(outputs: Mapping[str, Sequence[Any]], step: str) -> Embeddings:
     """The embeddings among what was recorded.
 
     Raises:
-        RuntimeError: something ran never, or more than once.
+        RuntimeError: something ran never, or more than once, or where its gradient is lost.
         TypeError: what came back holds no embeddings.
     """
     for name, recorded in outputs.items():
@@ -109,13 +125,24 @@ def captured_embeddings(outputs: Mapping[str, Sequence[Any]], step: str) -> Embe
                 f"retrieval_embeds_from: {name!r} must run exactly once in {step}, but ran {times}: name another "
                 "submodule or method, or define retrieval_embeds(batch) -> (image_embeds, text_embeds)"
             )
-    if len(outputs) == 1:
-        ((name, (output,)),) = outputs.items()
+    made = {name: output.output if isinstance(output, _Untraced) else output for name, (output,) in outputs.items()}
+    embeds = _embeddings_of(made)
+    for name, own in zip(made, [embeds] if len(made) == 1 else [embeds[:1], embeds[1:]], strict=True):
+        lost = torch.is_grad_enabled() and not all(matrix.requires_grad for matrix in own)
+        if lost and isinstance(outputs[name][0], _Untraced):
+            raise RuntimeError(
+                f"retrieval_embeds_from: {name!r} runs within checkpoint(use_reentrant=True), where nothing has a "
+                "gradient: checkpoint with use_reentrant=False, or name what returns the embeddings outside"
+            )
+    return embeds
+
+
+def _embeddings_of(made: Mapping[str, Any]) -> Embeddings:
+    if len(made) == 1:
+        ((name, output),) = made.items()
         return checked_embeddings(output, name)
-    embeds = [
-        _one_output(output, field, name) for field, (name, (output,)) in zip(FIELDS, outputs.items(), strict=True)
-    ]
-    return checked_embeddings(tuple(embeds), " and ".join(outputs))
+    embeds = [_one_output(output, field, name) for field, (name, output) in zip(FIELDS, made.items(), strict=True)]
+    return checked_embeddings(tuple(embeds), " and ".join(made))
 
 
 def _one_output(output: Any, field: str, name: str) -> Any:

@@ -37,8 +37,8 @@ def embed_in_chunks(
     """
     for name, layer in module.named_modules():
         frozen = not isinstance(layer, _BatchNorm) or not layer.training
-        require(frozen, "embed_chunk_size: batch normalisation {!r} would see chunks, not the batch: put it in eval "
-                "mode, use another normalisation, or leave embed_chunk_size=None", name)  # fmt: skip
+        require(frozen, "relevance_chunk_size: batch normalisation {!r} would see chunks, not the batch: put it in "
+                "eval mode, use another normalisation, or leave relevance_chunk_size=None", name)  # fmt: skip
     size = _pairs(batch)
     images, texts = [], []
     for start in range(0, size, chunk_size):
@@ -48,7 +48,7 @@ def embed_in_chunks(
         texts.append(text_embeds)
     embeds = torch.cat(images), torch.cat(texts)
     pairs = len(embeds[0]) == size and len(embeds[1]) == size
-    require(pairs, "embed_chunk_size needs a batch of {} pairs, got {} image and {} text embeddings", size,
+    require(pairs, "relevance_chunk_size needs a batch of {} pairs, got {} image and {} text embeddings", size,
             len(embeds[0]), len(embeds[1]))  # fmt: skip
     return embeds
 

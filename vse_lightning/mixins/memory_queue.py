@@ -63,7 +63,3 @@ class MemoryQueue:
 
     def _last(self, past: Tensor | None, new: Tensor) -> Tensor:
         return (new if past is None else torch.cat([past, new]))[-self.size :]
-
-
-def _behind(ids: Tensor | None, past: Tensor | None, kept: Tensor) -> Tensor | None:
-    return None if ids is None or past is None else torch.cat([ids, past[kept]])

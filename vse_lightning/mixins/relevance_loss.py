@@ -31,17 +31,22 @@ def _training_step(self: Any, host: Any, batch: Any, *args: Any, **kwargs: Any) 
             with step.host_running():
                 output = host(batch, *args, **kwargs)
         automatic = getattr(self, "automatic_optimization", True)
-        if step.finished or (host is not None and (output is None or not automatic)):
-            return output  # added already; a batch that the host skips; or a host that asks for the loss itself
+        if step.finished or (host is not None and not (automatic and _holds_loss(output))):
+            return output  # added already; a host that asks for the loss itself; nothing that Lightning trains on
         if not automatic:
             raise RuntimeError(f"{type(self).__name__} optimises by hand and needs a training_step that does so: "
                                "call self.relevance_loss_of(batch) there")  # fmt: skip
-        step.finished = True
+        step.finish()
         embeds = step.embeddings(output, supplied=host is None)
         loss = _loss(self, step, embeds, total=host is None)
         if isinstance(output, Mapping):
             return {**output, "loss": output["loss"] + loss}
         return loss if output is None else output + loss
+
+
+def _holds_loss(output: Any) -> bool:
+    """Whether a step returned a loss. Of anything else but ``None``, a batch that is skipped, Lightning complains."""
+    return isinstance(output.get("loss") if isinstance(output, Mapping) else output, Tensor)
 
 
 def _training_signature(self: Any, batch: Any, batch_idx: int = 0) -> Any:
@@ -219,7 +224,8 @@ class RelevanceLossMixin(RetrievalHooks):
             return torch.zeros((), device=getattr(self, "device", None))
         self.__dict__["_relevance_asked"] = True
         with step_of(self, batch, "training_step") as step:
-            step.finished = step.name == "training_step"
+            if step.name == "training_step":
+                step.finish()
             return _loss(self, step, step.embeddings())
 
     @HostFirst

@@ -30,7 +30,7 @@ def _evaluation_step(stage: str, self: Any, host: Any, batch: Any, *args: Any, *
             with step.host_running():
                 output = host(batch, *args, **kwargs)
         if not step.finished:
-            step.finished = True
+            step.finish()
             embeds = step.embeddings(output, supplied=host is None)
             targets = step.resolved(embeds, pairs_seen(self, loader))
             if targets.text_ids is None:

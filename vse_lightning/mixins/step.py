@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, nullcontext
 from copy import copy
+from dataclasses import is_dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from torch import Tensor
@@ -26,13 +28,23 @@ class Step:
         finished: whether an inner step has already added or measured what the outer one would.
     """
 
-    def __init__(self, module: Any, batch: Any, name: str) -> None:
-        self.module, self.batch, self.name = module, batch, name
-        self.copy = copy(batch) if isinstance(batch, MutableMapping | list) else batch
+    def __init__(self, module: Any, batch: Any, name: str, outer: "Step | None" = None) -> None:
+        self.module, self.batch, self.name, self.outer = module, batch, name, outer
+        self.copy = copy(batch) if _can_be_emptied(batch) else batch
         self.targets = checked_targets(module.retrieval_targets(self.copy))
         self.finished = False
         self._made: Embeddings | None = None
-        self._outputs: dict[str, list[Any]] | None = None
+        self._outputs: dict[str, list[Any]] | None = None if outer is None else outer._outputs
+
+    def is_about(self, batch: Any) -> bool:
+        """Whether the step is that of a batch, not of another one, or of a part."""
+        return batch is self.batch or batch is self.copy
+
+    def finish(self) -> None:
+        """Nothing is left to add or measure, for the steps around this one neither."""
+        step: Step | None = self
+        while step is not None:
+            step.finished, step = True, step.outer
 
     @contextmanager
     def host_running(self) -> Iterator[None]:
@@ -44,7 +56,7 @@ class Step:
 
     def embed(self, method: Callable[[Any], Any], batch: Any) -> Any:
         """What the host's ``retrieval_embeds`` returns, called once for the batch of the step whoever asks."""
-        if batch is not self.batch and batch is not self.copy:
+        if not self.is_about(batch):
             return method(batch)
         if self._made is None:
             size = self.module.__dict__.get("relevance_chunk_size")
@@ -84,16 +96,27 @@ class Step:
 
 @contextmanager
 def step_of(module: Any, batch: Any, name: str) -> Iterator[Step]:
-    """The running step: a new one, or the one around it where a class overrides a step and calls ``super()``."""
-    outer = module.__dict__.get("_retrieval_step")
-    if outer is not None:
+    """The running step: a new one, or the one around it where a class overrides a step and calls ``super()``.
+
+    Another batch than that of the step around it, or a part of it, has targets and embeddings of its own.
+    """
+    outer: Step | None = module.__dict__.get("_retrieval_step")
+    if outer is not None and outer.is_about(batch):
         yield outer
         return
-    module.__dict__["_retrieval_step"] = step = Step(module, batch, name)
+    module.__dict__["_retrieval_step"] = step = Step(module, batch, name, outer)
     try:
         yield step
     finally:
-        del module.__dict__["_retrieval_step"]
+        if outer is None:
+            del module.__dict__["_retrieval_step"]
+        else:
+            module.__dict__["_retrieval_step"] = outer
+
+
+def _can_be_emptied(batch: Any) -> bool:
+    """Whether a step might take something out of a batch, or put ``None`` in its place."""
+    return isinstance(batch, MutableMapping | list) or is_dataclass(batch) or isinstance(batch, SimpleNamespace)
 
 
 def cosine_of_module(self: Any, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
