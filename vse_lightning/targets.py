@@ -80,6 +80,9 @@ class RetrievalTargets:
             "relevance": relevance if isinstance(relevance, LabelTable) else _constant("relevance", relevance),
             "text_features": _constant("text_features", text_features),
         }
+        features = fields["text_features"]
+        if isinstance(features, Tensor):
+            require(features.ndim == 2, "text_features must be one row for each text, got shape {}", features.shape)
         if image_ids is not None and text_image_ids is not None:
             _check_one_kind(image_ids, text_image_ids)
         for name, value in fields.items():
@@ -236,7 +239,9 @@ def as_ids(name: str, ids: Ids) -> Tensor:
             return torch.tensor([_digest(row) if isinstance(row, str) else DISTRACTOR for row in rows])
         try:
             tensor = torch.as_tensor(rows) if rows else torch.empty(0, dtype=torch.int64)
-        except (TypeError, ValueError, RuntimeError):
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            if all(isinstance(row, int) for row in rows):
+                raise ValueError(f"{name} must be integers of 64 bits, got larger ones: pass them as strings") from None
             kinds = ", ".join(sorted({type(row).__name__ for row in rows}))
             raise ValueError(f"{name} must be integers or strings, one a row, got a list of {kinds}") from None
     if tensor.ndim == 2 and tensor.shape[1] == 1:  # what default_collate makes of one-element tensors
@@ -275,7 +280,7 @@ def _constant(name: str, value: Any) -> Tensor | None:
     if value is None or isinstance(value, Tensor):
         return None if value is None else value.detach()
     try:
-        return torch.as_tensor(value)
+        return torch.as_tensor(np.asarray(value) if hasattr(value, "__array__") else value)  # pandas has it
     except (TypeError, ValueError, RuntimeError):
         table = " or a table with a method block(image_ids, text_ids)" if name == "relevance" else ""
         raise ValueError(f"{name} must be a tensor{table}, got {type(value).__name__}") from None
