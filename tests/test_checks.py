@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vse_lightning.checks import require_name, require_text
+from vse_lightning.checks import require_name, require_not_negative, require_positive, require_share, require_text
 
 
 @pytest.mark.parametrize("name", ["sbert", "LSA_400", "soft-0", "i"])
@@ -42,3 +42,10 @@ def test_text_is_any_string_that_utf_8_can_hold(captions):
 def test_what_is_no_text_is_named_by_row(captions, message):
     with pytest.raises(ValueError, match=message):
         require_text("captions", captions)
+
+
+@pytest.mark.parametrize("value", [None, "1", float("nan"), -1, [1]])
+@pytest.mark.parametrize("rule", [require_positive, require_not_negative, require_share])
+def test_what_is_no_number_in_range_is_shown(rule, value):
+    with pytest.raises(ValueError, match="margin must .*got"):
+        rule("margin", value)

@@ -34,17 +34,24 @@ def require(condition: bool, message: str, *found: object) -> None:
 
 def require_positive(name: str, value: float) -> None:
     """Raise a ``ValueError`` unless the value is a finite number above 0."""
-    require(isfinite(value) and value > 0, "{} must be a finite number above 0, got {}", name, value)
+    require(_is_finite(value) and value > 0, "{} must be a finite number above 0, got {!r}", name, value)
 
 
 def require_not_negative(name: str, value: float) -> None:
     """Raise a ``ValueError`` unless the value is a finite number of at least 0."""
-    require(isfinite(value) and value >= 0, "{} must be a finite number of at least 0, got {}", name, value)
+    require(_is_finite(value) and value >= 0, "{} must be a finite number of at least 0, got {!r}", name, value)
 
 
 def require_share(name: str, value: float) -> None:
     """Raise a ``ValueError`` unless the value lies in [0, 1]."""
-    require(0 <= value <= 1, "{} must lie in [0, 1], got {}", name, value)
+    require(_is_finite(value) and 0 <= value <= 1, "{} must lie in [0, 1], got {!r}", name, value)
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return isfinite(value)  # type: ignore[arg-type]
+    except TypeError:  # no number at all
+        return False
 
 
 def require_falling(name: str, values: tuple[float, ...], highest: float, where: str = "") -> None:

@@ -286,3 +286,9 @@ def test_a_table_is_not_asked_for_made_up_ids():
 def test_what_is_no_embedding_is_named(images, texts, message):
     with pytest.raises(ValueError, match=message):
         TripletLoss().from_embeddings(images, texts)
+
+
+def test_embeddings_of_two_precisions_are_promoted():
+    images, texts = draw(4, 3).half(), draw(4, 3)
+    expected = TripletLoss(mining="all").from_embeddings(images.float(), texts)
+    assert torch.equal(TripletLoss(mining="all").from_embeddings(images, texts), expected)

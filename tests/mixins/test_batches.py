@@ -6,14 +6,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 from hosts import BareHost, PairHost, pairs
+from lightning import LightningModule
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vse_lightning import RelevanceLossMixin, RetrievalTargets, TripletLoss
+from vse_lightning import RelevanceLossMixin, RetrievalMetrics, RetrievalMetricsMixin, RetrievalTargets, TripletLoss
 
 IMAGES, TEXTS = torch.randn(4, 6), torch.randn(4, 5)
 CAPTURED = ("image", "text")
+
+pytestmark = pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 
 
 @dataclass
@@ -123,3 +126,32 @@ def test_a_gradient_that_is_lost_within_activation_checkpointing_is_noticed():
     model.reentrant = True
     with pytest.raises(RuntimeError, match="'image' runs within checkpoint\\(use_reentrant=True\\)"):
         model.training_step([IMAGES, TEXTS], 0)
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (("image", "image"), "two different names"),
+        ("image", "must be 'forward', or two"),
+        (("image.weight", "text"), "names 'image.weight', a Parameter: name a submodule or a method"),
+    ],
+)
+def test_names_that_cannot_be_captured_are_refused(named, message):
+    model = type("Named", (RelevanceLossMixin, PairHost), {"retrieval_embeds_from": named})(
+        relevance_loss=TripletLoss()
+    )
+    with pytest.raises(TypeError, match=message):
+        model.training_step([IMAGES, TEXTS], 0)
+
+
+def test_prediction_of_a_host_without_a_step_that_could_be_captured_says_what_to_write(trainer):
+    class Captured(RetrievalMetricsMixin, LightningModule):
+        retrieval_embeds_from = CAPTURED
+
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.image, self.text = nn.Linear(6, 4), nn.Linear(5, 4)
+
+    model = Captured(retrieval_metrics=RetrievalMetrics())
+    with pytest.raises(TypeError, match=r"has no predict_step of its own .* define retrieval_embeds\(batch\)"):
+        trainer().predict(model, pairs())

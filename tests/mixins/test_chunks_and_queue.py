@@ -75,6 +75,18 @@ def test_batch_normalisation_in_training_is_refused():
     model.training_step(next(iter(pairs())), 0)
 
 
+def test_chunks_of_embeddings_that_the_host_makes_itself_are_no_chunks():
+    class Captured(RelevanceLossMixin, BareHost):
+        retrieval_embeds_from = ("image", "text")
+
+        def training_step(self, batch, batch_idx):
+            return (self.image(batch[0]) - self.text(batch[1])).square().mean()
+
+    model = Captured(relevance_loss=TripletLoss(), relevance_chunk_size=2)
+    with pytest.warns(UserWarning, match="relevance_chunk_size has no effect"):
+        model.training_step([torch.randn(4, 6), torch.randn(4, 5)], 0)
+
+
 class Table:
     label = "random"
     relevance = torch.rand(40, 40, generator=torch.Generator().manual_seed(0))

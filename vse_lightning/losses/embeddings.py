@@ -75,6 +75,8 @@ def terms_of_embeddings(
         ValueError: where embeddings and targets do not fit, or there is no relevance to be had.
     """
     _check_embeddings(image_embeds, text_embeds)
+    dtype = torch.promote_types(image_embeds.dtype, text_embeds.dtype)
+    image_embeds, text_embeds = image_embeds.to(dtype), text_embeds.to(dtype)
     gathered = gather and process_count() > 1
     alone = not gathered and beyond is None
     targets = _labelled(loss, targets.resolve(image_embeds, text_embeds), alone, beyond is None, table)

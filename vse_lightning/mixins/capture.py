@@ -41,6 +41,7 @@ def capturing(module: nn.Module, names: Sequence[str], recorders: Recorders) -> 
 
     Raises:
         AttributeError: the host has nothing of that name.
+        TypeError: what has that name cannot be called.
     """
     outputs: dict[str, list[Any]] = {}
     patched: list[tuple[Any, str, Any]] = []
@@ -71,6 +72,9 @@ def _find(module: nn.Module, name: str) -> tuple[Any, str]:
     for part in path:
         owner = _attribute(owner, part, module, name)
     target = _attribute(owner, last, module, name)
+    if not callable(target) or isinstance(target, Tensor):
+        kind = type(target).__name__
+        raise TypeError(f"retrieval_embeds_from names {name!r}, a {kind}: name a submodule or a method")
     return (target, "forward") if isinstance(target, nn.Module) else (owner, last)
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torchmetrics.utilities.prints import rank_zero_warn
 
 from vse_lightning.checks import require_not_negative, require_whole
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
@@ -38,6 +39,11 @@ def _training_step(self: Any, host: Any, batch: Any, *args: Any, **kwargs: Any) 
                                "call self.relevance_loss_of(batch) there")  # fmt: skip
         step.finish()
         embeds = step.embeddings(output, supplied=host is None)
+        if self.relevance_chunk_size is not None and not step.embedded:
+            rank_zero_warn(
+                "relevance_chunk_size has no effect: it cuts the batches of retrieval_embeds(batch), and the embeddings "
+                "were made in the host's own training_step, at once"
+            )
         loss = _loss(self, step, embeds, total=host is None)
         if isinstance(output, Mapping):
             return {**output, "loss": output["loss"] + loss}

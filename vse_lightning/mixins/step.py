@@ -40,6 +40,11 @@ class Step:
         """Whether the step is that of a batch, not of another one, or of a part."""
         return batch is self.batch or batch is self.copy
 
+    @property
+    def embedded(self) -> bool:
+        """Whether ``retrieval_embeds`` was asked."""
+        return self._made is not None
+
     def finish(self) -> None:
         """Nothing is left to add or measure, for the steps around this one neither."""
         step: Step | None = self
@@ -80,7 +85,9 @@ class Step:
         if self._outputs and not supplied:
             return captured_embeddings(self._outputs, self.name)
         if not hasattr(self.module, "retrieval_embeds"):
-            raise TypeError(_no_embeddings(type(self.module).__name__, self.name, supplied, self._outputs is not None))
+            raise TypeError(
+                _no_embeddings(type(self.module).__name__, self.name, captures=bool(embeds_from(self.module)))
+            )
         return checked_embeddings(self.module.retrieval_embeds(self.copy), "retrieval_embeds(batch)")
 
     def resolved(self, embeds: Embeddings, first_pair: int = 0) -> RetrievalTargets:
@@ -138,10 +145,11 @@ def embeds_from(module: Any) -> tuple[str, ...]:
     named = getattr(module, "retrieval_embeds_from", None)
     if named is None or named == "forward":
         return () if named is None else ("forward",)
-    if isinstance(named, tuple | list) and len(named) == 2 and all(isinstance(name, str) for name in named):
-        return tuple(named)
+    names = tuple(named) if isinstance(named, tuple | list) else ()
+    if len(names) == 2 and names[0] != names[1] and all(isinstance(name, str) for name in names):
+        return names
     raise TypeError(
-        "retrieval_embeds_from must be 'forward', or two names of submodules or methods, such as "
+        "retrieval_embeds_from must be 'forward', or two different names of submodules or methods, such as "
         f"('image_projection', 'text_projection'), got {named!r}"
     )
 
@@ -196,8 +204,8 @@ def forget_pairs(module: Any) -> None:
     module.__dict__.pop("_retrieval_pairs", None)
 
 
-def _no_embeddings(host: str, step: str, supplied: bool, captures: bool) -> str:
-    if captures and supplied:
+def _no_embeddings(host: str, step: str, *, captures: bool) -> str:
+    if captures:
         return (
             f"{host} has no {step} of its own in which retrieval_embeds_from could capture embeddings: define "
             "retrieval_embeds(batch) -> (image_embeds (N, D), text_embeds (M, D)), for instance `return self(batch)`"
