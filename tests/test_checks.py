@@ -47,5 +47,5 @@ def test_what_is_no_text_is_named_by_row(captions, message):
 @pytest.mark.parametrize("value", [None, "1", float("nan"), -1, [1]])
 @pytest.mark.parametrize("rule", [require_positive, require_not_negative, require_share])
 def test_what_is_no_number_in_range_is_shown(rule, value):
-    with pytest.raises(ValueError, match="margin must .*got"):
+    with pytest.raises(ValueError, match=r"margin must .*got"):
         rule("margin", value)

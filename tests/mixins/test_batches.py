@@ -16,7 +16,10 @@ from vse_lightning import RelevanceLossMixin, RetrievalMetrics, RetrievalMetrics
 IMAGES, TEXTS = torch.randn(4, 6), torch.randn(4, 5)
 CAPTURED = ("image", "text")
 
-pytestmark = pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The '.*_dataloader' does not have many workers",
+    "ignore:You passed in a `val_dataloader` but have no `validation_step`",
+)
 
 
 @dataclass
@@ -137,9 +140,8 @@ def test_a_gradient_that_is_lost_within_activation_checkpointing_is_noticed():
     ],
 )
 def test_names_that_cannot_be_captured_are_refused(named, message):
-    model = type("Named", (RelevanceLossMixin, PairHost), {"retrieval_embeds_from": named})(
-        relevance_loss=TripletLoss()
-    )
+    cls = type("Named", (RelevanceLossMixin, PairHost), {"retrieval_embeds_from": named})
+    model = cls(relevance_loss=TripletLoss())
     with pytest.raises(TypeError, match=message):
         model.training_step([IMAGES, TEXTS], 0)
 
@@ -155,3 +157,20 @@ def test_prediction_of_a_host_without_a_step_that_could_be_captured_says_what_to
     model = Captured(retrieval_metrics=RetrievalMetrics())
     with pytest.raises(TypeError, match=r"has no predict_step of its own .* define retrieval_embeds\(batch\)"):
         trainer().predict(model, pairs())
+
+
+@pytest.mark.parametrize("stage", ["training", "validation"])
+def test_a_step_that_the_host_assigns_to_itself_is_noticed(trainer, stage):
+    class Assigns(PairHost):
+        def __init__(self):
+            super().__init__()
+            setattr(self, f"{stage}_step", self.own_step)
+
+        def own_step(self, batch, batch_idx):
+            return (self.image(batch[0]) - self.text(batch[1])).square().mean()
+
+    mixed = type("MixedAssigns", (RelevanceLossMixin, RetrievalMetricsMixin, Assigns), {})
+    options = {"relevance_loss": TripletLoss(), "retrieval_metrics": RetrievalMetrics(ndcg_ks=(), coherent_ks=())}
+    with pytest.raises(RuntimeError, match=f"MixedAssigns assigns {stage}_step to itself"):
+        trainer(num_sanity_val_steps=0).fit(mixed(**options), pairs(), pairs())
+    trainer().fit(mixed(), pairs(), pairs())

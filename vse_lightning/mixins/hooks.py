@@ -120,6 +120,15 @@ def _check_names(host: Any, mixin: type[RetrievalHooks], names: Iterable[str]) -
             )
 
 
+def refuse_assigned_step(host: Any, name: str) -> None:
+    """Raise where an attribute of the instance hides the step of the class, which a mixin extends."""
+    if name in vars(host):
+        raise RuntimeError(
+            f"{type(host).__name__} assigns {name} to itself, which hides the one that the mixin extends: define "
+            f"`def {name}(self, batch, batch_idx)` in the class and call it there"
+        )
+
+
 def _own_arguments(cls: type) -> list[str]:
     taken = _taken_by(cls.__mro__)
     own = [name for base in cls.__mro__ for name in vars(base).get("_retrieval_arguments", ())]

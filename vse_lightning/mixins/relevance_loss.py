@@ -13,7 +13,7 @@ from vse_lightning.losses.retrieval_loss import RetrievalLoss
 from vse_lightning.mixins.batch_loss import batch_terms
 from vse_lightning.mixins.capture import Embeddings
 from vse_lightning.mixins.extension import Extension, HostFirst, uncompiled
-from vse_lightning.mixins.hooks import RetrievalHooks, configure, host_arguments
+from vse_lightning.mixins.hooks import RetrievalHooks, configure, host_arguments, refuse_assigned_step
 from vse_lightning.mixins.loss_checkpoints import adapt_optimizers, keep_apart, load_loss, save_loss
 from vse_lightning.mixins.memory_queue import MemoryQueue
 from vse_lightning.mixins.step import Step, step_of
@@ -26,6 +26,7 @@ def _has_loss(host: Any) -> bool:
 
 def _training_step(self: Any, host: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
     """The host's step with the relevance loss added to what it returns."""
+    self.__dict__["_relevance_entered"] = True
     with step_of(self, batch, "training_step") as step:
         output = None
         if host is not None:
@@ -41,8 +42,8 @@ def _training_step(self: Any, host: Any, batch: Any, *args: Any, **kwargs: Any) 
         embeds = step.embeddings(output, supplied=host is None)
         if self.relevance_chunk_size is not None and not step.embedded:
             rank_zero_warn(
-                "relevance_chunk_size has no effect: it cuts the batches of retrieval_embeds(batch), and the embeddings "
-                "were made in the host's own training_step, at once"
+                "relevance_chunk_size has no effect: it cuts the batches of retrieval_embeds(batch), and the "
+                "embeddings were made in the host's own training_step, at once"
             )
         loss = _loss(self, step, embeds, total=host is None)
         if isinstance(output, Mapping):
@@ -92,11 +93,13 @@ def _on_fit_start(self: Any, host: Any) -> Any:
                 "self.parameters() (or add self.relevance_loss.parameters()), or make it constant (learnable=False)"
             )
     adapt_optimizers(self)
-    self.__dict__["_relevance_checked"] = False
+    self.__dict__["_relevance_checked"] = self.__dict__["_relevance_entered"] = False
     return host()
 
 
 def _on_train_batch_end(self: Any, host: Any, *args: Any, **kwargs: Any) -> Any:
+    if not (self.__dict__["_relevance_entered"] or self.__dict__.get("_relevance_asked")):
+        refuse_assigned_step(self, "training_step")
     self.relevance_loss.clamp_()
     return host(*args, **kwargs)
 

@@ -12,7 +12,7 @@ from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.mixins.capture import Embeddings
 from vse_lightning.mixins.evaluation import is_partial, loader_count, warn_of_repeats
 from vse_lightning.mixins.extension import Extension, HostFirst
-from vse_lightning.mixins.hooks import RetrievalHooks, configure, host_arguments
+from vse_lightning.mixins.hooks import RetrievalHooks, configure, host_arguments, refuse_assigned_step
 from vse_lightning.mixins.step import count_pairs, embeddings_and_ids, forget_pairs, pairs_seen, step_of
 from vse_lightning.targets import LabelTable, RetrievalTargets, label_of
 
@@ -101,6 +101,7 @@ def _log_metrics(self: Any, stage: str, loader: int, *, several: bool) -> None:
     facts = torch.tensor([pairs_seen(self, loader), int(is_partial(self, stage, loader))], device=device)
     seen, incomplete = sum_over_processes(facts).tolist()
     if not seen:
+        refuse_assigned_step(self, "test_step" if stage == "test" else "validation_step")
         return  # Lightning says that the dataloader is empty
     tables = self.retrieval_tables(metrics)
     similarity = None if metrics.similarity is not None else self.retrieval_similarity

@@ -85,9 +85,7 @@ class Step:
         if self._outputs and not supplied:
             return captured_embeddings(self._outputs, self.name)
         if not hasattr(self.module, "retrieval_embeds"):
-            raise TypeError(
-                _no_embeddings(type(self.module).__name__, self.name, captures=bool(embeds_from(self.module)))
-            )
+            raise TypeError(_no_embeddings(self.module, self.name))
         return checked_embeddings(self.module.retrieval_embeds(self.copy), "retrieval_embeds(batch)")
 
     def resolved(self, embeds: Embeddings, first_pair: int = 0) -> RetrievalTargets:
@@ -204,8 +202,9 @@ def forget_pairs(module: Any) -> None:
     module.__dict__.pop("_retrieval_pairs", None)
 
 
-def _no_embeddings(host: str, step: str, *, captures: bool) -> str:
-    if captures:
+def _no_embeddings(module: Any, step: str) -> str:
+    host = type(module).__name__
+    if embeds_from(module):
         return (
             f"{host} has no {step} of its own in which retrieval_embeds_from could capture embeddings: define "
             "retrieval_embeds(batch) -> (image_embeds (N, D), text_embeds (M, D)), for instance `return self(batch)`"
