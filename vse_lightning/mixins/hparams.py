@@ -11,7 +11,7 @@ from torch import nn
 from torchmetrics import MetricCollection
 
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
-from vse_lightning.metrics.state_metric import StateMetric
+from vse_lightning.metrics._state_metric import StateMetric
 from vse_lightning.targets import LabelTable, RetrievalTargets
 
 _OURS = (RetrievalLoss, StateMetric, RetrievalTargets)
