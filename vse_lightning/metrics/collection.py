@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.utilities.prints import rank_zero_warn
 
-from vse_lightning.checks import require, require_name
+from vse_lightning.checks import require, require_extra, require_name
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.metrics._members import Metrics, flatten, joining, members_of, names_of
@@ -314,6 +314,7 @@ class RetrievalMetrics(MetricCollection):
             ModuleNotFoundError: if matplotlib is not installed.
             ValueError: as :meth:`relevance_by_rank`, or if there are not as many ``axes`` as directions.
         """
+        require_extra("plot", "plot", "matplotlib")  # before the pass
         return draw(self.relevance_by_rank(depth), self.relevance_label, axes)
 
     @property

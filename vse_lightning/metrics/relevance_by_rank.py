@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from vse_lightning.checks import require, require_extra
+from vse_lightning.checks import require
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.ranking.pair_scores import Similarity
@@ -59,10 +59,8 @@ def draw(
         The figure and its axes.
 
     Raises:
-        ModuleNotFoundError: if matplotlib is not installed.
         ValueError: if there are not as many ``axes`` as directions.
     """
-    require_extra("plot", "plot", "matplotlib")
     from matplotlib import pyplot
 
     if axes is None:
