@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from vse_lightning import LadderLoss, RankedContrastiveLoss, RetrievalMetrics, RSum, WeightedSumLoss
 from vse_lightning.checks import require_name, require_not_negative, require_positive, require_share, require_text
 
 
@@ -49,3 +50,22 @@ def test_what_is_no_text_is_named_by_row(captions, message):
 def test_what_is_no_number_in_range_is_shown(rule, value):
     with pytest.raises(ValueError, match=r"margin must .*got"):
         rule("margin", value)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: LadderLoss(thresholds=0.63),
+            r"thresholds must be several in a tuple or list, got 0.63: write \(0.63,\)",
+        ),
+        (lambda: RankedContrastiveLoss(temperatures=0.1), "temperatures must be several"),
+        (lambda: RSum(5), "ks must be several"),
+        (lambda: RetrievalMetrics(recall_ks=1), "recall_ks must be several"),
+        (lambda: RetrievalMetrics(extra=RSum()), "extra must be several"),
+        (lambda: WeightedSumLoss([LadderLoss()], [1.0]), "losses must be a dict by name, got list"),
+    ],
+)
+def test_one_value_in_place_of_several_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -2,11 +2,14 @@
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 """What to install for a module, where it is not the module's name with hyphens."""
@@ -40,6 +43,14 @@ def require_positive(name: str, value: float) -> None:
 def require_not_negative(name: str, value: float) -> None:
     """Raise a ``ValueError`` unless the value is a finite number of at least 0."""
     require(_is_finite(value) and value >= 0, "{} must be a finite number of at least 0, got {!r}", name, value)
+
+
+def as_several(name: str, values: Iterable[T]) -> tuple[T, ...]:
+    """The values as a tuple; a ``ValueError`` where a single one stands in their place."""
+    try:
+        return tuple(values)
+    except TypeError:
+        raise ValueError(f"{name} must be several in a tuple or list, got {values!r}: write ({values!r},)") from None
 
 
 def require_share(name: str, value: float) -> None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from vse_lightning.checks import require, require_falling, require_not_negative, require_one_of
+from vse_lightning.checks import as_several, require, require_falling, require_not_negative, require_one_of
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.ladder import ladder
 from vse_lightning.functional.triplet import MINING
@@ -45,7 +45,8 @@ class LadderLoss(RetrievalLoss):
         directions: tuple[Direction, ...] = ACROSS,
     ) -> None:
         super().__init__(reduction, directions)
-        margins, thresholds, weights = tuple(margins), tuple(thresholds), tuple(weights)
+        margins, thresholds = as_several("margins", margins), as_several("thresholds", thresholds)
+        weights = as_several("weights", weights)
         require(len(margins) > 0, "margins must name at least the margin of the first rung, got {}", margins)
         for name, values in (("thresholds", thresholds), ("weights", weights)):
             fits = len(values) == len(margins) - 1

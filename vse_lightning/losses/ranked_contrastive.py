@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from vse_lightning.checks import require, require_falling, require_one_of, require_positive
+from vse_lightning.checks import as_several, require, require_falling, require_one_of, require_positive
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.ranked_contrastive import VARIANTS, ranked_contrastive
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
@@ -36,7 +36,7 @@ class RankedContrastiveLoss(RetrievalLoss):
         directions: tuple[Direction, ...] = ACROSS,
     ) -> None:
         super().__init__(reduction, directions)
-        thresholds, temperatures = tuple(thresholds), tuple(temperatures)
+        thresholds, temperatures = as_several("thresholds", thresholds), as_several("temperatures", temperatures)
         require_falling("thresholds", thresholds, highest=1)
         fits = len(temperatures) == len(thresholds) + 1
         require(fits, "temperatures must have one entry more than thresholds {}, got {}", thresholds, temperatures)

@@ -1,5 +1,7 @@
 """Several losses on the same lists, weighted."""
 
+from collections.abc import Mapping
+
 from torch import nn
 
 from vse_lightning.checks import require, require_name, require_not_negative
@@ -31,6 +33,8 @@ class WeightedSumLoss(RetrievalLoss):
 
     def __init__(self, losses: dict[str, RetrievalLoss], weights: dict[str, float]) -> None:
         super().__init__()
+        for name, named in (("losses", losses), ("weights", weights)):
+            require(isinstance(named, Mapping), "{} must be a dict by name, got {}", name, type(named).__name__)
         require(len(losses) > 0, "losses must name at least one loss, got {}", dict(losses))
         same = set(losses) == set(weights)
         require(same, "weights must have the names of losses {}, got {}", sorted(losses), sorted(weights))

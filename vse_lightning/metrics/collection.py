@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.utilities.prints import rank_zero_warn
 
-from vse_lightning.checks import require, require_extra, require_name
+from vse_lightning.checks import as_several, require, require_extra, require_name
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.metrics._members import Metrics, flatten, joining, members_of, names_of
@@ -99,10 +99,14 @@ class RetrievalMetrics(MetricCollection):
     ) -> None:
         options: dict[str, Any] = {"chunk_size": chunk_size, "folds": folds, "captions_per_image": captions_per_image}
         shared = {"similarity": similarity, "relevance": relevance, **options, **kwargs}
-        cutoffs = recall_ks, ndcg_ks, coherent_ks
+        recall_ks, ndcg_ks = as_several("recall_ks", recall_ks), as_several("ndcg_ks", ndcg_ks)
+        cutoffs = recall_ks, ndcg_ks, as_several("coherent_ks", coherent_ks)
         members: list[StateMetric] = [
             *standard_metrics(*cutoffs, gain, rank_statistics, average_precision, directions, **shared),
-            *(joining(metric, similarity, relevance, EvaluationProtocol(**options)) for metric in extra),
+            *(
+                joining(metric, similarity, relevance, EvaluationProtocol(**options))
+                for metric in as_several("extra", extra)
+            ),
         ]
         given = Counter(member.name for member in members)
         require(

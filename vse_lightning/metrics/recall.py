@@ -8,7 +8,7 @@ from typing import Any, get_args
 from torch import Tensor
 from typing_extensions import override
 
-from vse_lightning.checks import require_one_of
+from vse_lightning.checks import as_several, require_one_of
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.ranking import Ranking
@@ -74,12 +74,13 @@ class RSum(RetrievalMetric):
     """
 
     def __init__(self, ks: Sequence[int] = (1, 5, 10), **options: Any) -> None:
+        ks = as_several("ks", ks)
         if not ks:
             raise ValueError("ks must name at least one cut-off")
         for k in ks:
             check_cutoff(k)
         super().__init__(**options)
-        self.ks = tuple(ks)
+        self.ks = ks
         self.directions = ("i2t", "t2i")
         self.name = "rsum"
         self.reading = Reading(positives=1)
