@@ -53,7 +53,8 @@ def some_of_flickr8k(tmp_path, monkeypatch, real_data):
         if wanted.get(image["split"], 0):
             wanted[image["split"]] -= 1
             rows.append(row)
-    (part / "captions.json").write_text(json.dumps({**content, "images": [content["images"][row] for row in rows]}))
+    images = [{**content["images"][row], "imgid": place} for place, row in enumerate(rows)]
+    (part / "captions.json").write_text(json.dumps({**content, "images": images}))
     features = "efficientnet-lite2_features.f16.npy"
     np.save(part / features, np.load(whole / features, mmap_mode="r")[rows])
     (part / "images_128px.zip").symlink_to(whole / "images_128px.zip")
