@@ -24,6 +24,7 @@ from clip_like import (
     sgd,
     text_tower,
 )
+from inner_models import HuggingFaceCLIP, LocalAndGlobal, Variational
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
@@ -121,9 +122,34 @@ class MixedOldLightning(RelevanceLossMixin, RetrievalMetricsMixin, OldLightning)
     retrieval_embeds_from = "forward"
 
 
+class MixedLocalAndGlobal(RelevanceLossMixin, RetrievalMetricsMixin, LocalAndGlobal):
+    retrieval_embeds_from = "model"
+
+    def retrieval_embeds(self, batch):  # which does not run the model again
+        _, images, _, reports, _ = self.model(batch)
+        return images, reports
+
+    def retrieval_targets(self, batch):
+        return RetrievalTargets(batch["path"], batch["path"])
+
+
+class MixedVariational(RelevanceLossMixin, RetrievalMetricsMixin, Variational):
+    retrieval_embeds_from = ("motion_encoder", "text_encoder")
+
+    def retrieval_embeds(self, batch):
+        return self.motion_encoder(batch["motion_x_dict"])[:, 0], self.text_encoder(batch["text_x_dict"])[:, 0]
+
+
+class MixedHuggingFaceCLIP(RelevanceLossMixin, RetrievalMetricsMixin, HuggingFaceCLIP):
+    retrieval_embeds_from = "clip"
+
+
 @dataclass(frozen=True)
 class Integration:
-    """A host, the host with the mixins, its data, and how to run its encoders by hand."""
+    """A host, the host with the mixins, its data, and how to run its encoders by hand.
+
+    ``draws``: its step draws random numbers; ``normalises``: what it learns depends on how a batch is split.
+    """
 
     host: type
     mixed: type
@@ -132,6 +158,8 @@ class Integration:
     encoders: Callable
     collate: Callable | None = None
     captions: int = 1
+    draws: bool = False
+    normalises: bool = False
 
     def loader(self, batch_size=8, pictures=PICTURES):
         items = [self.item(number) for number in range(pictures)]
@@ -152,6 +180,12 @@ TOKENS = PIXELS[:, None, :WORDS] + 0.7 * torch.randn(PICTURES, 2, WORDS, generat
 
 def pair(number):
     return PIXELS[number], TOKENS[number, 0]
+
+
+def means_of(module, batch):
+    """In the order and with the noise of the host's own step."""
+    _, texts = module.encode(batch["text_x_dict"], "text")
+    return module.encode(batch["motion_x_dict"], "motion")[1], texts
 
 
 def named(number, **fields):
@@ -191,7 +225,10 @@ INTEGRATIONS = {
             BuiltInSetup, MixedBuiltInSetup, pair,
             lambda m, b: (m.model.image_projection(b[0]), m.model.text_projection(b[1])), lambda m: m.model.children(),
         ),
-        Integration(NormsAndDropout, MixedNormsAndDropout, pair, lambda m, b: m(b), lambda m: (m.a, m.b)),
+        Integration(
+            NormsAndDropout, MixedNormsAndDropout, pair, lambda m, b: m(b), lambda m: (m.a, m.b), draws=True,
+            normalises=True,
+        ),
         Integration(
             NamedBatch, MixedNamedBatch, lambda n: PairBatch(*pair(n), torch.tensor(n)),
             lambda m, b: (m.vision(b.pictures), m.language(b.words)), lambda m: (m.vision, m.language),
@@ -202,6 +239,21 @@ INTEGRATIONS = {
             lambda n: {"image": PIXELS[n], "captions": TOKENS[n], "number": n + 1000,
                        "caption_numbers": torch.tensor([2 * n, 2 * n + 1])},
             lambda m, b: tuple(m(b).values()), lambda m: (m.images, m.captions), captions=2,
+        ),
+        Integration(
+            LocalAndGlobal, MixedLocalAndGlobal,
+            lambda n: {"imgs": PIXELS[n], "caption_ids": TOKENS[n, 0], "path": f"p10/s{n}.jpg"},
+            lambda m, b: m.model(dict(b))[1:4:2], lambda m: (m.model.image_net, m.model.text_net), normalises=True,
+        ),
+        Integration(
+            Variational, MixedVariational,
+            lambda n: {"motion_x_dict": {"x": PIXELS[n]}, "text_x_dict": {"x": TOKENS[n, 0]}}, means_of,
+            lambda m: (m.motion_encoder.net, m.text_encoder.net), draws=True,
+        ),
+        Integration(
+            HuggingFaceCLIP, MixedHuggingFaceCLIP, lambda n: {"pixel_values": PIXELS[n], "input_ids": TOKENS[n, 0]},
+            lambda m, b: (m.clip.vision_model(b["pixel_values"]), m.clip.text_model(b["input_ids"])),
+            lambda m: (m.clip.vision_model, m.clip.text_model),
         ),
         Integration(OldLightning, MixedOldLightning, pair, lambda m, b: m(b), lambda m: (m.image, m.text)),
     )

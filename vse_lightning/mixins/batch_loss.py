@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from vse_lightning.losses.embeddings import Candidates, terms_of_embeddings
-from vse_lightning.mixins.capture import Embeddings
+from vse_lightning.mixins.embeddings import Embeddings
 from vse_lightning.mixins.memory_queue import MemoryQueue
 from vse_lightning.targets import RetrievalTargets
 

@@ -1,7 +1,7 @@
 """Embeddings that the host's own step makes, taken while it runs, so that its encoders run once."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, NamedTuple
@@ -10,12 +10,29 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction
 
-Embeddings = tuple[Tensor, Tensor]
-FIELDS = ("image_embeds", "text_embeds")
+
+class Recorder(NamedTuple):
+    """A method that records what it returns, and one in its place that gives it back instead of running."""
+
+    record: Callable[..., Any]
+    replay: Callable[..., Any]
+    outputs: list["Recorded"]
 
 
-class Recorders(dict[tuple[int, str], tuple[Callable[..., Any], list[Any]]]):
-    """What records the outputs of a method, kept so that torch.compile sees the same function in every step.
+class Recorded(NamedTuple):
+    """What a method returned.
+
+    Attributes:
+        output: itself.
+        untraced: whether it was made within ``checkpoint(use_reentrant=True)``: only what that returns has a gradient.
+    """
+
+    output: Any
+    untraced: bool
+
+
+class Recorders(dict[tuple[int, str], Recorder]):
+    """The recorders of a host, kept so that torch.compile sees the same functions in every step.
 
     Copies of the host start without: theirs would call the original's encoders.
     """
@@ -28,7 +45,7 @@ class Recorders(dict[tuple[int, str], tuple[Callable[..., Any], list[Any]]]):
 
 
 @contextmanager
-def capturing(module: nn.Module, names: Sequence[str], recorders: Recorders) -> Iterator[dict[str, list[Any]]]:
+def capturing(module: nn.Module, names: Sequence[str], recorders: Recorders) -> Iterator[dict[str, list[Recorded]]]:
     """Record what the named submodules or methods return meanwhile.
 
     Args:
@@ -43,20 +60,41 @@ def capturing(module: nn.Module, names: Sequence[str], recorders: Recorders) -> 
         AttributeError: the host has nothing of that name.
         TypeError: what has that name cannot be called.
     """
-    outputs: dict[str, list[Any]] = {}
-    patched: list[tuple[Any, str, Any]] = []
-    try:
+    outputs: dict[str, list[Recorded]] = {}
+
+    def recording() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
         for name in names:
             owner, attribute = _find(module, name)
             method = getattr(owner, attribute)
-            record, recorded = recorders.get((id(owner), attribute), (None, []))
-            if record is None or record.__wrapped__ != method:  # type: ignore[attr-defined]
-                record, recorded = recorders[id(owner), attribute] = _recorder(method)
-            recorded.clear()
-            outputs[name] = recorded
-            patched.append((owner, attribute, vars(owner).get(attribute)))
-            setattr(owner, attribute, record)
+            recorder = recorders.get((id(owner), attribute))
+            if recorder is None or recorder.record.__wrapped__ != method:  # type: ignore[attr-defined]
+                recorder = recorders[id(owner), attribute] = _recorder(method, name)
+            recorder.outputs.clear()
+            outputs[name] = recorder.outputs
+            yield owner, attribute, recorder.record
+
+    with _patched(recording()):
         yield outputs
+
+
+@contextmanager
+def replaying(module: nn.Module, names: Sequence[str], recorders: Recorders) -> Iterator[None]:
+    """Meanwhile, what has run once gives back, once, what it returned; what has not runs as ever."""
+    places = [_find(module, name) for name in names]
+    found = [(owner, attribute, recorders[id(owner), attribute]) for owner, attribute in places]
+    with _patched((owner, attribute, recorder.replay) for owner, attribute, recorder in found if recorder.outputs):
+        yield
+
+
+@contextmanager
+def _patched(functions: Iterable[tuple[Any, str, Callable[..., Any]]]) -> Iterator[None]:
+    """Put functions in the place of attributes, one after the other, and put these back."""
+    patched: list[tuple[Any, str, Any]] = []
+    try:
+        for owner, attribute, function in functions:
+            patched.append((owner, attribute, vars(owner).get(attribute)))
+            setattr(owner, attribute, function)
+        yield
     finally:
         for owner, attribute, earlier in reversed(patched):
             if earlier is None:
@@ -89,23 +127,26 @@ def _attribute(owner: Any, part: str, module: nn.Module, name: str) -> Any:
         ) from None
 
 
-def _recorder(method: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]]:
-    outputs: list[Any] = []
+def _recorder(method: Callable[..., Any], name: str) -> Recorder:
+    outputs: list[Recorded] = []
 
     @wraps(method, updated=())  # not what torch.compile has marked the method with
     def record(*args: Any, **kwargs: Any) -> Any:
         output = method(*args, **kwargs)
         untraced = not (torch.is_grad_enabled() or torch.compiler.is_compiling()) and _in_checkpoint()
-        outputs.append(_Untraced(output) if untraced else output)
+        outputs.append(Recorded(output, untraced))
         return output
 
-    return record, outputs
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def replay(*args: Any, **kwargs: Any) -> Any:
+        if not outputs:
+            raise RuntimeError(
+                f"retrieval_embeds(batch) calls {name!r} more than once, but it ran once in the host's step: call it "
+                "once, or name something else in retrieval_embeds_from"
+            )
+        return outputs.pop().output
 
-
-class _Untraced(NamedTuple):
-    """What was made within ``checkpoint(use_reentrant=True)``: only what that returns has a gradient."""
-
-    output: Any
+    return Recorder(record, replay, outputs)
 
 
 def _in_checkpoint() -> bool:
@@ -115,99 +156,28 @@ def _in_checkpoint() -> bool:
     return frame.f_back is not None
 
 
-def captured_embeddings(outputs: Mapping[str, Sequence[Any]], step: str) -> Embeddings:
-    """The embeddings among what was recorded.
-
-    Raises:
-        RuntimeError: something ran never, or more than once, or where its gradient is lost.
-        TypeError: what came back holds no embeddings.
-    """
+def require_once(outputs: Mapping[str, Sequence[Recorded]], step: str) -> None:
+    """Raise a ``RuntimeError`` unless everything captured ran exactly once in a step."""
     for name, recorded in outputs.items():
         if len(recorded) != 1:
             times = f"{len(recorded)} times" if recorded else "not at all"
             raise RuntimeError(
                 f"retrieval_embeds_from: {name!r} must run exactly once in {step}, but ran {times}: name another "
-                "submodule or method, or define retrieval_embeds(batch) -> (image_embeds, text_embeds)"
+                "submodule or method, or nothing, and define retrieval_embeds(batch) -> (image_embeds, text_embeds)"
             )
-    made = {name: output.output if isinstance(output, _Untraced) else output for name, (output,) in outputs.items()}
-    embeds = _embeddings_of(made)
-    for name, own in zip(made, [embeds] if len(made) == 1 else [embeds[:1], embeds[1:]], strict=True):
+
+
+def require_gradients(untraced: Mapping[str, bool], embeds: Sequence[Tensor]) -> None:
+    """Raise a ``RuntimeError`` where embeddings lack a gradient because of where they were captured.
+
+    Args:
+        untraced: whether what was captured was made without a gradient, by name.
+        embeds: made from it, the first from the first if there are two.
+    """
+    for name, own in zip(untraced, [embeds] if len(untraced) == 1 else [embeds[:1], embeds[1:]], strict=True):
         lost = torch.is_grad_enabled() and not all(matrix.requires_grad for matrix in own)
-        if lost and isinstance(outputs[name][0], _Untraced):
+        if lost and untraced[name]:
             raise RuntimeError(
                 f"retrieval_embeds_from: {name!r} runs within checkpoint(use_reentrant=True), where nothing has a "
                 "gradient: checkpoint with use_reentrant=False, or name what returns the embeddings outside"
             )
-    return embeds
-
-
-def _embeddings_of(made: Mapping[str, Any]) -> Embeddings:
-    if len(made) == 1:
-        ((name, output),) = made.items()
-        return checked_embeddings(output, name)
-    embeds = [_one_output(output, field, name) for field, (name, output) in zip(FIELDS, made.items(), strict=True)]
-    return checked_embeddings(tuple(embeds), " and ".join(made))
-
-
-def _one_output(output: Any, field: str, name: str) -> Any:
-    """The embeddings that one encoder returned: a tensor, or a field of what Hugging Face models return."""
-    if isinstance(output, Tensor):
-        return output
-    for known in (field, "pooler_output"):
-        value = _field(output, known)
-        if isinstance(value, Tensor):
-            return value
-    raise TypeError(f"{name} must return {field} as a tensor, got {_shown(output)}: name what returns it")
-
-
-def checked_embeddings(returned: Any, source: str) -> Embeddings:
-    """Two matrices from a pair, or from a mapping or object that has both fields.
-
-    Args:
-        returned: what came back.
-        source: who returned it, for the message.
-
-    Raises:
-        TypeError: anything else, saying what came and what to return.
-    """
-    pair = embeddings_in(returned)
-    if pair is None and isinstance(returned, tuple | list) and len(returned) == 2:
-        pair = (returned[0], returned[1])
-    if pair is None:
-        first = " (take the first two)" if isinstance(returned, tuple | list) and len(returned) > 2 else ""
-        raise TypeError(
-            f"{source} must return (image_embeds (N, D), text_embeds (M, D)), or have these two fields, got "
-            f"{_shown(returned)}: return these two from retrieval_embeds(batch){first}"
-        )
-    for field, embeds in zip(FIELDS, pair, strict=True):
-        matrix = isinstance(embeds, Tensor) and embeds.ndim == 2 and embeds.is_floating_point()
-        if not matrix:
-            raise TypeError(
-                f"{source}: {field} must be a floating point matrix, one row for each, got {_shown(embeds)}: return "
-                "one vector for each from retrieval_embeds(batch)"
-            )
-    dtype: torch.dtype = torch.promote_types(pair[0].dtype, pair[1].dtype)
-    return pair[0].to(dtype), pair[1].to(dtype)
-
-
-def embeddings_in(output: Any) -> Embeddings | None:
-    """The two fields of a mapping or object, if it has both."""
-    if isinstance(output, Tensor | tuple | list) and not hasattr(output, FIELDS[0]):
-        return None
-    image_embeds, text_embeds = (_field(output, name) for name in FIELDS)
-    return None if image_embeds is None or text_embeds is None else (image_embeds, text_embeds)
-
-
-def _field(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-
-
-def _shown(value: Any) -> str:
-    """What a value is, short enough for a message."""
-    if isinstance(value, Tensor):
-        return f"a tensor {tuple(value.shape)} of {value.dtype}"
-    if isinstance(value, Mapping):
-        return f"{type(value).__name__} with {', '.join(map(str, list(value)[:8])) or 'nothing'}"
-    if isinstance(value, tuple | list):
-        return f"{type(value).__name__} of {len(value)}: {'; '.join(_shown(part) for part in value[:4])}"
-    return "None" if value is None else type(value).__name__

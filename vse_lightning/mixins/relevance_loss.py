@@ -11,7 +11,7 @@ from torchmetrics.utilities.prints import rank_zero_warn
 from vse_lightning.checks import require_not_negative, require_whole
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 from vse_lightning.mixins.batch_loss import batch_terms
-from vse_lightning.mixins.capture import Embeddings
+from vse_lightning.mixins.embeddings import Embeddings
 from vse_lightning.mixins.extension import Extension, HostFirst, uncompiled
 from vse_lightning.mixins.hooks import RetrievalHooks, configure, host_arguments, refuse_assigned_step
 from vse_lightning.mixins.loss_checkpoints import adapt_optimizers, keep_apart, load_loss, save_loss

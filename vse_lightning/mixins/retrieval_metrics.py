@@ -9,7 +9,7 @@ from torchmetrics import MetricCollection
 
 from vse_lightning.distributed import process_count, sum_over_processes
 from vse_lightning.metrics import RetrievalMetrics
-from vse_lightning.mixins.capture import Embeddings
+from vse_lightning.mixins.embeddings import Embeddings
 from vse_lightning.mixins.evaluation import is_partial, loader_count, warn_of_repeats
 from vse_lightning.mixins.extension import Extension, HostFirst
 from vse_lightning.mixins.hooks import RetrievalHooks, configure, host_arguments, refuse_assigned_step

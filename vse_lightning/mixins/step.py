@@ -11,9 +11,22 @@ from torch import Tensor
 
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import cosine_similarity
-from vse_lightning.mixins.capture import Embeddings, Recorders, captured_embeddings, capturing, checked_embeddings
-from vse_lightning.mixins.capture import embeddings_in as embeddings_in
+from vse_lightning.mixins.capture import (
+    Recorded,
+    Recorders,
+    capturing,
+    replaying,
+    require_gradients,
+    require_once,
+)
 from vse_lightning.mixins.chunking import embed_in_chunks
+from vse_lightning.mixins.embeddings import (
+    Embeddings,
+    captured_embeddings,
+    checked_embeddings,
+    embeddings_in,
+    matrices_in,
+)
 from vse_lightning.targets import RetrievalTargets
 
 TARGET_KEYS = ("image_ids", "text_image_ids", "text_ids", "relevance", "text_features")
@@ -34,7 +47,8 @@ class Step:
         self.targets = checked_targets(module.retrieval_targets(self.copy))
         self.finished = False
         self._made: Embeddings | None = None
-        self._outputs: dict[str, list[Any]] | None = None if outer is None else outer._outputs
+        self._replays = False
+        self._outputs: dict[str, list[Recorded]] | None = None if outer is None else outer._outputs
 
     def is_about(self, batch: Any) -> bool:
         """Whether the step is that of a batch, not of another one, or of a part."""
@@ -42,8 +56,8 @@ class Step:
 
     @property
     def embedded(self) -> bool:
-        """Whether ``retrieval_embeds`` was asked."""
-        return self._made is not None
+        """Whether ``retrieval_embeds`` ran encoders."""
+        return self._made is not None and not self._replays
 
     def finish(self) -> None:
         """Nothing is left to add or measure, for the steps around this one neither."""
@@ -55,9 +69,12 @@ class Step:
     def host_running(self) -> Iterator[None]:
         """Record the embeddings that the host names while its own step runs."""
         names = embeds_from(self.module)
-        recorders = self.module.__dict__.setdefault("_retrieval_recorders", Recorders())
-        with capturing(self.module, names, recorders) if names else nullcontext() as self._outputs:
+        with capturing(self.module, names, self._recorders()) if names else nullcontext() as self._outputs:
             yield
+
+    def _recorders(self) -> Recorders:
+        recorders: Recorders = self.module.__dict__.setdefault("_retrieval_recorders", Recorders())
+        return recorders
 
     def embed(self, method: Callable[[Any], Any], batch: Any) -> Any:
         """What the host's ``retrieval_embeds`` returns, called once for the batch of the step whoever asks."""
@@ -65,7 +82,7 @@ class Step:
             return method(batch)
         if self._made is None:
             size = self.module.__dict__.get("relevance_chunk_size")
-            chunked = size is not None and self.module.training
+            chunked = size is not None and self.module.training and not self._replays
             made = embed_in_chunks(method, self.module, batch, size) if chunked else method(batch)
             self._made = checked_embeddings(made, "retrieval_embeds(batch)")
         return self._made
@@ -80,12 +97,30 @@ class Step:
         Raises:
             TypeError: there are none, or they are no two matrices.
         """
-        if embeddings_in(output) is not None:
+        captured = {} if supplied else self._outputs or {}
+        method = hasattr(self.module, "retrieval_embeds")
+        if matrices_in(output) or (embeddings_in(output) is not None and not method and not captured):
             return checked_embeddings(output, f"{self.name}'s output")
-        if self._outputs and not supplied:
-            return captured_embeddings(self._outputs, self.name)
-        if not hasattr(self.module, "retrieval_embeds"):
+        if not method and not captured:
             raise TypeError(_no_embeddings(self.module, self.name))
+        if method:  # it runs what the step did not
+            captured = {name: recorded for name, recorded in captured.items() if recorded}
+        return self._from_captured(captured, method=method) if captured else self._from_method()
+
+    def _from_captured(self, captured: Mapping[str, list[Recorded]], *, method: bool) -> Embeddings:
+        """Embeddings in what the host's step ran, picked by ``retrieval_embeds`` if there is one."""
+        require_once(captured, self.name)
+        untraced = {name: recorded.untraced for name, (recorded,) in captured.items()}
+        if method:
+            self._replays = True
+            with replaying(self.module, list(captured), self._recorders()):
+                embeds = self._from_method()
+        else:
+            embeds = captured_embeddings({name: recorded.output for name, (recorded,) in captured.items()})
+        require_gradients(untraced, embeds)
+        return embeds
+
+    def _from_method(self) -> Embeddings:
         return checked_embeddings(self.module.retrieval_embeds(self.copy), "retrieval_embeds(batch)")
 
     def resolved(self, embeds: Embeddings, first_pair: int = 0) -> RetrievalTargets:
@@ -138,16 +173,16 @@ def embeds_from(module: Any) -> tuple[str, ...]:
     """The names in the host's ``retrieval_embeds_from``.
 
     Raises:
-        TypeError: it is neither ``"forward"`` nor two names.
+        TypeError: it is neither a name nor two.
     """
     named = getattr(module, "retrieval_embeds_from", None)
-    if named is None or named == "forward":
-        return () if named is None else ("forward",)
+    if named is None or isinstance(named, str):
+        return () if named is None else (named,)
     names = tuple(named) if isinstance(named, tuple | list) else ()
     if len(names) == 2 and names[0] != names[1] and all(isinstance(name, str) for name in names):
         return names
     raise TypeError(
-        "retrieval_embeds_from must be 'forward', or two different names of submodules or methods, such as "
+        "retrieval_embeds_from must be 'forward', or one or two different names of submodules or methods, such as "
         f"('image_projection', 'text_projection'), got {named!r}"
     )
 
@@ -200,17 +235,19 @@ def count_pairs(module: Any, loader: int, count: int) -> None:
 def forget_pairs(module: Any) -> None:
     """Start an epoch."""
     module.__dict__.pop("_retrieval_pairs", None)
+    module.__dict__.pop("_retrieval_unnamed", None)
 
 
 def _no_embeddings(module: Any, step: str) -> str:
     host = type(module).__name__
     if embeds_from(module):
+        own = ", or a test_step that calls validation_step" if step == "test_step" else ""
         return (
-            f"{host} has no {step} of its own in which retrieval_embeds_from could capture embeddings: define "
-            "retrieval_embeds(batch) -> (image_embeds (N, D), text_embeds (M, D)), for instance `return self(batch)`"
+            f"retrieval_embeds_from captures embeddings in the steps that a host has, and {host} has no {step}: define "
+            f"retrieval_embeds(batch) -> (image_embeds (N, D), text_embeds (M, D)), such as `return self(batch)`{own}"
         )
     return (
         f"{host} does not say where its embeddings come from: return image_embeds (N, D) and text_embeds (M, D) in the "
-        f"mapping that {step} returns, set the class attribute retrieval_embeds_from = 'forward' (or two names of "
+        f"mapping that {step} returns, set the class attribute retrieval_embeds_from = 'forward' (or names of "
         "submodules or methods), or define retrieval_embeds(batch) -> (image_embeds, text_embeds)"
     )
