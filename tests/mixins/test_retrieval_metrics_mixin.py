@@ -217,3 +217,31 @@ def test_not_configured_it_is_invisible():
 def test_other_metrics_are_refused_with_a_remedy():
     with pytest.raises(TypeError, match=r"metrics must be of vse_lightning\.metrics .* got torch.*MeanMetric"):
         Measured(retrieval_metrics=MeanMetric())
+
+
+class Pairs(RetrievalMetricsMixin, BareHost):
+    pass
+
+
+@pytest.mark.parametrize("captions", [1, 2])
+@pytest.mark.parametrize("named", [False, True])
+def test_pairs_that_share_a_picture_are_told_to_have_ids(trainer, captions, named):
+    class Named(Pairs):
+        def retrieval_targets(self, batch):
+            return RetrievalTargets(batch[2], batch[2])
+
+    images, texts = pairs(16 // captions).dataset.tensors[0].repeat_interleave(captions, 0), pairs().dataset.tensors[1]
+    numbers = torch.arange(16) // captions
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, texts, numbers), batch_size=5)
+    model = (Named if named else Pairs)(retrieval_metrics=RetrievalMetrics((1,), (), ()))
+    run = trainer()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run.validate(model, loader, verbose=False)
+        run.test(model, loader, verbose=False)
+    told = [str(warning.message) for warning in caught if "distinct pictures" in str(warning.message)]
+    if captions == 2 and not named:
+        (message,) = told
+        assert message.startswith("16 pairs without ids show 8 distinct pictures")
+    else:
+        assert told == []

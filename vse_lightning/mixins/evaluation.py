@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
 from torch.utils.data import DistributedSampler
 from torchmetrics.utilities.prints import rank_zero_warn
 
@@ -48,6 +51,23 @@ def warn_of_repeats(module: Any, stage: str, loader: int) -> None:
             f"the distributed sampler repeats {repeats} items to fill up its {process_count()} processes, and batches "
             "without text_ids do not show which: they are measured as further texts. Return ids from "
             "retrieval_targets(batch), or evaluate in one process"
+        )
+
+
+def warn_of_copies(module: Any, image_embeds: Tensor) -> None:
+    """Say that pairs without ids show a picture several times, which is then measured as several pictures."""
+    if module.__dict__.get("_retrieval_warned_of_copies"):
+        return
+    rows = normalize(image_embeds.float(), dim=1)
+    place = rows @ torch.arange(rows.shape[1], device=rows.device).sin()  # copies are neighbours on any line
+    rows = rows[place.argsort()]
+    distinct = 1 + int(((rows[1:] - rows[:-1]).abs() > 1e-5).any(1).sum())  # another batch changes the last digits
+    if 1 < distinct < len(rows):  # one: a model that has collapsed
+        module.__dict__["_retrieval_warned_of_copies"] = True
+        rank_zero_warn(
+            f"{len(rows)} pairs without ids show {distinct} distinct pictures, and each pair is measured as a picture "
+            "of its own, so that captions of the same picture count as wrong: return image ids from "
+            "retrieval_targets(batch)"
         )
 
 

@@ -10,7 +10,7 @@ from torchmetrics import MetricCollection
 from vse_lightning.distributed import process_count, sum_over_processes
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.mixins.embeddings import Embeddings
-from vse_lightning.mixins.evaluation import is_partial, loader_count, warn_of_repeats
+from vse_lightning.mixins.evaluation import is_partial, loader_count, warn_of_copies, warn_of_repeats
 from vse_lightning.mixins.extension import Extension, HostFirst
 from vse_lightning.mixins.hooks import RetrievalHooks, configure, host_arguments, refuse_assigned_step
 from vse_lightning.mixins.step import count_pairs, embeddings_and_ids, forget_pairs, pairs_seen, step_of
@@ -33,6 +33,8 @@ def _evaluation_step(stage: str, self: Any, host: Any, batch: Any, *args: Any, *
             step.finish()
             embeds = step.embeddings(output, supplied=host is None)
             targets = step.resolved(embeds, pairs_seen(self, loader))
+            if step.targets.image_ids is None:
+                self.__dict__.setdefault("_retrieval_unnamed", set()).add(loader)
             if targets.text_ids is None:
                 warn_of_repeats(self, stage, loader)
             _update(self, loader, embeds, targets)
@@ -103,6 +105,9 @@ def _log_metrics(self: Any, stage: str, loader: int, *, several: bool) -> None:
     if not seen:
         refuse_assigned_step(self, "test_step" if stage == "test" else "validation_step")
         return  # Lightning says that the dataloader is empty
+    if loader in self.__dict__.get("_retrieval_unnamed", ()):
+        leader: Any = next(iter(metrics.values(copy_state=False)))
+        warn_of_copies(self, torch.cat(leader.image_embeds))
     tables = self.retrieval_tables(metrics)
     similarity = None if metrics.similarity is not None else self.retrieval_similarity
     results = metrics.compute_under(list(tables.values()), similarity=similarity, partial=bool(incomplete))
