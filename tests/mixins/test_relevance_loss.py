@@ -5,6 +5,7 @@ import warnings
 import pytest
 import torch
 from hosts import BareHost, PairHost, pairs
+from lightning import LightningModule
 from lightning.pytorch.core.hooks import CheckpointHooks, DataHooks, ModelHooks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -201,6 +202,17 @@ def test_learnable_parameter_without_an_optimizer_is_an_error(trainer):
     trainer().fit(Partial(relevance_loss=ContrastiveLoss(learnable=False)), pairs())
 
 
+def test_learnable_parameter_that_an_optimizer_holds_twice_is_an_error(trainer):
+    class Twice(RelevanceLossMixin, PairHost):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            optimizer.param_groups[0]["params"].extend(self.relevance_loss.parameters())
+            return optimizer
+
+    with pytest.raises(RuntimeError, match=r"relevance_loss.log_scale is held 2 times .*self.parameters\(\) holds it"):
+        trainer().fit(Twice(relevance_loss=ContrastiveLoss()), pairs())
+
+
 def test_manual_optimisation_is_told_what_to_call(trainer):
     class Manual(RelevanceLossMixin, PairHost):
         asks = False
@@ -222,6 +234,57 @@ def test_manual_optimisation_is_told_what_to_call(trainer):
     model.asks, before = True, model.image.weight.clone()
     trainer().fit(model, pairs())
     assert not torch.equal(model.image.weight, before)
+
+
+class GradCache(LightningModule):
+    """Goes backward in pieces inside one long step, so that nothing can be added to its loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.image, self.text = torch.nn.Linear(6, 4), torch.nn.Linear(5, 4)
+
+    def training_step(self, batch, batch_idx):
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        for images, texts in zip(batch[0].chunk(2), batch[1].chunk(2), strict=True):
+            self.manual_backward((self.image(images) - self.text(texts)).square().mean())
+        optimizer.step()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class MixedGradCache(RelevanceLossMixin, GradCache):
+    def training_step(self, batch, batch_idx):
+        self.batch = batch
+        super().training_step(batch, batch_idx)
+
+    def on_before_optimizer_step(self, optimizer):
+        self.manual_backward(self.relevance_loss_of(self.batch))
+
+    def retrieval_embeds(self, batch):
+        return self.image(batch[0]), self.text(batch[1])
+
+
+def test_a_host_that_optimises_by_hand_may_ask_before_its_optimizer_steps(trainer):
+    weights = {}
+    for name, arguments in {
+        "alone": None,
+        "unconfigured": {},
+        "weight 0": {"relevance_loss": ContrastiveLoss(learnable=False), "relevance_weight": 0.0},
+        "weight 0, learnable": {"relevance_loss": ContrastiveLoss(), "relevance_weight": 0.0},
+        "mixed": {"relevance_loss": ContrastiveLoss(learnable=False)},
+    }.items():
+        torch.manual_seed(0)
+        model = GradCache() if arguments is None else MixedGradCache(**arguments)
+        run = trainer()
+        run.fit(model, pairs())
+        weights[name] = model.image.weight.detach()
+        assert ("train/relevance_loss" in run.callback_metrics) == bool(arguments)
+    for name in ("unconfigured", "weight 0", "weight 0, learnable"):
+        assert torch.equal(weights[name], weights["alone"])
+    assert not torch.equal(weights["mixed"], weights["alone"])
 
 
 def test_missing_embed_says_what_to_write():

@@ -1,5 +1,6 @@
 """A relevance-aware loss for a LightningModule that exists already."""
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, ClassVar
@@ -85,13 +86,18 @@ def _terms(self: Any, step: Step, embeds: Embeddings, *, learns: bool = True) ->
 
 
 def _on_fit_start(self: Any, host: Any) -> Any:
-    held = {id(p) for optimizer in self.trainer.optimizers for group in optimizer.param_groups for p in group["params"]}
+    groups = [group for optimizer in self.trainer.optimizers for group in optimizer.param_groups]
+    held = Counter(id(parameter) for group in groups for parameter in group["params"])
     for name, parameter in self.relevance_loss.named_parameters():
-        if parameter.requires_grad and id(parameter) not in held:
+        if parameter.requires_grad and not held[id(parameter)]:
             raise RuntimeError(
                 f"relevance_loss.{name} is learnable but no optimizer holds it: build the optimizer from "
                 "self.parameters() (or add self.relevance_loss.parameters()), or make it constant (learnable=False)"
             )
+        if held[id(parameter)] > 1:
+            times = held[id(parameter)]
+            raise RuntimeError(f"relevance_loss.{name} is held {times} times by the optimizers, and would learn "
+                               "as often: self.parameters() holds it already")  # fmt: skip
     adapt_optimizers(self)
     self.__dict__["_relevance_checked"] = self.__dict__["_relevance_entered"] = False
     return host()
@@ -227,15 +233,16 @@ class RelevanceLossMixin(RetrievalHooks):
             batch: that of the step.
 
         Returns:
-            A scalar; 0 where no loss is configured.
+            A scalar; 0 where no loss is configured. It can be added to another loss or go backward by itself.
         """
         if not _has_loss(self):
-            return torch.zeros((), device=getattr(self, "device", None))
+            return torch.zeros((), device=getattr(self, "device", None), requires_grad=True)
         self.__dict__["_relevance_asked"] = True
         with step_of(self, batch, "training_step") as step:
             if step.name == "training_step":
                 step.finish()
-            return _loss(self, step, step.embeddings())
+            loss = _loss(self, step, step.embeddings())
+            return loss.requires_grad_() if torch.is_grad_enabled() and not loss.requires_grad else loss  # a 0
 
     @HostFirst
     @uncompiled

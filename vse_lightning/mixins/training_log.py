@@ -8,6 +8,9 @@ from torchmetrics.utilities.prints import rank_zero_warn
 
 from vse_lightning.distributed import process_count
 
+# where a host that optimises by hand may ask for its loss
+_HOOKS = ("training_step", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
+
 
 def log_training(module: Any, loss: Tensor, terms: Mapping[str, Tensor], *, pairs: int, total: bool) -> None:
     """Log ``train/relevance_loss`` and ``train/{term}``, in a training step of a Trainer and nowhere else.
@@ -20,7 +23,7 @@ def log_training(module: Any, loss: Tensor, terms: Mapping[str, Tensor], *, pair
         total: whether the loss is all that is trained on: it is then ``train/loss`` too.
     """
     trainer = getattr(module, "_trainer", None)
-    if trainer is None or getattr(module, "_current_fx_name", None) != "training_step":
+    if trainer is None or getattr(module, "_current_fx_name", None) not in _HOOKS:
         return
     values = {f"train/{name}": value.detach() for name, value in terms.items()}
     values = _beside_the_hosts(module, trainer, values) | {"train/relevance_loss": loss.detach()}
