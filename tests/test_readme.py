@@ -110,6 +110,33 @@ class YourManualRetriever(Host):
     item = YourCLIP.item
 
 
+class YourGradCache(YourManualRetriever):
+    def training_step(self, batch, batch_idx):
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(self.own_loss(batch))
+        optimizer.step()
+
+
+class YourFineTuner(YourCLIP):
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.text_encoder.parameters(), lr=0.01)
+
+
+class YourRegionModel(Host):
+    def model(self, batch):
+        return None, self.image_encoder(batch[0]), None, self.text_encoder(batch[1])
+
+    def training_step(self, batch, batch_idx):
+        _, images, _, texts = self.model(batch)
+        return functional.mse_loss(images, texts)
+
+    def validation_step(self, batch, batch_idx):
+        self.training_step(batch, batch_idx)
+
+    item = YourCLIP.item
+
+
 @pytest.fixture(scope="module")
 def namespace():
     """What the text around the blocks has named already."""
