@@ -160,8 +160,8 @@ def main(args: list[str] | None = None) -> None:
     With ``args``, for tests and scripts, it raises what goes wrong. In a shell what is wrong with a config, a file or
     an option is one message and the exit code 2; other errors keep their traceback.
     """
-    if args is None and not sys.flags.safe_path and "" not in sys.path:
-        sys.path.insert(0, "")  # as python -m vse_lightning does: classes of a config may be in the working directory
+    if args is None and not sys.flags.safe_path:
+        sys.path.append("")  # as python -m does: classes of a config may be in the working directory
     try:
         return _run(sys.argv[1:] if args is None else args)
     except Exception as error:
