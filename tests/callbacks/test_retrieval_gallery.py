@@ -7,6 +7,8 @@ from lightning import LightningModule
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from vse_lightning.callbacks import RetrievalGallery
+from vse_lightning.callbacks.gallery.document import html_document
+from vse_lightning.callbacks.gallery.markup import Markup
 from vse_lightning.callbacks.gallery.ranked_queries import ONLY_MATCHES
 from vse_lightning.callbacks.gallery.ranked_run import RankedRun
 from vse_lightning.cli import main
@@ -301,3 +303,15 @@ def test_errors_say_what_is_missing(trainer_with):
 def test_arguments_out_of_range_are_refused(arguments):
     with pytest.raises(ValueError, match=f"^{next(iter(arguments))} must be"):
         RetrievalGallery(**arguments)
+
+
+def test_files_of_others_are_never_replaced(tmp_path):
+    from vse_lightning.callbacks.retrieval_gallery import _place
+
+    assert _place(tmp_path, "gallery-test").name == "gallery-test.html"
+    (tmp_path / "gallery-test.html").write_text("<html>mine</html>")
+    assert _place(tmp_path, "gallery-test").name == "gallery-test-1.html"
+    (tmp_path / "gallery-test-1.html").write_text(html_document("ours", Markup(""), Markup("")))
+    assert _place(tmp_path, "gallery-test").name == "gallery-test-1.html"
+    (tmp_path / "gallery-val.npz").write_bytes(b"mine")
+    assert _place(tmp_path, "gallery-val").name == "gallery-val-1.html"

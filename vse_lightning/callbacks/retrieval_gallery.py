@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from vse_lightning.callbacks.gallery.document import PAGE_MARK
 from vse_lightning.callbacks.gallery.items import Items
 from vse_lightning.callbacks.gallery.logged_pictures import log_pictures, pictures_of
 from vse_lightning.callbacks.gallery.page import gallery_page
@@ -109,7 +111,7 @@ class RetrievalGallery(Callback):
         if not trainer.is_global_zero:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"gallery-{stage}.html"
+        path = _place(folder, f"gallery-{stage}")
         run = self._ranked_run(trainer, pl_module, state, stage, name="/".join(path.parent.absolute().parts[-2:]))
         run.save(path.with_suffix(".npz"))
         selected = {name: select_queries(ranked, self.queries, self.seed) for name, ranked in run.directions.items()}
@@ -160,6 +162,18 @@ class RetrievalGallery(Callback):
                 f"text_ids where the data module has none, got {source!r}"
             )
         return source
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Where to write a page: in the place of our earlier one, and of nobody else's file."""
+    names = (f"{name}-{number}.html" if number else f"{name}.html" for number in count())
+    return next(folder / file for file in names if _may_take(folder / file))
+
+
+def _may_take(page: Path) -> bool:
+    if page.is_file():
+        return PAGE_MARK in page.read_text(encoding="utf-8", errors="replace")[:4096]
+    return not page.exists() and not page.with_suffix(".npz").exists()
 
 
 def _state_of_all_processes(metrics: RetrievalMetrics) -> State:
