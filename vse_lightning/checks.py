@@ -146,6 +146,12 @@ def require_text(name: str, captions: Sequence[object]) -> None:
             ) from None
 
 
+def is_own(path: Path, mark: str) -> bool:
+    """Whether a file begins with the mark that we leave in what we write."""
+    with path.open("rb") as file:
+        return mark.encode() in file.read(4096)
+
+
 def require_writable(folder: Path, rule: str, remedy: str = "") -> None:
     """Make the folder if need be; raise an ``OSError`` unless files can be made in it.
 

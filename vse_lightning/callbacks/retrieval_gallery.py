@@ -17,7 +17,7 @@ from vse_lightning.callbacks.gallery.page import gallery_page
 from vse_lightning.callbacks.gallery.ranked_queries import protocol_of, rank_queries
 from vse_lightning.callbacks.gallery.ranked_run import RankedRun
 from vse_lightning.callbacks.gallery.selection import select_queries
-from vse_lightning.checks import require, require_extra, require_whole
+from vse_lightning.checks import is_own, require, require_extra, require_whole
 from vse_lightning.data import ImageTextSource
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.ranking.gallery import State
@@ -172,7 +172,7 @@ def _place(folder: Path, name: str) -> Path:
 
 def _may_take(page: Path) -> bool:
     if page.is_file():
-        return PAGE_MARK in page.read_text(encoding="utf-8", errors="replace")[:4096]
+        return is_own(page, PAGE_MARK)
     return not page.exists() and not page.with_suffix(".npz").exists()
 
 

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vse_lightning.checks import require
-
-
-def is_own(path: Path, mark: str) -> bool:
-    """Whether a file begins with the mark that a command leaves in what it writes."""
-    with path.open("rb") as file:
-        return mark.encode() in file.read(4096)
+from vse_lightning.checks import is_own, require
 
 
 def require_own(option: str, path: Path | None, mark: str) -> None:

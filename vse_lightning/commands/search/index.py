@@ -13,8 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vse_lightning.checks import require
-from vse_lightning.commands.own_files import is_own
+from vse_lightning.checks import is_own, require
 from vse_lightning.data.paths import existing_path
 
 FORMAT = "vse_lightning search index 1"
