@@ -7,15 +7,15 @@ from lightning import LightningModule
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from vse_lightning.callbacks import RetrievalGallery
-from vse_lightning.callbacks.gallery.document import html_document
-from vse_lightning.callbacks.gallery.markup import Markup
-from vse_lightning.callbacks.gallery.ranked_queries import ONLY_MATCHES
-from vse_lightning.callbacks.gallery.ranked_run import RankedRun
 from vse_lightning.cli import main
 from vse_lightning.data import ImageTextDataModule, ShapesSource
 from vse_lightning.losses import TripletLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.models import DualEncoder, GRUTextEncoder
+from vse_lightning.pages.document import html_document
+from vse_lightning.pages.markup import Markup
+from vse_lightning.pages.ranked_queries import ONLY_MATCHES
+from vse_lightning.pages.ranked_run import RankedRun
 
 from .conftest import NASTY, GivenEmbeddings, Labels, NastySource, Rows
 

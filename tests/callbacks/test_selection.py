@@ -1,7 +1,7 @@
 import torch
 
-from vse_lightning.callbacks.gallery.ranked_queries import RankedQueries
-from vse_lightning.callbacks.gallery.selection import select_queries
+from vse_lightning.pages.ranked_queries import RankedQueries
+from vse_lightning.pages.selection import select_queries
 
 
 def ranked(best_ranks, ndcg, image_ids):

@@ -10,16 +10,16 @@ from typing import Any, Literal
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from vse_lightning.callbacks.gallery.document import PAGE_MARK
-from vse_lightning.callbacks.gallery.items import Items
-from vse_lightning.callbacks.gallery.logged_pictures import log_pictures, pictures_of
-from vse_lightning.callbacks.gallery.page import gallery_page
-from vse_lightning.callbacks.gallery.ranked_queries import protocol_of, rank_queries
-from vse_lightning.callbacks.gallery.ranked_run import RankedRun
-from vse_lightning.callbacks.gallery.selection import select_queries
 from vse_lightning.checks import is_own, require, require_extra, require_whole
 from vse_lightning.data import ImageTextSource
 from vse_lightning.metrics import RetrievalMetrics
+from vse_lightning.pages.document import PAGE_MARK
+from vse_lightning.pages.items import Items
+from vse_lightning.pages.logged_pictures import log_pictures, pictures_of
+from vse_lightning.pages.page import gallery_page
+from vse_lightning.pages.ranked_queries import protocol_of, rank_queries
+from vse_lightning.pages.ranked_run import RankedRun
+from vse_lightning.pages.selection import select_queries
 from vse_lightning.ranking.gallery import State
 
 Stage = Literal["val", "test"]

@@ -1,0 +1,132 @@
+"""Models side by side: intervals, tests against the first model, a table and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vse_lightning.checks import require
+from vse_lightning.cli.measuring import Measurement
+from vse_lightning.functional.significance import Interval, bootstrap_interval, paired_randomization_test
+from vse_lightning.report import metric_label, shown_value
+
+Measurements = Mapping[str, Measurement]
+_SECTIONS = {"i2t_": "image → text", "t2i_": "text → image", "": ""}
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals and tests are made.
+
+    Attributes:
+        confidence: of the intervals; None: no intervals.
+        level: p-values below it get a star.
+        resamples: for each interval and each test.
+        seed: of the random numbers.
+    """
+
+    confidence: float | None = None
+    level: float = 0.05
+    resamples: int = 10_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, share in (("confidence", self.confidence), ("level", self.level)):
+            require(share is None or 0 < share < 1, "{} must lie between 0 and 1, got {}", name, share)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One metric of one model.
+
+    Attributes:
+        value: over all queries.
+        interval: of the value, if asked for and the metric is a mean.
+        p_value: of the difference from the first model, for others than that if the metric is a mean.
+    """
+
+    value: float
+    interval: Interval | None = None
+    p_value: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What is known, by name."""
+        content: dict[str, Any] = {"value": self.value}
+        if self.interval is not None:
+            content["interval"] = list(self.interval)
+        if self.p_value is not None:
+            content["p_value"] = self.p_value
+        return content
+
+
+def compare(models: Mapping[str, Measurements], resampling: Resampling) -> dict[str, dict[str, Result]]:
+    """Add intervals and tests to the measurements of each model, by model and metric."""
+    first = next(iter(models.values()))
+    return {
+        model: {name: _result(found, None if of is first else first[name], resampling) for name, found in of.items()}
+        for model, of in models.items()
+    }
+
+
+def _result(found: Measurement, reference: Measurement | None, resampling: Resampling) -> Result:
+    if not found.is_mean:
+        return Result(found.value)
+    draws: dict[str, Any] = {"resamples": resampling.resamples, "seed": resampling.seed}
+    interval = p_value = None
+    if resampling.confidence is not None:
+        interval = bootstrap_interval(found.per_query, found.images, confidence=resampling.confidence, **draws)
+    if reference is not None:
+        p_value = paired_randomization_test(reference.per_query, found.per_query, found.images, **draws)
+    return Result(found.value, interval, p_value)
+
+
+def print_comparison(
+    results: Mapping[str, Mapping[str, Result]], labels: Mapping[str, str], resampling: Resampling, notes: Sequence[str]
+) -> None:
+    """Print a column for each model, and notes below.
+
+    Args:
+        results: by model and metric.
+        labels: label sources by the suffix of the metrics that use them.
+        resampling: how intervals and tests were made.
+        notes: what a reader must know of the values.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("metric")
+    for model in results:
+        table.add_column(escape(model), justify="right")
+    first, *others = results
+    rest = list(results[first])
+    for start, title in _SECTIONS.items():
+        table.add_section()
+        of_section = [name for name in rest if name.startswith(start)]
+        rest = [name for name in rest if name not in of_section]
+        if title and of_section:
+            table.add_row(title, style="bold")
+        for name in of_section:
+            row = name.removeprefix(start)
+            cells = [_cell(row, of_model[name], resampling.level) for of_model in results.values()]
+            table.add_row(escape(metric_label(row, labels)), *cells)
+    console = Console(soft_wrap=True)
+    console.print(table)
+    draws = f"{resampling.resamples:,} resamples, seed {resampling.seed}"
+    if resampling.confidence is not None:
+        notes = [*notes, f"[low, high]: {100 * resampling.confidence:g} % bootstrap interval, {draws}"]
+    if others:
+        notes = [*notes, f"*: differs from {first}, p < {resampling.level:g} in a paired randomisation test, {draws}"]
+    for note in notes:
+        console.print(note, highlight=False, markup=False)
+
+
+def _cell(row: str, result: Result, level: float) -> str:
+    shown = shown_value(row, result.value)
+    if result.interval is not None:
+        low, high = (shown_value(row, end).removesuffix(" %") for end in result.interval)
+        shown += f" [{low}, {high}]"
+    if result.p_value is not None:
+        shown += " *" if result.p_value < level else "  "
+    return shown

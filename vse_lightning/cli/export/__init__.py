@@ -1,0 +1,5 @@
+"""``vse-lightning export``: both towers of a checkpoint as programs that need no vse_lightning."""
+
+from vse_lightning.cli.export.command import run
+
+__all__ = ["run"]

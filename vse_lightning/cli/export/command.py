@@ -1,0 +1,154 @@
+"""The command: from a checkpoint to files that were checked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import vse_lightning
+from vse_lightning.checks import require, require_extra, require_positive
+from vse_lightning.cli.export.formats import FORMATS, write_program
+from vse_lightning.cli.export.preprocessing import write_preprocessing
+from vse_lightning.cli.export.towers import Tower, towers_of
+from vse_lightning.cli.own_files import require_new, require_own
+from vse_lightning.models import load_retriever
+
+FACTS = "export.json"
+_MARK = "vse-lightning export"
+DESCRIPTION = """\
+Write the image tower and the text tower of a checkpoint as programs for deployment, which need neither vse_lightning
+nor the training data:
+
+  vse-lightning export --ckpt_path best.ckpt
+  vse-lightning export --ckpt_path best.ckpt --format pt2 --format onnx --output deployed
+
+The folder gets image.pt2 and text.pt2 (torch.export; torch.export.load("image.pt2").module()), or image.onnx and
+text.onnx; export.json with the inputs, the width of the embeddings and the preprocessing; and the tokenizer or the
+vocabulary. Batches may be of any size, captions of any length up to the model's. Each file is read back and run on
+pictures and captions that went through the model's own preprocessing, in batches of several sizes; where embeddings
+differ from the model's, nothing is kept."""
+
+
+def run(args: list[str]) -> None:
+    """Export, check, print.
+
+    Args:
+        args: as ``vse-lightning export --help`` describes them.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ModuleNotFoundError: if a format needs packages that are not installed.
+        ValueError: if a tower cannot be exported, or what was written embeds differently.
+    """
+    options = _parser().parse_args(args)
+    formats = list(dict.fromkeys(options.format or ["pt2"]))
+    require_positive("--tolerance", options.tolerance)
+    if "onnx" in formats:
+        require_extra("--format onnx", "export", "onnx", "onnxscript", "onnxruntime")
+    checkpoint = Path(options.ckpt_path).expanduser()
+    retriever = load_retriever(checkpoint)
+    folder: Path = options.output or checkpoint.with_suffix(".exported")
+    folder.mkdir(parents=True, exist_ok=True)
+    earlier = _files_of_earlier_export(folder)
+    programs = [f"{tower}.{file_format}" for tower in ("image", "text") for file_format in formats]
+    require_new("--output", [folder / name for name in programs if name not in earlier])
+    facts: dict[str, Any] = {
+        "written_by": _MARK,
+        "model": type(retriever).__name__,
+        "checkpoint": str(checkpoint.absolute()),
+    }
+    facts |= {"similarity": "cosine", "normalized": False}
+    facts["versions"] = {"vse_lightning": vse_lightning.__version__, "torch": torch.__version__}
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as writing:
+        for tower in towers_of(retriever, options.regions):
+            facts[tower.name] = _export(tower, formats, Path(writing), options.tolerance)
+        widths = [facts[name]["embed_dim"] for name in ("image", "text")]
+        require(widths[0] == widths[1], "the towers must embed in one space, got widths {} and {}", *widths)
+        facts["files"] = sorted([FACTS, *(file.name for file in Path(writing).iterdir())])
+        (Path(writing) / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        _replace(earlier, folder, Path(writing))
+    _print(facts, folder)
+
+
+def _export(tower: Tower, formats: list[str], folder: Path, tolerance: float) -> dict[str, Any]:
+    files = {}
+    for file_format in formats:
+        path, difference = write_program(tower, file_format, folder, tolerance)
+        files[file_format] = {"file": path.name, "largest_difference": difference}
+    return {**tower.describe(), "files": files, "preprocessing": write_preprocessing(tower.transform, folder)}
+
+
+def _files_of_earlier_export(folder: Path) -> set[str]:
+    """Names of the files that an export wrote into the folder before, as its facts tell."""
+    facts = folder / FACTS
+    require_own("--output", facts, _MARK)
+    return set(json.loads(facts.read_text(encoding="utf-8"))["files"]) if facts.exists() else set()
+
+
+def _replace(earlier: set[str], folder: Path, by: Path) -> None:
+    """Take the files of an export in the place of those of an earlier one, and of no others."""
+    written = list(by.iterdir())
+    require_new("--output", [folder / file.name for file in written if file.name not in earlier])
+    for name in earlier:
+        (folder / name).unlink(missing_ok=True)
+    for file in written:
+        file.replace(folder / file.name)
+
+
+def _print(facts: dict[str, Any], folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("file", "takes", "gives", title_justify="left")
+    table.add_column("size", justify="right")
+    table.add_column("largest difference", justify="right")
+    for name in ("image", "text"):
+        takes = "\n".join(f"{i['name']} {_shape(i['shape'])} {i['dtype']}" for i in facts[name]["inputs"])
+        gives = f"embeds {_shape(['batch', facts[name]['embed_dim']])} float32"
+        for written in facts[name]["files"].values():
+            path = folder / written["file"]
+            difference = f"{written['largest_difference']:.1e}"
+            table.add_row(path.name, takes, gives, f"{path.stat().st_size / 1e6:.1f} MB", difference)
+    console = Console()
+    console.print(table)
+    said = f"exported: {folder} ({FACTS} says how to prepare pictures and captions)"
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+def _shape(shape: list[Any]) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        "vse-lightning export", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--ckpt_path", required=True, metavar="FILE", help="the trained model, as fit writes it")
+    made.add_argument(
+        "--format", action="append", choices=FORMATS, help="may be repeated (default: pt2); onnx needs the extra export"
+    )
+    made.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="made if need be; files of an earlier export are replaced, and no others (default: beside the checkpoint, "
+        ".exported for .ckpt)",
+    )
+    made.add_argument(
+        "--regions",
+        action="store_true",
+        help="for precomputed features: take (batch, regions, width), any number of regions, instead of (batch, width)",
+    )
+    made.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-4,
+        metavar="SHARE",
+        help="largest difference allowed, as a share of the largest value of the embeddings (default: %(default)s)",
+    )
+    return made

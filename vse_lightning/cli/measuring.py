@@ -1,0 +1,158 @@
+"""The metrics of a model's output, with the values of single queries that intervals and tests need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from vse_lightning.checks import require
+from vse_lightning.cli.arrays import ModelOutput
+from vse_lightning.cli.caption_files import Captions
+from vse_lightning.cli.label_sources import Labels
+from vse_lightning.metrics import RetrievalMetric, RetrievalMetrics
+from vse_lightning.metrics._values import summary
+from vse_lightning.ranking.gallery import Gallery, first_of_each
+from vse_lightning.ranking.query_values import query_values
+
+
+@dataclass(frozen=True)
+class MeasuringOptions:
+    """What to compute, and which images and captions compete; see :class:`~vse_lightning.metrics.RetrievalMetrics`."""
+
+    recall_ks: Sequence[int] = (1, 5, 10)
+    ndcg_ks: Sequence[int] = (10,)
+    coherent_ks: Sequence[int] = (100,)
+    rank_statistics: bool = False
+    folds: int = 1
+    first_captions: int | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The value of a metric.
+
+    Attributes:
+        value: over all queries.
+        per_query: ``(Q,)`` the values of the queries, by direction.
+        images: ``(Q,)`` the image that each query is about, by direction; None: the queries are independent.
+        is_mean: whether the value is the mean of ``per_query``, added over the directions.
+    """
+
+    value: float
+    per_query: Mapping[str, Tensor]
+    images: Mapping[str, Tensor] | None = None
+    is_mean: bool = True
+
+
+def measure(
+    model: ModelOutput, captions: Captions, labels: Mapping[str, Labels], protocol: MeasuringOptions
+) -> dict[str, Measurement]:
+    """Compute the metrics of a model, in one pass for each label source.
+
+    Args:
+        model: what to measure.
+        captions: what its rows are, as :func:`gallery_state` describes.
+        labels: by the suffix of the metrics that use them; without any, only metrics that need none are computed.
+        protocol: what to compute.
+
+    Returns:
+        Measurements by the name of the metric with its suffix.
+
+    Raises:
+        ValueError: if the rows do not fit the captions, or the folds do not divide the images.
+    """
+    gallery = Gallery.from_state(gallery_state(model, captions))
+    images = _images_of_queries(gallery, protocol)
+    measured = {}
+    for place, (suffix, source) in enumerate(labels.items() or [("", None)]):
+        metrics = _metrics(protocol, source is not None)
+        asked = {name: metric for name, metric in metrics.items() if not place or metric.needs_relevance}
+        table = None if source is None else source.table
+        values = query_values(gallery, asked, relevance=table, similarity=model.similarity)
+        for name, metric in asked.items():
+            measured[name + suffix] = Measurement(
+                float(summary(metric, values[name]).to(gallery.image_embeds.dtype)),
+                {direction: torch.cat([fold[direction] for fold in values[name]]) for direction in metric.directions},
+                {direction: images[direction] for direction in metric.directions},
+                is_mean=type(metric).summarise is RetrievalMetric.summarise,
+            )
+    return measured
+
+
+def gallery_state(model: ModelOutput, captions: Captions) -> dict[str, Tensor]:
+    """The evaluated rows of a model with their ids, as :class:`~vse_lightning.ranking.gallery.Gallery` takes them.
+
+    The model has a row for each image and each caption that is evaluated, or for all of the file, in its order. There
+    may be a row of images for each caption, as VSE++ writes them.
+
+    Raises:
+        ValueError: if the number of rows does not fit the captions.
+    """
+    image_ids, text_ids = captions.image_ids, captions.text_ids
+    image_of_text = captions.text_image_ids
+    evaluated, of_file, given = len(text_ids), len(image_of_text), len(model.text_embeds)
+    whole_file = given == of_file
+    transposed = ": are images and texts swapped?" if len(model.image_embeds) in (evaluated, of_file) else ""
+    message = "{}: there must be a row for each of the {} captions of {} (or of the {} of the whole file), got {}{}"
+    fitting = given in (evaluated, of_file)
+    require(fitting, message, model.name, evaluated, captions.origin, of_file, given, transposed)
+    image_of_row = image_of_text if whole_file else image_of_text[text_ids]
+    _check_images_of_texts(model, image_of_row, captions.origin)
+    image_embeds = _one_row_per_image(model, image_of_row, captions.origin)
+    return {
+        "image_embeds": image_embeds[image_ids] if whole_file else image_embeds,
+        "text_embeds": model.text_embeds[text_ids] if whole_file else model.text_embeds,
+        "image_ids": image_ids,
+        "text_image_ids": image_of_text[text_ids],
+        "text_ids": text_ids,
+    }
+
+
+def _check_images_of_texts(model: ModelOutput, image_of_text: Tensor, origin: str) -> None:
+    if model.text_image_ids is not None:
+        told, known = (torch.unique(ids, return_inverse=True)[1] for ids in (image_of_text, model.text_image_ids))
+        different = (told != known).nonzero().flatten()
+        message = "{}: its ids must give the captions to the images as {} does, but they differ from caption {} on"
+        require(len(different) == 0, message, model.name, origin, *different[:1].tolist())
+
+
+def _one_row_per_image(model: ModelOutput, image_of_text: Tensor, origin: str) -> Tensor:
+    embeds = model.image_embeds
+    images, image_row = torch.unique(image_of_text, return_inverse=True)
+    if len(embeds) == len(images):
+        return embeds
+    message = "{}: there must be a row for each of the {} images of {}, or for each of their {} captions, got {}"
+    fitting = len(embeds) == len(image_of_text)
+    require(fitting, message, model.name, len(images), origin, len(image_of_text), len(embeds))
+    first = first_of_each(image_of_text)
+    different = (embeds != embeds[first[image_row]]).any(dim=1).nonzero().flatten()
+    message = "{}: where images have a row for each caption, those of one image must be equal, but row {} differs"
+    require(len(different) == 0, message, model.name, *different[:1].tolist())
+    return embeds[first]
+
+
+def _metrics(protocol: MeasuringOptions, labelled: bool) -> dict[str, RetrievalMetric]:
+    collection = RetrievalMetrics(
+        recall_ks=protocol.recall_ks,
+        ndcg_ks=protocol.ndcg_ks if labelled else (),
+        coherent_ks=protocol.coherent_ks if labelled else (),
+        rank_statistics=protocol.rank_statistics,
+        folds=protocol.folds,
+        captions_per_image=protocol.first_captions,
+    )
+    return {str(name): cast("RetrievalMetric", metric) for name, metric in collection.items()}
+
+
+def _images_of_queries(gallery: Gallery, protocol: MeasuringOptions) -> dict[str, Tensor]:
+    """Image id of each query in the order of ``per_query``."""
+    if protocol.first_captions is not None:
+        gallery = gallery.first_captions(protocol.first_captions)
+    folds = list(gallery.folds(protocol.folds))
+    return {
+        "i2t": torch.cat([fold.image_ids[fold.query_rows("i2t")] for fold in folds]),
+        "t2i": torch.cat([fold.text_image_ids[fold.query_rows("t2i")] for fold in folds]),
+    }

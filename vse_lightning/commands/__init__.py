@@ -1,1 +1,0 @@
-"""The commands beside fit, validate, test and predict: one function ``run(args)`` each."""
