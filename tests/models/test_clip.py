@@ -13,7 +13,7 @@ from vse_lightning.data import ImageTextDataModule, ShapesSource
 from vse_lightning.losses import ContrastiveLoss, SmoothNDCGLoss, WeightedSumLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.models import CLIPRetriever
-from vse_lightning.models.restoring import restoring
+from vse_lightning.models.checkpoints.restoring import restoring
 
 pytest.importorskip("PIL")
 pytest.importorskip("transformers")

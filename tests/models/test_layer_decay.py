@@ -4,7 +4,7 @@ from torch.optim import SGD
 
 from vse_lightning.losses import ContrastiveLoss
 from vse_lightning.models import CLIPRetriever
-from vse_lightning.models.layer_decay import decayed_optimizer
+from vse_lightning.models._layer_decay import decayed_optimizer
 
 
 def rates(retriever):

@@ -18,7 +18,7 @@ from vse_lightning.cli.config_files import CONFIG_FOLDERS, configs_first, find_c
 from vse_lightning.cli.errors import told
 from vse_lightning.cli.remembered import WORDS_FOR_CHECKPOINTS, parse_beside_checkpoint
 from vse_lightning.cli.run_config import RunConfig
-from vse_lightning.models.restoring import restoring
+from vse_lightning.models.checkpoints.restoring import restoring
 from vse_lightning.report import print_results
 
 __all__ = ["CONFIG_FOLDERS", "RetrievalCLI", "find_configs", "main"]

@@ -11,11 +11,11 @@ from torch.optim.optimizer import ParamsT
 from vse_lightning.checks import require
 from vse_lightning.losses import RetrievalLoss
 from vse_lightning.metrics import RetrievalMetrics
-from vse_lightning.models.clip_backbone import CLIPBackbone, Freeze
-from vse_lightning.models.layer_decay import decayed_optimizer
-from vse_lightning.models.processor_transform import ProcessorTransform
+from vse_lightning.models._clip_backbone import CLIPBackbone, Freeze
+from vse_lightning.models._layer_decay import decayed_optimizer
+from vse_lightning.models.preprocessing.hugging_face_pictures import ProcessorTransform
+from vse_lightning.models.preprocessing.subwords import SubwordTokenizer
 from vse_lightning.models.retriever import OptimizerCallable, Retriever, SchedulerCallable
-from vse_lightning.models.subwords import SubwordTokenizer
 
 
 class CLIPRetriever(Retriever):

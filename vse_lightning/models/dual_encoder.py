@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vse_lightning.losses import RetrievalLoss
 from vse_lightning.metrics import RetrievalMetrics
-from vse_lightning.models.rebuildable import recipe
+from vse_lightning.models.checkpoints.recipes import recipe
 from vse_lightning.models.retriever import OptimizerCallable, Retriever, SchedulerCallable
 
 

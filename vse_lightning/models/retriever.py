@@ -17,7 +17,7 @@ from torch.optim.optimizer import ParamsT
 from vse_lightning.checks import require_one_of, require_whole
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
 from vse_lightning.mixins.step import embeddings_and_ids, forget_pairs
-from vse_lightning.models.restoring import restoring
+from vse_lightning.models.checkpoints.restoring import restoring
 from vse_lightning.models.resuming import Setup, reconfigure, setup_of
 
 OptimizerCallable = Callable[[ParamsT], Optimizer]

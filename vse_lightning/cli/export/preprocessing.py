@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vse_lightning.models.picture_transform import PictureTransform
-from vse_lightning.models.processor_transform import ProcessorTransform
-from vse_lightning.models.subwords import SubwordTokenizer
-from vse_lightning.models.vocabulary import FIRST_WORD, PADDING, UNKNOWN, WordNumberer
+from vse_lightning.models.preprocessing.hugging_face_pictures import ProcessorTransform
+from vse_lightning.models.preprocessing.subwords import SubwordTokenizer
+from vse_lightning.models.preprocessing.timm_pictures import PictureTransform
+from vse_lightning.models.preprocessing.vocabulary import FIRST_WORD, PADDING, UNKNOWN, WordNumberer
 from vse_lightning.words import tokenizer_name
 
 TOKENIZER = "tokenizer.json"

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from vse_lightning.checks import require
 from vse_lightning.data import ShapesSource
 from vse_lightning.models import CLIPRetriever, DualEncoder
+from vse_lightning.models.preprocessing.vocabulary import WordNumberer
 from vse_lightning.models.retriever import Retriever
-from vse_lightning.models.vocabulary import WordNumberer
 
 Inputs = dict[str, Tensor]
 

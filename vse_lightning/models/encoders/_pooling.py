@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vse_lightning.checks import require_one_of
-from vse_lightning.models.recurrent import PaddedGRU
+from vse_lightning.models.encoders._recurrent import PaddedGRU
 
 PoolingKind = Literal["mean", "max", "gpo"]
 POOLINGS: tuple[str, ...] = get_args(PoolingKind)

@@ -6,13 +6,13 @@ from typing import Any, Literal, Self
 from torch import Tensor, nn
 
 from vse_lightning.checks import require_extra, require_one_of, require_whole
-from vse_lightning.models.hugging_face import checkpoint_gradients, config_text
-from vse_lightning.models.pooling import POOLINGS, Pooling
-from vse_lightning.models.projection import projection
-from vse_lightning.models.rebuildable import Rebuildable
-from vse_lightning.models.restoring import is_restoring
-from vse_lightning.models.subwords import SubwordTokenizer
-from vse_lightning.models.text_backbone import empty_text_backbone, load_text_backbone
+from vse_lightning.models._hugging_face import checkpoint_gradients, config_text
+from vse_lightning.models.checkpoints.recipes import Rebuildable
+from vse_lightning.models.checkpoints.restoring import is_restoring
+from vse_lightning.models.encoders._pooling import POOLINGS, Pooling
+from vse_lightning.models.encoders._projection import projection
+from vse_lightning.models.encoders._text_backbone import empty_text_backbone, load_text_backbone
+from vse_lightning.models.preprocessing.subwords import SubwordTokenizer
 
 
 class TransformerTextEncoder(Rebuildable, nn.Module):

@@ -7,10 +7,10 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from vse_lightning.checks import require, require_extra, require_whole
-from vse_lightning.models.picture_transform import PictureTransform
-from vse_lightning.models.projection import projection
-from vse_lightning.models.rebuildable import Rebuildable
-from vse_lightning.models.restoring import is_restoring
+from vse_lightning.models.checkpoints.recipes import Rebuildable
+from vse_lightning.models.checkpoints.restoring import is_restoring
+from vse_lightning.models.encoders._projection import projection
+from vse_lightning.models.preprocessing.timm_pictures import PictureTransform
 
 
 class TimmImageEncoder(Rebuildable, nn.Module):

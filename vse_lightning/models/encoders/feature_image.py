@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from vse_lightning.checks import require, require_whole
-from vse_lightning.models.pooling import Pooling, PoolingKind
-from vse_lightning.models.projection import projection
-from vse_lightning.models.rebuildable import Rebuildable
+from vse_lightning.models.checkpoints.recipes import Rebuildable
+from vse_lightning.models.encoders._pooling import Pooling, PoolingKind
+from vse_lightning.models.encoders._projection import projection
 
 
 class FeatureImageEncoder(Rebuildable, nn.Module):

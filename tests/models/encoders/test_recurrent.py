@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from vse_lightning.models.recurrent import PaddedGRU, reverse_sequences
+from vse_lightning.models.encoders._recurrent import PaddedGRU, reverse_sequences
 
 LENGTHS = torch.tensor([3, 1, 5, 2])
 

@@ -28,7 +28,7 @@ def recipe(module: object) -> dict[str, Any] | None:
     Example:
         >>> from vse_lightning.models import FeatureImageEncoder
         >>> recipe(FeatureImageEncoder(8, embed_dim=16))
-        {'class_path': 'vse_lightning.models.feature_image.FeatureImageEncoder',
+        {'class_path': 'vse_lightning.models.encoders.feature_image.FeatureImageEncoder',
          'init_args': {'input_dim': 8, 'embed_dim': 16}}
     """
     if not isinstance(module, Rebuildable) or not is_plain(module.init_args):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from vse_lightning.models.pooling import POOLINGS, Pooling, RankWeights, sinusoidal_encodings
+from vse_lightning.models.encoders._pooling import POOLINGS, Pooling, RankWeights, sinusoidal_encodings
 
 VALID = torch.tensor([[True, True, True, True], [True, False, False, False], [True, True, False, False]])
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from vse_lightning.functional.similarity import cosine_similarity
-from vse_lightning.models.gru_text import GRUTextEncoder
-from vse_lightning.models.restoring import restoring
+from vse_lightning.models.checkpoints.restoring import restoring
+from vse_lightning.models.encoders.gru_text import GRUTextEncoder
 
 POOLINGS = ["last", "mean", "max", "gpo"]
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vse_lightning.functional.similarity import cosine_similarity
-from vse_lightning.models.feature_image import FeatureImageEncoder
+from vse_lightning.models.encoders.feature_image import FeatureImageEncoder
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max", "gpo"])

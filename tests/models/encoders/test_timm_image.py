@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from vse_lightning.models.restoring import restoring
-from vse_lightning.models.timm_image import TimmImageEncoder
+from vse_lightning.models.checkpoints.restoring import restoring
+from vse_lightning.models.encoders.timm_image import TimmImageEncoder
 
 timm = pytest.importorskip("timm")
 

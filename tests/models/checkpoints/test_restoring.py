@@ -7,17 +7,17 @@ import threading
 import pytest
 import torch
 
-from vse_lightning.models.gru_text import GRUTextEncoder
-from vse_lightning.models.restoring import is_restoring, restoring
-from vse_lightning.models.transformer_text import TransformerTextEncoder
+from vse_lightning.models.checkpoints.restoring import is_restoring, restoring
+from vse_lightning.models.encoders.gru_text import GRUTextEncoder
+from vse_lightning.models.encoders.transformer_text import TransformerTextEncoder
 
 # Runs in a fresh process, in another folder, without what the encoders were made from; any connection is an error.
 RESTORE = """
 import socket, sys
 import torch
-from vse_lightning.models.gru_text import GRUTextEncoder
-from vse_lightning.models.restoring import restoring
-from vse_lightning.models.transformer_text import TransformerTextEncoder
+from vse_lightning.models.encoders.gru_text import GRUTextEncoder
+from vse_lightning.models.checkpoints.restoring import restoring
+from vse_lightning.models.encoders.transformer_text import TransformerTextEncoder
 
 def refuse(*args, **kwargs):
     raise RuntimeError("the network was touched")

@@ -5,14 +5,14 @@ from typing import Any
 from torch import nn
 
 from vse_lightning.checks import require, require_extra
-from vse_lightning.models.hugging_face import (
+from vse_lightning.models._hugging_face import (
     empty_model,
     explaining_absence,
     longest_text,
     read_model,
     read_tokenizer,
 )
-from vse_lightning.models.subwords import SubwordTokenizer
+from vse_lightning.models.preprocessing.subwords import SubwordTokenizer
 
 
 def load_text_backbone(model: str, pretrained: bool, max_length: int) -> tuple[nn.Module, SubwordTokenizer]:

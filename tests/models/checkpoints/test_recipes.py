@@ -18,7 +18,7 @@ from vse_lightning.models import (
     TransformerTextEncoder,
     load_retriever,
 )
-from vse_lightning.models.rebuildable import recipe
+from vse_lightning.models.checkpoints.recipes import recipe
 
 # LightningCLI's instantiate_module calls what jsonargparse has renamed
 pytestmark = pytest.mark.filterwarnings(
@@ -136,7 +136,7 @@ def test_a_subclass_saves_arguments_of_its_own(tmp_path):
 def test_arguments_are_those_given_by_place_by_name_and_through():
     assert recipe(GRUTextEncoder(4, embed_dim=8))["init_args"] == {"word_dim": 4, "embed_dim": 8}
     wider = recipe(Wider(2, word_dim=4))
-    assert wider["class_path"].endswith("test_rebuildable.Wider")
+    assert wider["class_path"].endswith("test_recipes.Wider")
     assert wider["init_args"] == {"factor": 2, "word_dim": 4}
 
 

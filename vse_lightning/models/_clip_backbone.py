@@ -6,7 +6,7 @@ from typing import Any, Literal, Self, TypeVar
 from torch import Tensor, nn
 
 from vse_lightning.checks import require, require_extra, require_one_of, require_whole
-from vse_lightning.models.hugging_face import (
+from vse_lightning.models._hugging_face import (
     checkpoint_gradients,
     config_text,
     empty_model,
@@ -15,9 +15,9 @@ from vse_lightning.models.hugging_face import (
     read_model,
     read_tokenizer,
 )
-from vse_lightning.models.processor_transform import ProcessorTransform
-from vse_lightning.models.restoring import is_restoring
-from vse_lightning.models.subwords import SubwordTokenizer
+from vse_lightning.models.checkpoints.restoring import is_restoring
+from vse_lightning.models.preprocessing.hugging_face_pictures import ProcessorTransform
+from vse_lightning.models.preprocessing.subwords import SubwordTokenizer
 
 Freeze = Literal["none", "image", "text"]
 Part = TypeVar("Part")

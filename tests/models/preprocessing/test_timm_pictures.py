@@ -3,7 +3,7 @@ import pickle
 import pytest
 import torch
 
-from vse_lightning.models.timm_image import TimmImageEncoder
+from vse_lightning.models.encoders.timm_image import TimmImageEncoder
 
 Image = pytest.importorskip("PIL.Image")
 timm_data = pytest.importorskip("timm.data")

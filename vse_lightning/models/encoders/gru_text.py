@@ -9,12 +9,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from vse_lightning.checks import require, require_one_of, require_text, require_whole
-from vse_lightning.models.pooling import POOLINGS, Pooling
-from vse_lightning.models.rebuildable import Rebuildable
-from vse_lightning.models.recurrent import PaddedGRU
-from vse_lightning.models.restoring import is_restoring
-from vse_lightning.models.vocabulary import FIRST_WORD, PADDING, WordNumberer, count_words
-from vse_lightning.models.word_vectors import read_word_vectors
+from vse_lightning.models.checkpoints.recipes import Rebuildable
+from vse_lightning.models.checkpoints.restoring import is_restoring
+from vse_lightning.models.encoders._pooling import POOLINGS, Pooling
+from vse_lightning.models.encoders._recurrent import PaddedGRU
+from vse_lightning.models.encoders._word_vectors import read_word_vectors
+from vse_lightning.models.preprocessing.vocabulary import FIRST_WORD, PADDING, WordNumberer, count_words
 from vse_lightning.words import Tokenizer, splitter, tokenizer_name, warn_of_single_words
 
 

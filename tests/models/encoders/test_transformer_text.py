@@ -6,8 +6,8 @@ import torch
 from torch.nn.functional import normalize
 
 from vse_lightning.functional.similarity import cosine_similarity
-from vse_lightning.models.restoring import restoring
-from vse_lightning.models.transformer_text import TransformerTextEncoder
+from vse_lightning.models.checkpoints.restoring import restoring
+from vse_lightning.models.encoders.transformer_text import TransformerTextEncoder
 
 POOLINGS = ["mean", "cls", "max", "gpo"]
 

@@ -1,0 +1,1 @@
+"""What makes tensors of pictures and captions, as an encoder wants them."""
