@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from vse_lightning.data import ShapesSource
-from vse_lightning.data.collate import Collate
-from vse_lightning.data.dataset import ImageTextDataset, Item
+from vse_lightning.data.loaders.collate import Collate
+from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, Item
 
 pytest.importorskip("PIL")
 

@@ -15,12 +15,13 @@ from torch import nn
 from torch.utils.data.distributed import DistributedSampler
 
 from vse_lightning.data import ImageTextDataModule, KarpathySource, ShapesSource
-from vse_lightning.data.dataset import default_transform
-from vse_lightning.data.samplers import SimilarBatchSampler
+from vse_lightning.data.loaders.image_text_dataset import default_transform
+from vse_lightning.data.loaders.samplers import SimilarBatchSampler
 from vse_lightning.losses import SmoothNDCGLoss
 from vse_lightning.mixins import RelevanceLossMixin
-from vse_lightning.relevance import LSARelevance, PrecomputedRelevance, RelevanceTable, SBERTRelevance, parts
-from vse_lightning.relevance.sentence_encoder import SentenceModel
+from vse_lightning.relevance import LSARelevance, PrecomputedRelevance, RelevanceTable, SBERTRelevance
+from vse_lightning.relevance._sentence_encoder import SentenceModel
+from vse_lightning.relevance.cache import parts
 
 pytest.importorskip("PIL")
 
@@ -511,7 +512,7 @@ def test_is_built_from_a_config(tmp_path, monkeypatch):
             topic: {class_path: vse_lightning.relevance.LSARelevance, init_args: {n_components: 5}}
           batches: similar
           transforms:
-            train: vse_lightning.data.dataset.default_transform
+            train: vse_lightning.data.loaders.image_text_dataset.default_transform
             eval: {class_path: torch.nn.Flatten}
         """
     )

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from vse_lightning.data.decoding import UnreadableImageError, decode_rgb
+from vse_lightning.data.files.decoding import UnreadableImageError, decode_rgb
 
 Image = pytest.importorskip("PIL.Image")
 

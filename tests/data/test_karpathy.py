@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vse_lightning.data import ImageTextDataModule, KarpathySource
-from vse_lightning.data.decoding import UnreadableImageError
+from vse_lightning.data.files.decoding import UnreadableImageError
 
 
 def test_reads_captions_and_splits(karpathy):

@@ -6,8 +6,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from vse_lightning.data.decoding import UnreadableImageError
-from vse_lightning.data.pictures import open_pictures
+from vse_lightning.data.files.decoding import UnreadableImageError
+from vse_lightning.data.files.pictures import open_pictures
 
 Image = pytest.importorskip("PIL.Image")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vse_lightning.data import ImageTextDataModule, PrecompSource
-from vse_lightning.data.features import FeatureFile
+from vse_lightning.data.files.feature_file import FeatureFile
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from torch.utils.data import SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from vse_lightning.data import ShapesSource
-from vse_lightning.data.dataset import ImageTextDataset
-from vse_lightning.data.samplers import DistinctBatchSampler, RandomBatchSampler, SimilarBatchSampler
+from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset
+from vse_lightning.data.loaders.samplers import DistinctBatchSampler, RandomBatchSampler, SimilarBatchSampler
 
 pytest.importorskip("PIL")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vse_lightning.relevance import cache
 from vse_lightning.relevance.cache import CacheEntry, cache_key
-from vse_lightning.relevance.cache_folder import cache_folder
+from vse_lightning.relevance.cache import entry as cache_entry
+from vse_lightning.relevance.cache.folder import cache_folder
 
 CAPTIONS = ["a dog", "a bus", "a cat"]
 
@@ -157,7 +157,7 @@ def test_an_unwritable_folder_is_an_error_before_the_model_is_loaded(entry):
 def test_a_read_only_folder_serves_what_it_has(entry, encoder, monkeypatch):
     entry.make(CAPTIONS, lambda: encoder)
     entry.path.with_suffix(".lock").unlink()
-    monkeypatch.setattr(cache, "check_writable", lambda folder: pytest.fail("wanted to write"))
+    monkeypatch.setattr(cache_entry, "check_writable", lambda folder: pytest.fail("wanted to write"))
     assert entry.make(CAPTIONS, lambda: encoder) == entry.path
     assert not entry.path.with_suffix(".lock").exists()
 

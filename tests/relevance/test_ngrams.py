@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vse_lightning.relevance.ngrams import WORD_BITS, NgramVocabulary, find_ngrams
+from vse_lightning.relevance._ngrams import WORD_BITS, NgramVocabulary, find_ngrams
 from vse_lightning.words import words_of
 
 CAPTIONS = ["A man, a man and a MAN.", "", "A", "...", "the man's dog_2 runs", "a man and a dog", "über café 犬"]

@@ -7,9 +7,8 @@ import signal
 import numpy as np
 import pytest
 
-from vse_lightning.relevance import parts
-from vse_lightning.relevance.cache import CacheEntry, cache_key
-from vse_lightning.relevance.parts import PartFiles
+from vse_lightning.relevance.cache import CacheEntry, cache_key, parts
+from vse_lightning.relevance.cache.parts import PartFiles
 
 CAPTIONS = [chr(ord("a") + row % 26) * (1 + row * 7 % 11) for row in range(11)]  # lengths 1 to 11 in disorder
 FEATURES = np.array([[len(caption), ord(caption[0])] for caption in CAPTIONS], dtype=np.float16)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vse_lightning.relevance import SBERTRelevance
-from vse_lightning.relevance.sentence_encoder import SentenceEncoder, SentenceModel, find_model
+from vse_lightning.relevance._sentence_encoder import SentenceEncoder, SentenceModel, find_model
 
 pytest.importorskip("sentence_transformers")
 

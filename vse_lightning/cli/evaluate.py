@@ -23,7 +23,7 @@ from vse_lightning.cli.own_files import require_new, require_own
 from vse_lightning.cli.paired_captions import read_paired
 from vse_lightning.cli.run_measuring import measure_run
 from vse_lightning.cli.trec import read_judgements, read_run, run_files, write_run
-from vse_lightning.data.paths import existing_path
+from vse_lightning.data.files.paths import existing_path
 from vse_lightning.metrics import PMRP, ECCVCaption
 from vse_lightning.metrics._ground_truth import GroundTruthMetric
 

@@ -11,7 +11,7 @@ from vse_lightning.array_files import read_arrays
 from vse_lightning.checks import require
 from vse_lightning.cli.arrays import finite_matrix
 from vse_lightning.cli.caption_files import Captions
-from vse_lightning.data.paths import existing_path
+from vse_lightning.data.files.paths import existing_path
 from vse_lightning.relevance import (
     CIDErRelevance,
     FeatureTable,

@@ -12,9 +12,16 @@ import torch
 
 from vse_lightning.checks import require
 from vse_lightning.cli.caption_files import Captions, number_images
-from vse_lightning.data.split_files import parse_split_file
-from vse_lightning.data.tables import JSON_LINES, Table, column_names, has_json_lines, read_table, table_of_objects
-from vse_lightning.data.text_files import read_json, read_lines
+from vse_lightning.data.files.split_files import parse_split_file
+from vse_lightning.data.files.text_files import read_json, read_lines
+from vse_lightning.data.files.text_tables import (
+    JSON_LINES,
+    TextTable,
+    column_names,
+    has_json_lines,
+    read_table,
+    table_of_objects,
+)
 
 IMAGE_COLUMNS = ("image", "image_name", "image_id", "filename", "file_name")
 CAPTION_COLUMNS = ("caption", "comment", "text")
@@ -110,7 +117,7 @@ def _is_table(path: Path) -> bool:
     return not {*IMAGE_COLUMNS}.isdisjoint(names) and not {*CAPTION_COLUMNS}.isdisjoint(names)
 
 
-def _of_table(path: Path, table: Table) -> Captions:
+def _of_table(path: Path, table: TextTable) -> Captions:
     images = _column(path, table, IMAGE_COLUMNS)
     values = _column(path, table, CAPTION_COLUMNS)
     texts, image_of_text = [], []
@@ -126,7 +133,7 @@ def _of_table(path: Path, table: Table) -> Captions:
     return Captions(path.name, texts, text_image_ids, torch.unique(text_image_ids))
 
 
-def _column(path: Path, table: Table, known: Sequence[str]) -> Sequence[Any]:
+def _column(path: Path, table: TextTable, known: Sequence[str]) -> Sequence[Any]:
     """The first column that has one of the names."""
     name = next((name for name in known if name in table.columns), None)
     if name is None:

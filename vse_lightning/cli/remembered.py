@@ -11,7 +11,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentParser, Namespace
 
-from vse_lightning.data.paths import existing_path
+from vse_lightning.data.files.paths import existing_path
 from vse_lightning.models.checkpoints.reading import read_checkpoint
 from vse_lightning.models.checkpoints.recipes import is_plain
 from vse_lightning.models.retriever import CLASS_KEY

@@ -12,7 +12,7 @@ from vse_lightning.checks import require
 from vse_lightning.cli.arrays import ModelOutput, split_specification
 from vse_lightning.cli.caption_files import Captions
 from vse_lightning.cli.measuring import gallery_state
-from vse_lightning.data.paths import existing_path
+from vse_lightning.data.files.paths import existing_path
 from vse_lightning.functional.top_k import top_k
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vse_lightning.checks import SAME_LIGHTNING, require, require_lightning, require_one_of, require_whole
-from vse_lightning.data.collate import Collate
-from vse_lightning.data.dataset import ImageTextDataset, Item
-from vse_lightning.data.labels import Labels, check_eval_labels, check_labels
-from vse_lightning.data.samplers import make_batches
-from vse_lightning.data.source import ImageTextSource
+from vse_lightning.data.loaders.collate import Collate
+from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, Item
+from vse_lightning.data.loaders.label_names import Labels, check_eval_labels, check_labels
+from vse_lightning.data.loaders.samplers import make_batches
+from vse_lightning.data.sources.image_text_source import ImageTextSource
 from vse_lightning.relevance import RelevanceSource, RelevanceTable
 
 Transform = Callable[[Any], Any]  # to a tensor, but jsonargparse would offer the subclasses of Tensor

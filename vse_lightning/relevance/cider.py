@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vse_lightning.checks import require_extra
+from vse_lightning.relevance._ngrams import Ngrams, NgramVocabulary, find_ngrams
 from vse_lightning.relevance.captions import read_captions, warn_of_unknown_words
 from vse_lightning.relevance.cider_table import CIDErTable
-from vse_lightning.relevance.ngrams import Ngrams, NgramVocabulary, find_ngrams
 from vse_lightning.relevance.source import RelevanceSource
 from vse_lightning.targets import Ids
 from vse_lightning.words import Tokenizer, splitter, tokenizer_name, warn_of_single_words

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vse_lightning.relevance.index import CaptionIndex, device_of
-from vse_lightning.relevance.ngrams import Ngrams
+from vse_lightning.relevance._caption_index import CaptionIndex, device_of
+from vse_lightning.relevance._ngrams import Ngrams
 from vse_lightning.relevance.table import RelevanceTable, warn_of_nothing_to_compare
 from vse_lightning.targets import Ids, as_ids
 

@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from vse_lightning.relevance.index import device_of
+from vse_lightning.relevance._caption_index import device_of
 from vse_lightning.relevance.source import RelevanceSource
 from vse_lightning.relevance.table import RelevanceTable
 from vse_lightning.targets import Ids

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from vse_lightning.checks import require_extra, require_text
-from vse_lightning.relevance.cache import CacheEntry, cache_key
-from vse_lightning.relevance.cache_folder import cache_folder
+from vse_lightning.relevance._sentence_encoder import SentenceEncoder, find_model
+from vse_lightning.relevance.cache.entry import CacheEntry, cache_key
+from vse_lightning.relevance.cache.folder import cache_folder
 from vse_lightning.relevance.captions import read_captions
-from vse_lightning.relevance.sentence_encoder import SentenceEncoder, find_model
 from vse_lightning.relevance.source import RelevanceSource
 from vse_lightning.relevance.table import FeatureTable, check_rescale
 from vse_lightning.targets import Ids

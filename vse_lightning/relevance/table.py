@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from vse_lightning.array_files import as_tensor, map_npy
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import caption_relevance
-from vse_lightning.relevance.index import CaptionIndex, device_of
+from vse_lightning.relevance._caption_index import CaptionIndex, device_of
 from vse_lightning.targets import Ids
 
 ROWS_PER_CHECK = 65_536

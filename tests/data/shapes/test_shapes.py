@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vse_lightning.data import ShapesSource
-from vse_lightning.data.shapes.scene import SHAPES, SIZES, Scene, Thing, scene_attributes
+from vse_lightning.data.sources.shapes.scene import SHAPES, SIZES, Scene, Thing, scene_attributes
 
 pytest.importorskip("PIL")
 

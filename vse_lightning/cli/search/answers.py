@@ -12,8 +12,8 @@ from vse_lightning.checks import require
 from vse_lightning.cli.search.embedding import embed_texts, encode, prepare
 from vse_lightning.cli.search.index import SearchIndex
 from vse_lightning.cli.search.ranking import Hit, rank, scoring
-from vse_lightning.data.decoding import decode_rgb
-from vse_lightning.data.paths import existing_path
+from vse_lightning.data.files.decoding import decode_rgb
+from vse_lightning.data.files.paths import existing_path
 from vse_lightning.models.retriever import Retriever
 
 if TYPE_CHECKING:

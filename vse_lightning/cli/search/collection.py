@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vse_lightning.checks import require
 from vse_lightning.data import ImageTextSource
-from vse_lightning.data.paths import existing_path
-from vse_lightning.data.pictures import PictureFolder
+from vse_lightning.data.files.paths import existing_path
+from vse_lightning.data.files.pictures import PictureFolder
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 

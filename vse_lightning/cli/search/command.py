@@ -18,7 +18,7 @@ from vse_lightning.cli.search.options import parser
 from vse_lightning.cli.search.page import search_page
 from vse_lightning.cli.search.table import print_answers, print_line
 from vse_lightning.data import ImageTextDataModule
-from vse_lightning.data.paths import existing_path
+from vse_lightning.data.files.paths import existing_path
 from vse_lightning.models import load_retriever
 from vse_lightning.models.retriever import Retriever
 from vse_lightning.pages.document import PAGE_MARK

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vse_lightning.checks import require
-from vse_lightning.data.paths import existing_path
+from vse_lightning.data.files.paths import existing_path
 from vse_lightning.models.retriever import CLASS_KEY, Retriever
 
 _UNREADABLE = (EOFError, KeyError, RuntimeError, ValueError, UnpicklingError)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vse_lightning.data import features
-from vse_lightning.data.features import FeatureFile
+from vse_lightning.data.files import feature_file
+from vse_lightning.data.files.feature_file import FeatureFile
 
 
 def saved(path, array):
@@ -43,7 +43,7 @@ def test_wrong_number_of_rows(tmp_path):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_not_finite(tmp_path, bad, monkeypatch):
-    monkeypatch.setattr(features, "CHUNK_BYTES", 40)  # several chunks
+    monkeypatch.setattr(feature_file, "CHUNK_BYTES", 40)  # several chunks
     array = np.ones((7, 3), np.float32)
     array[5, 1] = bad
     with pytest.raises(ValueError, match="features must be finite, got NaN or infinity in row 5"):
@@ -51,7 +51,7 @@ def test_not_finite(tmp_path, bad, monkeypatch):
 
 
 def test_not_finite_in_a_file_too_large_to_search(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "SCANNED_BYTES", 10)
+    monkeypatch.setattr(feature_file, "SCANNED_BYTES", 10)
     array = np.ones((4, 3), np.float32)
     array[1, 0] = np.nan
     file = pickle.loads(pickle.dumps(FeatureFile(saved(tmp_path, array))))
@@ -86,7 +86,7 @@ def _bfloat16(array):
 )
 @pytest.mark.parametrize("shape", [(7, 3), (7, 2, 3)])
 def test_other_ways_to_write_floats(tmp_path, convert, shape, monkeypatch):
-    monkeypatch.setattr(features, "CHUNK_BYTES", 40)
+    monkeypatch.setattr(feature_file, "CHUNK_BYTES", 40)
     array = np.random.default_rng(0).integers(0, 2, shape).astype(np.float32)  # exact in all, and with equal rows
     file = pickle.loads(pickle.dumps(FeatureFile(saved(tmp_path, convert(array)))))
     np.testing.assert_array_equal(torch.stack([file[row] for row in range(7)]).numpy(), array)

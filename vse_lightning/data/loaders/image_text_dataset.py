@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vse_lightning.checks import require
-from vse_lightning.data.decoding import UnreadableImageError
-from vse_lightning.data.seeding import drawing_from, seed_of
-from vse_lightning.data.source import ImageTextSource
+from vse_lightning.data.files.decoding import UnreadableImageError
+from vse_lightning.data.loaders.seeding import drawing_from, seed_of
+from vse_lightning.data.sources.image_text_source import ImageTextSource
 
 
 class Item(NamedTuple):

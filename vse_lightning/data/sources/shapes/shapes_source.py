@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from vse_lightning.checks import require_extra, require_whole
-from vse_lightning.data.shapes.captions import write_captions
-from vse_lightning.data.shapes.drawing import draw_scene
-from vse_lightning.data.shapes.scene import Scene, sample_scene, scene_attributes
-from vse_lightning.data.shapes.table import SceneTable
-from vse_lightning.data.source import ImageTextSource
+from vse_lightning.data.sources.image_text_source import ImageTextSource
+from vse_lightning.data.sources.shapes.drawing import draw_scene
+from vse_lightning.data.sources.shapes.scene import Scene, sample_scene, scene_attributes
+from vse_lightning.data.sources.shapes.scene_captions import write_captions
+from vse_lightning.data.sources.shapes.scene_table import SceneTable
 from vse_lightning.relevance import RelevanceTable
 
 if TYPE_CHECKING:

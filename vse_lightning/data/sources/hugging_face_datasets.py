@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vse_lightning.checks import require, require_extra
-from vse_lightning.data.caption_columns import read_texts
-from vse_lightning.data.picture_columns import open_column, read_paths
-from vse_lightning.data.rows import load_rows
-from vse_lightning.data.source import ImageTextSource
-from vse_lightning.data.splits import group_by_split
+from vse_lightning.data.files.caption_columns import read_texts
+from vse_lightning.data.files.dataset_rows import load_rows
+from vse_lightning.data.files.picture_columns import open_column, read_paths
+from vse_lightning.data.files.splits import group_by_split
+from vse_lightning.data.sources.image_text_source import ImageTextSource
 
 if TYPE_CHECKING:
     from PIL.Image import Image

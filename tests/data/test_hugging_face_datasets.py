@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vse_lightning.data import HuggingFaceSource, ImageTextDataModule
-from vse_lightning.data.decoding import UnreadableImageError
+from vse_lightning.data.files.decoding import UnreadableImageError
 
 datasets = pytest.importorskip("datasets")
 Picture = pytest.importorskip("PIL.Image")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vse_lightning.data import KarpathySource, ShapesSource
-from vse_lightning.data.dataset import ImageTextDataset, UnreadableImageError, default_transform
+from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, UnreadableImageError, default_transform
 
 Image = pytest.importorskip("PIL.Image")
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
-from vse_lightning.data.shapes.scene import COLUMNS, ROWS, Scene, Thing
+from vse_lightning.data.sources.shapes.scene import COLUMNS, ROWS, Scene, Thing
 
 SYNONYMS = {
     "small": ("small", "small", "little", "tiny"),

@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 from torch.utils.data import BatchSampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from vse_lightning.data.dataset import ImageTextDataset
-from vse_lightning.data.seeding import seed_of
+from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset
+from vse_lightning.data.loaders.seeding import seed_of
 from vse_lightning.relevance import RelevanceTable
 
 TRIES = 1000

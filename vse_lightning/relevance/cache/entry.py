@@ -21,8 +21,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from vse_lightning.distributed import process_rank
-from vse_lightning.relevance.cache_folder import check_room, check_writable
-from vse_lightning.relevance.parts import Part, PartFiles
+from vse_lightning.relevance.cache.folder import check_room, check_writable
+from vse_lightning.relevance.cache.parts import Part, PartFiles
 
 if TYPE_CHECKING:
     from rich.progress import Progress

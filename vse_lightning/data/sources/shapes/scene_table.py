@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.relevance import RelevanceTable
-from vse_lightning.relevance.index import device_of
+from vse_lightning.relevance._caption_index import device_of
 from vse_lightning.targets import Ids, as_ids
 
 
@@ -16,8 +16,8 @@ class SceneTable(RelevanceTable):
 
     .. math:: r(a, b) = \frac{|A_a \cap A_b|}{|A_a \cup A_b|}
 
-    * :math:`A_s`: the attributes of scene :math:`s`, as :func:`~vse_lightning.data.shapes.scene.scene_attributes`
-      lists them: background, number of things, and of each thing size, colour, shape, row, column, colour and shape.
+    * :math:`A_s`: the attributes of scene :math:`s`, as :func:`.scene_attributes` lists them: background,
+      number of things, and of each thing size, colour, shape, row, column, colour and shape.
 
     What the caption leaves out does not matter: all captions of a scene have the same relevance, 1 to their own scene
     and less than 1 to every other; ``captions_per_image`` changes nothing.

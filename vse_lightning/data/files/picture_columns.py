@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from vse_lightning.checks import require
-from vse_lightning.data.decoding import UnreadableImageError, decode_rgb
-from vse_lightning.data.pictures import PictureFolder, PictureStore, count_present, open_pictures
-from vse_lightning.data.rows import Rows
+from vse_lightning.data.files.dataset_rows import DatasetRows
+from vse_lightning.data.files.decoding import UnreadableImageError, decode_rgb
+from vse_lightning.data.files.pictures import PictureFolder, PictureStore, count_present, open_pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,7 +28,7 @@ class EncodedPictures:
         rows_of_images: the row in which each image comes first.
     """
 
-    def __init__(self, rows: Rows, column: str, rows_of_images: Sequence[int]) -> None:
+    def __init__(self, rows: DatasetRows, column: str, rows_of_images: Sequence[int]) -> None:
         from datasets import Image
 
         pictures = rows.only("image_column", column)
@@ -63,7 +63,7 @@ class EncodedPictures:
         return (self._folder / path).open("rb")
 
 
-def read_paths(rows: Rows, column: str) -> list[str] | None:
+def read_paths(rows: DatasetRows, column: str) -> list[str] | None:
     """The paths in a column, or None if it holds the pictures themselves.
 
     Raises:
@@ -86,7 +86,11 @@ def read_paths(rows: Rows, column: str) -> list[str] | None:
 
 
 def open_column(
-    rows: Rows, column: str, paths: Sequence[str] | None, rows_of_images: Sequence[int], images: str | Path | None
+    rows: DatasetRows,
+    column: str,
+    paths: Sequence[str] | None,
+    rows_of_images: Sequence[int],
+    images: str | Path | None,
 ) -> EncodedPictures | PictureStore:
     """The pictures of a data set by image id.
 

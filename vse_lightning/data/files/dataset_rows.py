@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vse_lightning.checks import require
-from vse_lightning.data.paths import existing_path
-from vse_lightning.data.tables import TEXT_TABLES, read_table
+from vse_lightning.data.files.paths import existing_path
+from vse_lightning.data.files.text_tables import TABLE_SUFFIXES, read_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -20,7 +20,7 @@ HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")  # surrogates, which no file of
 
 
 @dataclass(frozen=True)
-class Rows:
+class DatasetRows:
     """Rows with named columns.
 
     Attributes:
@@ -62,7 +62,7 @@ class Rows:
         return values
 
 
-def load_rows(path: str | Path, options: Mapping[str, Any]) -> Rows:
+def load_rows(path: str | Path, options: Mapping[str, Any]) -> DatasetRows:
     """Load a data set; the arguments are those of ``HuggingFaceSource``.
 
     Raises:
@@ -75,13 +75,13 @@ def load_rows(path: str | Path, options: Mapping[str, Any]) -> Rows:
         "at any time, and a stream gives them once, in order",
     )
     suffix = Path(path).suffix.lower()
-    is_hub_name = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(path)) and suffix not in (*LIBRARY_FORMATS, *TEXT_TABLES)
+    is_hub_name = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(path)) and suffix not in (*LIBRARY_FORMATS, *TABLE_SUFFIXES)
     if is_hub_name and not Path(path).exists():
         from datasets import load_dataset
 
         return _of_parts(load_dataset(str(path), **options), Path.cwd())
     local = existing_path("path", path)
-    if local.is_file() and suffix in TEXT_TABLES:
+    if local.is_file() and suffix in TABLE_SUFFIXES:
         require(not options, "load_options are for what `datasets` loads, and {} is read without it", local)
         return _of_table(local)
     try:
@@ -99,16 +99,16 @@ def _load(local: Path, options: Mapping[str, Any]) -> Any:
     if local.is_dir():
         return load_dataset(str(local), **options)
     file_format = LIBRARY_FORMATS.get(local.suffix.lower())
-    readable = ", ".join((*LIBRARY_FORMATS, *TEXT_TABLES))
+    readable = ", ".join((*LIBRARY_FORMATS, *TABLE_SUFFIXES))
     require(file_format is not None, "a file must be one of {}", readable)
     return load_dataset(file_format, data_files=str(local), **options)
 
 
-def _of_parts(loaded: Any, folder: Path) -> Rows:
+def _of_parts(loaded: Any, folder: Path) -> DatasetRows:
     from datasets import Dataset, concatenate_datasets
 
     parts = {str(loaded.split or "train"): loaded} if isinstance(loaded, Dataset) else loaded
-    return Rows(
+    return DatasetRows(
         concatenate_datasets(list(parts.values())),
         [split for split, part in parts.items() for _ in range(len(part))],
         [f"{split} row {row}" for split, part in parts.items() for row in range(len(part))],
@@ -116,7 +116,7 @@ def _of_parts(loaded: Any, folder: Path) -> Rows:
     )
 
 
-def _of_table(path: Path) -> Rows:
+def _of_table(path: Path) -> DatasetRows:
     from datasets import Dataset
 
     table = read_table("path", path)
@@ -131,4 +131,4 @@ def _of_table(path: Path) -> Rows:
         except (TypeError, ValueError) as error:  # Arrow's
             raise ValueError(f"path: {column!r} of {path} must hold values of one type: {error}") from error
     dataset = Dataset.from_dict(dict(table.columns))
-    return Rows(dataset, ["train"] * len(dataset), table.row_names, path.parent)
+    return DatasetRows(dataset, ["train"] * len(dataset), table.row_names, path.parent)

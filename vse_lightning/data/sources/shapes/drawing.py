@@ -6,7 +6,7 @@ from math import cos, pi, sin
 from random import Random
 from typing import TYPE_CHECKING
 
-from vse_lightning.data.shapes.scene import BACKGROUNDS, COLOURS, COLUMNS, ROWS, Scene
+from vse_lightning.data.sources.shapes.scene import BACKGROUNDS, COLOURS, COLUMNS, ROWS, Scene
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from vse_lightning.checks import require
-from vse_lightning.data.rows import Rows
+from vse_lightning.data.files.dataset_rows import DatasetRows
 
 
-def read_texts(rows: Rows, columns: Sequence[str]) -> list[list[str]]:
+def read_texts(rows: DatasetRows, columns: Sequence[str]) -> list[list[str]]:
     """The captions of each row, one column after the other.
 
     Raises:
@@ -26,7 +26,7 @@ def read_texts(rows: Rows, columns: Sequence[str]) -> list[list[str]]:
     return texts
 
 
-def _values(rows: Rows, column: str) -> tuple[list[Any], list[str]]:
+def _values(rows: DatasetRows, column: str) -> tuple[list[Any], list[str]]:
     """The values of a column, and the fields that lead from them to the texts."""
     outer, *fields = column.split(".")
     if column in rows.dataset.column_names or outer not in rows.dataset.column_names:

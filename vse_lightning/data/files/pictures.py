@@ -13,8 +13,8 @@ from typing import IO, TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from vse_lightning.checks import require_extra
-from vse_lightning.data.decoding import UnreadableImageError, decode_rgb
-from vse_lightning.data.paths import existing_path
+from vse_lightning.data.files.decoding import UnreadableImageError, decode_rgb
+from vse_lightning.data.files.paths import existing_path
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vse_lightning.data.dataset import Item
-from vse_lightning.data.seeding import drawing_from
+from vse_lightning.data.loaders.image_text_dataset import Item
+from vse_lightning.data.loaders.seeding import drawing_from
 from vse_lightning.relevance import RelevanceTable
 
 

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vse_lightning.checks import require
-from vse_lightning.data.text_files import ENCODING, read_json, read_lines
+from vse_lightning.data.files.text_files import ENCODING, read_json, read_lines
 
 DELIMITERS = ("\t", ",", "|", ";")
 JSON_LINES = (".jsonl", ".ndjson")
-TEXT_TABLES = (".csv", ".tsv", ".txt", ".token", ".json", *JSON_LINES)
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".token", ".json", *JSON_LINES)
 NUMBERED = re.compile(r"(?P<image>[^\t]+)#\d+\t(?P<caption>.*)")  # of Flickr8k.token.txt and its like
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Columns of equal length.
 
     Attributes:
@@ -33,7 +33,7 @@ class Table:
     row_names: Sequence[str]
 
 
-def read_table(argument: str, path: Path) -> Table:
+def read_table(argument: str, path: Path) -> TextTable:
     """Read a text file as a table; its suffix, or first line, says which kind it is.
 
     ``.csv``, ``.tsv`` and ``.txt`` name the columns in the first line, divided by tabs, commas, ``|`` or ``;``. Lines
@@ -42,7 +42,7 @@ def read_table(argument: str, path: Path) -> Table:
 
     Args:
         argument: whose file it is, for messages.
-        path: the file, with one of the suffixes ``TEXT_TABLES``.
+        path: the file, with one of the suffixes ``TABLE_SUFFIXES``.
 
     Raises:
         ValueError: it is no such table; the message names the line.
@@ -87,7 +87,7 @@ def _delimiter(argument: str, path: Path, header: str) -> str:
     return found[0]
 
 
-def _of_delimited(argument: str, path: Path, delimiter: str) -> Table:
+def _of_delimited(argument: str, path: Path, delimiter: str) -> TextTable:
     try:
         (_, names), *rows = _cells(path, delimiter, csv.QUOTE_MINIMAL)
     except csv.Error as error:
@@ -114,7 +114,7 @@ def _cells(path: Path, delimiter: str, quoting: Literal[0, 3]) -> list[tuple[int
             raise csv.Error(f"line {reader.line_num}: {error}") from error
 
 
-def _of_numbered_lines(argument: str, path: Path, lines: Sequence[str]) -> Table:
+def _of_numbered_lines(argument: str, path: Path, lines: Sequence[str]) -> TextTable:
     found = [(number, line, NUMBERED.fullmatch(line)) for number, line in enumerate(lines, start=1) if line]
     columns: dict[str, list[str]] = {"image": [], "caption": []}
     for number, line, match in found:
@@ -127,7 +127,7 @@ def _of_numbered_lines(argument: str, path: Path, lines: Sequence[str]) -> Table
     return _checked(argument, path, columns, [number for number, _, _ in found])
 
 
-def table_of_objects(argument: str, path: Path, content: Any) -> Table:
+def table_of_objects(argument: str, path: Path, content: Any) -> TextTable:
     """The table that the content of a JSON file is."""
     lists = [content] if isinstance(content, list) else []
     if isinstance(content, dict):
@@ -137,7 +137,7 @@ def table_of_objects(argument: str, path: Path, content: Any) -> Table:
     return _of_objects(argument, path, "entry", list(enumerate(lists[0])))
 
 
-def _of_json_lines(argument: str, path: Path) -> Table:
+def _of_json_lines(argument: str, path: Path) -> TextTable:
     objects = []
     for number, line in enumerate(read_lines(argument, path), start=1):
         try:
@@ -147,7 +147,7 @@ def _of_json_lines(argument: str, path: Path) -> Table:
     return _of_objects(argument, path, "line", objects)
 
 
-def _of_objects(argument: str, path: Path, kind: str, objects: Sequence[tuple[int, Any]]) -> Table:
+def _of_objects(argument: str, path: Path, kind: str, objects: Sequence[tuple[int, Any]]) -> TextTable:
     for number, row in objects:
         message = "{}: {} {} of {} must be a JSON object, got {}"
         require(isinstance(row, dict), message, argument, kind, number, path, type(row).__name__)
@@ -158,6 +158,6 @@ def _of_objects(argument: str, path: Path, kind: str, objects: Sequence[tuple[in
 
 def _checked(
     argument: str, path: Path, columns: Mapping[str, Sequence[Any]], numbers: Sequence[int], kind: str = "line"
-) -> Table:
+) -> TextTable:
     require(len(numbers) > 0, "{} must have at least one row of values, {} has none", argument, path)
-    return Table(columns, [f"{kind} {number} of {path.name}" for number in numbers])
+    return TextTable(columns, [f"{kind} {number} of {path.name}" for number in numbers])

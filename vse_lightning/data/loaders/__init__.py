@@ -1,0 +1,1 @@
+"""What a training or evaluation loader is made of: items, their order, batches."""
