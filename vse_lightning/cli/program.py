@@ -19,6 +19,8 @@ from vse_lightning.cli.errors import told
 from vse_lightning.cli.remembered import WORDS_FOR_CHECKPOINTS, parse_beside_checkpoint
 from vse_lightning.cli.run_config import RunConfig
 from vse_lightning.models.checkpoints.restoring import restoring
+from vse_lightning.models.resuming import ConfiguredRates
+from vse_lightning.models.retriever import Retriever
 from vse_lightning.report import print_results
 
 __all__ = ["CONFIG_FOLDERS", "RetrievalCLI", "find_configs", "main"]
@@ -108,6 +110,8 @@ class RetrievalCLI(LightningCLI):
         """Make the trainer; a prediction writer of the config replaces the one that comes by itself."""
         trainer = super().instantiate_trainer(**kwargs)
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        if not isinstance(self.model, Retriever):  # which looks after its rates without the command too
+            callbacks.append(ConfiguredRates())
         if sum(isinstance(callback, BasePredictionWriter) for callback in callbacks) > 1:
             callbacks.remove(self._get(self.config_init, "embeddings"))
         return trainer

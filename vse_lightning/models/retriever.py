@@ -18,14 +18,12 @@ from vse_lightning.checks import require_one_of, require_whole
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
 from vse_lightning.mixins.step import embeddings_and_ids, forget_pairs
 from vse_lightning.models.checkpoints.restoring import restoring
-from vse_lightning.models.resuming import Setup, reconfigure, setup_of
+from vse_lightning.models.resuming import ConfiguredRates
 
 OptimizerCallable = Callable[[ParamsT], Optimizer]
 SchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 CLASS_KEY = "retriever_class"
 """Where a checkpoint names the class of its model, which its hyper-parameters do only if LightningCLI made it."""
-SETUP_KEY = "retriever_optimizer"
-"""Where a checkpoint says how its optimizer was configured."""
 
 
 class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC):
@@ -61,7 +59,7 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         self.optimizer: OptimizerCallable = AdamW if optimizer is None else optimizer
         self.lr_scheduler, self.lr_warmup_steps = lr_scheduler, lr_warmup_steps
         self.lr_interval, self.lr_monitor = lr_interval, lr_monitor
-        self._setup: Setup | None = None  # of the optimizer that trains
+        self._rates = ConfiguredRates()
 
     @property
     def lr(self) -> float:
@@ -85,28 +83,26 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         return model
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Test and predict with averaged weights, if there are some.
+        """Remember the rates for :meth:`on_fit_start`; test and predict with averaged weights, if there are some.
 
         Lightning's ``WeightAveraging`` puts the weights that training goes on with in their place, also after training.
         """
         trainer = getattr(self, "_trainer", None)
-        if "current_model_state" in checkpoint and trainer is not None and trainer.state.fn != TrainerFn.FITTING:
+        if trainer is None:
+            return
+        self._rates.on_load_checkpoint(trainer, self, checkpoint)
+        if "current_model_state" in checkpoint and trainer.state.fn != TrainerFn.FITTING:
             checkpoint["current_model_state"] = checkpoint["state_dict"]
 
     def on_fit_start(self) -> None:
         """Let the user's rates count where training goes on from a checkpoint."""
-        optimizers, schedules = self.trainer.optimizers, self.trainer.lr_scheduler_configs
-        self._setup = setup_of(optimizers[0], schedules, self) if len(optimizers) == 1 else None
-        # Lightning restores the optimizer from here next, and has no hook between
-        checkpoint = self.trainer._checkpoint_connector._loaded_checkpoint
-        if self._setup is not None and SETUP_KEY in checkpoint:
-            reconfigure(checkpoint, checkpoint[SETUP_KEY], self._setup, optimizers[0], schedules)
+        self._rates.on_fit_start(self.trainer, self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name the class, for :func:`~vse_lightning.models.load_retriever`, and how the optimizer is configured."""
         checkpoint[CLASS_KEY] = f"{type(self).__module__}.{type(self).__qualname__}"
-        if self._setup is not None and checkpoint.get("optimizer_states"):
-            checkpoint[SETUP_KEY] = self._setup
+        trainer: Any = getattr(self, "_trainer", None)
+        self._rates.on_save_checkpoint(trainer, self, checkpoint)
 
     @abstractmethod
     def encode_images(self, image: Any) -> Tensor:
