@@ -1,4 +1,4 @@
-"""``vse-lightning evaluate``: numbers for embeddings, score matrices or runs of any model, without the model."""
+"""``vse-lightning evaluate``: numbers for embeddings or score matrices of any model, without the model."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from vse_lightning.cli.label_sources import make_labels
 from vse_lightning.cli.measuring import Measurement, MeasuringOptions, measure
 from vse_lightning.cli.own_files import require_new, require_own
 from vse_lightning.cli.paired_captions import read_paired
-from vse_lightning.cli.run_measuring import measure_run
-from vse_lightning.cli.trec import read_judgements, read_run, run_files, write_run
+from vse_lightning.cli.trec import run_files, write_run
 from vse_lightning.data.files.paths import existing_path
 from vse_lightning.metrics import PMRP, ECCVCaption
 from vse_lightning.metrics._ground_truth import GroundTruthMetric
@@ -55,7 +54,7 @@ def run(args: list[str]) -> None:
     require(output is None or output.parent.is_dir(), "--output must be in a folder that exists, got {}", output)
     require(output is None or not output.is_dir(), "--output must be a file, got the folder {}", output)
     require_own("--output", output, _MARK)
-    evaluated = _evaluate_runs(options) if options.qrels else _evaluate_outputs(options)
+    evaluated = _evaluate_outputs(options)
     results = compare(evaluated.models, resampling)
     print_comparison(results, evaluated.labels, resampling, evaluated.notes)
     if output is not None:
@@ -69,7 +68,6 @@ def run(args: list[str]) -> None:
 
 
 def _evaluate_outputs(options: Namespace) -> Evaluated:
-    """Embeddings or scores."""
     names = ArrayNames(options.image_key, options.text_key, options.scores_key)
     outputs = [read_model(model, names) for model in options.models]
     _require_different([output.name for output in outputs])
@@ -101,20 +99,6 @@ def _evaluate_outputs(options: Namespace) -> Evaluated:
     notes += [f"labels: {source.description}" for source in labels.values()]
     notes += [] if labels else ["recalls only: NDCG and Coherent Score need graded labels, such as --labels sbert"]
     return Evaluated(models, setting, {suffix: source.table.label for suffix, source in labels.items()}, notes)
-
-
-def _evaluate_runs(options: Namespace) -> Evaluated:
-    """Runs of trec_eval."""
-    unused = ("captions", "captions_per_image", "image_ids", "labels", "eccv", "pmrp", "write_trec", "first_captions")
-    given = [f"--{name.replace('_', '-')}" for name in unused if getattr(options, name)]
-    require(not given, "--qrels evaluates runs as they are, without {}", ", ".join(given))
-    runs = [read_run(model) for model in options.models]
-    _require_different([name for name, _ in runs])
-    judgements = read_judgements(options.qrels)
-    models: dict[str, Measurements] = {
-        name: measure_run(ranked, judgements, _protocol(options)) for name, ranked in runs
-    }
-    return Evaluated(models, {"judgements": options.qrels}, {}, [f"{options.qrels}: {len(judgements):,} queries"])
 
 
 def _ground_truths(options: Namespace) -> dict[str, Callable[..., GroundTruthMetric]]:

@@ -10,13 +10,12 @@ from vse_lightning.cli.comparison import Resampling
 from vse_lightning.cli.measuring import MeasuringOptions
 
 DESCRIPTION = """\
-Evaluate models from their outputs: embeddings, scores or TREC runs in, a table and JSON out. Several models stand side
+Evaluate models from their outputs: embeddings or scores in, a table and JSON out. Several models stand side
 by side, with a star where one differs significantly from the first.
 
   vse-lightning evaluate clip.npz --captions dataset_flickr30k.json --labels sbert --intervals
   vse-lightning evaluate ours=images.npy,texts.npy theirs=scores.npy --captions test_caps.txt --captions-per-image 5
-  vse-lightning evaluate runs/ours/version_0/embeddings --captions dataset_flickr30k.json --labels cider
-  vse-lightning evaluate ours.run theirs.run --qrels test.qrels"""
+  vse-lightning evaluate runs/ours/version_0/embeddings --captions dataset_flickr30k.json --labels cider"""
 
 DEFINITIONS = """\
 definitions:
@@ -24,7 +23,7 @@ definitions:
           The rank is 1 + the candidates that are no positives and score at least as high as the best positive: a tie
           never helps.
   rsum    the recalls of both directions in percent, added up: 0 to 600 for three cut-offs.
-  NDCG@K  gains 2^relevance - 1 (of --qrels: the grades), discount log2(1 + rank), divided by the same sum of the list
+  NDCG@K  gains 2^relevance - 1, discount log2(1 + rank), divided by the same sum of the list
           sorted by relevance. Tied candidates share their gains, as in scikit-learn.
   CS@K    Coherent Score: Kendall's tau-b between score and relevance over the K best-scored candidates; of those that
           tie across the cut the first are taken; a constant list counts 0.
@@ -58,8 +57,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="[NAME=]FILE[,FILE]",
         help="embeddings: .npz, .safetensors or .pt with arrays of images and of texts, or two files IMAGES,TEXTS; "
-        "or a folder that predict wrote; scores (images x texts): one .npy, or an array of a file; with --qrels a TREC "
-        "run. Nothing is unpickled. Rows are the images and captions that are evaluated, or all of the captions file, "
+        "or a folder that predict wrote; scores (images x texts): one .npy, or an array of a file. Nothing is unpickled. Rows are the images and captions that are evaluated, or all of the captions file, "
         "in its order; those of a folder go by their ids, which tell which caption belongs to which image as well",
     )
     captions = made.add_argument_group("which caption belongs to which image")
@@ -137,7 +135,6 @@ def parser() -> argparse.ArgumentParser:
 
     files = made.add_argument_group("files")
     files.add_argument("--output", type=Path, metavar="FILE", help="write everything as JSON")
-    files.add_argument("--qrels", metavar="FILE", help="evaluate TREC runs against these judgements")
     files.add_argument("--write-trec", type=Path, metavar="FOLDER", help="write runs and judgements for trec_eval")
     files.add_argument(
         "--trec-depth", type=int, default=100, metavar="N", help="candidates per query in these (default: %(default)s)"

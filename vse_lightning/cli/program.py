@@ -27,7 +27,7 @@ __all__ = ["CONFIG_FOLDERS", "RetrievalCLI", "find_configs", "main"]
 
 COMMANDS = {
     "label": "compute and cache the labels of a config ahead of training",
-    "evaluate": "numbers for embeddings, scores or TREC runs of any model, several side by side",
+    "evaluate": "numbers for embeddings or scores of any model, several side by side",
     "search": "a text or a picture in, ranked pictures or captions out, from a checkpoint",
     "export": "both towers of a checkpoint as torch.export programs or ONNX, checked for equality",
 }

@@ -1,54 +1,20 @@
-"""Runs and relevance judgements as files of trec_eval."""
+"""Runs and relevance judgements written for trec_eval, ranx, ir_measures and the like."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite, nan
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from vse_lightning.checks import require
-from vse_lightning.cli.arrays import ModelOutput, split_specification
+from vse_lightning.cli.arrays import ModelOutput
 from vse_lightning.cli.caption_files import Captions
 from vse_lightning.cli.measuring import gallery_state
-from vse_lightning.data.files.paths import existing_path
 from vse_lightning.functional.top_k import top_k
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.pair_scores import PairScores, Similarity
 from vse_lightning.ranking.reading import EvaluationProtocol
-
-Grades = Mapping[str, Mapping[str, float]]
-"""By query and candidate: the score in a run, the grade in judgements."""
-
-
-def read_run(specification: str) -> tuple[str, Grades]:
-    """Read lines ``query Q0 candidate rank score tag``; as in trec_eval, only the score orders the candidates.
-
-    Args:
-        specification: ``[NAME=]FILE``.
-
-    Returns:
-        The name, by default that of the file without suffix, and the scores.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if a line has another form, or repeats a candidate.
-    """
-    name, paths = split_specification(specification)
-    require(len(paths) == 1, "a run must be one file, got {}", specification)
-    return name, _read(paths[0], "query Q0 candidate rank score tag", 4)
-
-
-def read_judgements(path: str) -> Grades:
-    """Read lines ``query 0 candidate grade``, grades above 0 being relevant.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if a line has another form, or repeats a candidate.
-    """
-    return _read(existing_path("--qrels", path), "query 0 candidate grade", 3)
 
 
 def write_run(
@@ -100,34 +66,6 @@ def run_files(folder: Path, model: ModelOutput) -> list[Path]:
 
 def _tag(model: ModelOutput) -> str:
     return "_".join(model.name.split())
-
-
-def _read(path: Path, form: str, column: int) -> Grades:
-    """Lines of ``form``, with the number in a ``column``."""
-    grades: dict[str, dict[str, float]] = {}
-    width = len(form.split())
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            fields = line.split()
-            message = "{} must have lines {!r}, got {!r} in line {}"
-            require(len(fields) == width, message, path, form, line.strip(), number)
-            query, candidate, grade = fields[0], fields[2], fields[column]
-            of_query = grades.setdefault(query, {})
-            message = "{} names {} twice for query {}, in line {}"
-            require(candidate not in of_query, message, path, candidate, query, number)
-            of_query[candidate] = _number(grade)
-            finite = isfinite(of_query[candidate])
-            require(finite, "{} must have a number in column {}, got {!r} in line {}", path, column + 1, grade, number)
-    require(bool(grades), "{} must have lines {!r}, got none", path, form)
-    return grades
-
-
-def _number(text: str) -> float:
-    """NaN where the text is no number."""
-    try:
-        return float(text)
-    except ValueError:
-        return nan
 
 
 def _ranked(
