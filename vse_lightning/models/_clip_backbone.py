@@ -81,13 +81,15 @@ class CLIPBackbone(nn.Module):
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
         """Embeddings ``(N, D)`` of pictures ``(N, 3, height, width)``."""
-        return _embeds(_restored(self.model).get_image_features(pixel_values=pixel_values))
+        embeds: Tensor = _restored(self.model).get_image_features(pixel_values=pixel_values).pooler_output
+        return embeds
 
     def encode_texts(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Embeddings ``(M, D)`` of the token tensors that ``text_transform`` makes."""
         if not isinstance(tokens, Mapping):
             raise TypeError(f"text must be the dict that text_transform() makes, got {type(tokens).__name__}")
-        return _embeds(_restored(self.model).get_text_features(**tokens))
+        embeds: Tensor = _restored(self.model).get_text_features(**tokens).pooler_output
+        return embeds
 
     def get_extra_state(self) -> dict[str, Any] | None:
         """Config and preprocessing as plain values, for the state dict."""
@@ -110,7 +112,7 @@ class CLIPBackbone(nn.Module):
         for parameter in model.parameters(recurse=False):
             parameter.requires_grad_(False)
         if self.gradient_checkpointing:
-            # VisionTextDualEncoder leaves it to its towers; in transformers 4 those of CLIP leave it to the whole.
+            # VisionTextDualEncoder leaves it to its towers, those of ChineseCLIP to the whole
             for part in [model] if model.supports_gradient_checkpointing else self.towers().values():
                 checkpoint_gradients(part)
         if self.freeze != "none":
@@ -139,12 +141,6 @@ def _load(model: str, pretrained: bool, max_length: int | None) -> tuple[Any, Pr
     # SigLIP reads the last place of a text of fixed length.
     fill = config.text_config.model_type.startswith("siglip")
     return loaded, picture, SubwordTokenizer.of(tokenizer, max_length or limit, fill)
-
-
-def _embeds(output: Any) -> Tensor:
-    # transformers 4 returns the embeddings, 5 an object that holds them.
-    embeds: Tensor = output if isinstance(output, Tensor) else output.pooler_output
-    return embeds
 
 
 def _restored(part: Part | None) -> Part:

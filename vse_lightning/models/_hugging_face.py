@@ -65,7 +65,7 @@ def read_tokenizer(path: str, model: str) -> Any:
         except ValueError as error:
             raise ValueError(f"model={model!r} must have a fast tokenizer, found none: {error}") from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        # Without its files, transformers 5 makes a tokenizer that knows no word, and says nothing.
+        # Without its files, transformers makes a tokenizer that knows no word, and says nothing.
         raise ValueError(f"model={model!r} must come with its tokenizer, found none beside the config")
     return tokenizer
 
@@ -77,7 +77,7 @@ def longest_text(tokenizer: Any, text_config: Any) -> int:
 
 def checkpoint_gradients(model: Any) -> None:
     """Recompute the model's activations in the backward pass instead of storing them."""
-    # transformers 5 renamed the method and warns about the old name; 4 has only the old one.
+    # later versions of transformers renamed the method and warn of the old name
     new_name = "activation_checkpointing_enable"
     enable = getattr(model, new_name if hasattr(model, new_name) else "gradient_checkpointing_enable")
     enable({"use_reentrant": False})

@@ -1,7 +1,7 @@
 """Fine-tuning of CLIP and its relatives."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
@@ -15,7 +15,7 @@ from vse_lightning.models._clip_backbone import CLIPBackbone, Freeze
 from vse_lightning.models._layer_decay import decayed_optimizer
 from vse_lightning.models.preprocessing.hugging_face_pictures import ProcessorTransform
 from vse_lightning.models.preprocessing.subwords import SubwordTokenizer
-from vse_lightning.models.retriever import OptimizerCallable, Retriever, SchedulerCallable
+from vse_lightning.models.retriever import OptimizerCallable, Retriever
 
 
 class CLIPRetriever(Retriever):
@@ -40,15 +40,7 @@ class CLIPRetriever(Retriever):
             it; what stands behind the layers learns at the full rate. ``None`` is one rate for all.
         gradient_checkpointing: whether to recompute activations in the backward pass instead of storing them.
         optimizer: makes the optimizer from the parameters. The default is AdamW with ``lr=1e-5``.
-        lr_scheduler: makes the learning-rate schedule from the optimizer; ``None`` keeps the rate.
-        lr_interval: whether the schedule advances every ``"epoch"`` or every ``"step"``.
-        lr_monitor: what ``ReduceLROnPlateau`` watches.
-        lr_warmup_steps: over how many steps the rate rises to where the schedule has it; at least 0.
-        relevance_weight: factor of the loss; at least 0.
-        relevance_gather: with several processes, whether candidates of the others count.
-        relevance_chunk_size: embed so many pairs at a time in training and compute their activations again for the
-            backward pass, so that a batch trains that would not fit; ``None`` embeds it at once.
-        relevance_queue_size: pairs of past batches that are further candidates; graded losses need a label table.
+        training: further arguments of :class:`Retriever`, by name.
     """
 
     def __init__(
@@ -62,27 +54,10 @@ class CLIPRetriever(Retriever):
         layer_decay: float | None = None,
         gradient_checkpointing: bool = False,
         optimizer: OptimizerCallable | None = None,
-        lr_scheduler: SchedulerCallable | None = None,
-        lr_interval: Literal["epoch", "step"] = "epoch",
-        lr_monitor: str = "val/rsum",
-        lr_warmup_steps: int = 0,
-        relevance_weight: float = 1.0,
-        relevance_gather: bool = True,
-        relevance_chunk_size: int | None = None,
-        relevance_queue_size: int = 0,
+        **training: Any,
     ) -> None:
         super().__init__(
-            _gentle_adamw if optimizer is None else optimizer,
-            lr_scheduler,
-            lr_interval,
-            lr_monitor,
-            lr_warmup_steps,
-            relevance_loss=relevance_loss,
-            relevance_weight=relevance_weight,
-            relevance_gather=relevance_gather,
-            relevance_chunk_size=relevance_chunk_size,
-            relevance_queue_size=relevance_queue_size,
-            retrieval_metrics=retrieval_metrics,
+            relevance_loss, retrieval_metrics, _gentle_adamw if optimizer is None else optimizer, **training
         )
         within = layer_decay is None or 0 < layer_decay <= 1
         require(within, "layer_decay must be in (0, 1] or None, got {}", layer_decay)

@@ -1,14 +1,14 @@
 """The reference model: one encoder of images, one of texts, any relevance-aware loss."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from vse_lightning.losses import RetrievalLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.models.checkpoints.recipes import recipe
-from vse_lightning.models.retriever import OptimizerCallable, Retriever, SchedulerCallable
+from vse_lightning.models.retriever import Retriever
 
 
 class DualEncoder(Retriever):
@@ -24,16 +24,7 @@ class DualEncoder(Retriever):
         text_encoder: a module ``text -> (M, D)`` with ``transform()``, such as ``GRUTextEncoder``.
         relevance_loss: what to train on; needed to fit.
         retrieval_metrics: what to measure in validation and test; ``None`` measures nothing.
-        optimizer: makes the optimizer from the parameters; ``None`` is AdamW as PyTorch has it.
-        lr_scheduler: makes the learning-rate schedule from the optimizer; ``None`` keeps the rate.
-        lr_interval: whether the schedule advances every ``"epoch"`` or every ``"step"``.
-        lr_monitor: what ``ReduceLROnPlateau`` watches.
-        lr_warmup_steps: over how many steps the rate rises to where the schedule has it; at least 0.
-        relevance_weight: factor of the loss; at least 0.
-        relevance_gather: with several processes, whether candidates of the others count.
-        relevance_chunk_size: embed so many pairs at a time in training and compute their activations again for the
-            backward pass, so that a batch trains that would not fit; ``None`` embeds it at once.
-        relevance_queue_size: pairs of past batches that are further candidates; graded losses need a label table.
+        training: further arguments of :class:`Retriever`, by name, such as ``optimizer`` and ``lr_scheduler``.
     """
 
     _retrieval_arguments: ClassVar[tuple[str, ...]] = ("image_encoder", "text_encoder")
@@ -44,29 +35,9 @@ class DualEncoder(Retriever):
         text_encoder: nn.Module,
         relevance_loss: RetrievalLoss | None = None,
         retrieval_metrics: RetrievalMetrics | None = None,
-        optimizer: OptimizerCallable | None = None,
-        lr_scheduler: SchedulerCallable | None = None,
-        lr_interval: Literal["epoch", "step"] = "epoch",
-        lr_monitor: str = "val/rsum",
-        lr_warmup_steps: int = 0,
-        relevance_weight: float = 1.0,
-        relevance_gather: bool = True,
-        relevance_chunk_size: int | None = None,
-        relevance_queue_size: int = 0,
+        **training: Any,
     ) -> None:
-        super().__init__(
-            optimizer,
-            lr_scheduler,
-            lr_interval,
-            lr_monitor,
-            lr_warmup_steps,
-            relevance_loss=relevance_loss,
-            relevance_weight=relevance_weight,
-            relevance_gather=relevance_gather,
-            relevance_chunk_size=relevance_chunk_size,
-            relevance_queue_size=relevance_queue_size,
-            retrieval_metrics=retrieval_metrics,
-        )
+        super().__init__(relevance_loss, retrieval_metrics, **training)
         _check_widths(image_encoder, text_encoder)
         self.save_hyperparameters()
         self.image_encoder, self.text_encoder = image_encoder, text_encoder

@@ -15,8 +15,12 @@ from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import ParamsT
 
 from vse_lightning.checks import require_one_of, require_whole
+from vse_lightning.losses import RetrievalLoss
+from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
+from vse_lightning.mixins.hooks import RetrievalHooks
 from vse_lightning.mixins.step import embeddings_and_ids, forget_pairs
+from vse_lightning.models.checkpoints.recipes import class_path
 from vse_lightning.models.checkpoints.restoring import restoring
 from vse_lightning.models.resuming import ConfiguredRates
 
@@ -30,26 +34,30 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
     """A module that embeds images and texts side by side, trained and measured by the mixins alone.
 
     Args:
+        relevance_loss: what to train on; needed to fit.
+        retrieval_metrics: what to measure in validation and test; ``None`` measures nothing.
         optimizer: makes the optimizer from the parameters; ``None`` is AdamW as PyTorch has it.
         lr_scheduler: makes the learning-rate schedule from the optimizer; ``None`` keeps the rate.
         lr_interval: whether the schedule advances every ``"epoch"`` or every ``"step"``.
         lr_monitor: what ``ReduceLROnPlateau`` watches.
         lr_warmup_steps: over how many steps the rate rises to where the schedule has it; at least 0.
-        loss_and_metrics: arguments of the mixins.
+        relevance: further arguments of :class:`~vse_lightning.mixins.RelevanceLossMixin`, by name.
     """
 
     _retrieval_arguments: ClassVar[tuple[str, ...]] = ("optimizer", "lr_scheduler")
 
     def __init__(
         self,
-        optimizer: OptimizerCallable | None,
-        lr_scheduler: SchedulerCallable | None,
-        lr_interval: Literal["epoch", "step"],
-        lr_monitor: str,
+        relevance_loss: RetrievalLoss | None = None,
+        retrieval_metrics: RetrievalMetrics | None = None,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: SchedulerCallable | None = None,
+        lr_interval: Literal["epoch", "step"] = "epoch",
+        lr_monitor: str = "val/rsum",
         lr_warmup_steps: int = 0,
-        **loss_and_metrics: Any,
+        **relevance: Any,
     ) -> None:
-        super().__init__(**loss_and_metrics)
+        super().__init__(relevance_loss=relevance_loss, retrieval_metrics=retrieval_metrics, **relevance)
         for name in ("relevance_loss", "retrieval_metrics"):
             if not hasattr(self, name):  # the mixins leave a host alone that has no use for them
                 setattr(self, name, None)
@@ -75,7 +83,8 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         """The trained model, from its checkpoint alone: no network, no original folder."""
         with restoring():
             try:
-                model: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+                # past the mixins, which show Lightning the arguments of a host behind them: there is none
+                model: Self = super(RetrievalHooks, cls).load_from_checkpoint(checkpoint_path, *args, **kwargs)
             except (ArgumentError, TypeError) as error:
                 if "required" in str(error):
                     error.add_note("Modules of your own are given again: load_from_checkpoint(path, image_encoder=...)")
@@ -100,9 +109,9 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name the class, for :func:`~vse_lightning.models.load_retriever`, and how the optimizer is configured."""
-        checkpoint[CLASS_KEY] = f"{type(self).__module__}.{type(self).__qualname__}"
-        trainer: Any = getattr(self, "_trainer", None)
-        self._rates.on_save_checkpoint(trainer, self, checkpoint)
+        checkpoint[CLASS_KEY] = class_path(type(self))
+        if self._setup is not None and checkpoint.get("optimizer_states"):
+            checkpoint[SETUP_KEY] = self._setup
 
     @abstractmethod
     def encode_images(self, image: Any) -> Tensor:

