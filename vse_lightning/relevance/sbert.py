@@ -6,9 +6,8 @@ from pathlib import Path
 import torch
 
 from vse_lightning.checks import require_extra, require_text
-from vse_lightning.relevance._sentence_encoder import SentenceEncoder, find_model
-from vse_lightning.relevance.cache.entry import CacheEntry, cache_key
-from vse_lightning.relevance.cache.folder import cache_folder
+from vse_lightning.relevance._sentence_encoder import find_model, sentence_encoder
+from vse_lightning.relevance.cache import CachedFeatures
 from vse_lightning.relevance.captions import read_captions
 from vse_lightning.relevance.source import RelevanceSource
 from vse_lightning.relevance.table import FeatureTable, check_rescale
@@ -20,8 +19,8 @@ class SBERTRelevance(RelevanceSource):
 
     Every distinct caption is encoded once and kept on disk as float16, so that the next run, the other processes and
     the workers read a memory map. 40,000 captions take about two minutes on two CPU cores with the default model.
-    Processes that ask at once, such as those of a trainer with several devices, share the work, and an interrupted run
-    is continued.
+    Of several processes that ask at once, such as those of a trainer with several devices, one encodes and the others
+    wait for it; an interrupted run is continued.
 
     Sentence embeddings see paraphrases that word overlap misses, but are lenient on numbers, colours and who does what
     to whom; compare with :class:`CIDErRelevance` before you trust a ranking to them.
@@ -83,8 +82,7 @@ class SBERTRelevance(RelevanceSource):
         require_text("captions", captions)
         if not len(captions):
             return []
-        distinct = list(dict.fromkeys(captions))
         model = find_model(self.model)
-        key = cache_key(distinct, {"source": type(self).__name__, "model": model.digest})
-        entry = CacheEntry(cache_folder(self.cache_dir), self._model_name, key)
-        return [entry.make(distinct, lambda: SentenceEncoder(model.load(self.device), self.batch_size), force)]
+        settings = {"source": type(self).__name__, "model": model.digest}
+        features = CachedFeatures(self._model_name, list(dict.fromkeys(captions)), settings, self.cache_dir)
+        return [features.make(lambda: sentence_encoder(model.load(self.device), self.batch_size), force)]

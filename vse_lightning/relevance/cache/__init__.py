@@ -1,6 +1,6 @@
 """Caption features on disk."""
 
-from vse_lightning.relevance.cache.entry import CacheEntry, cache_key, file_digest, text_digest
-from vse_lightning.relevance.cache.folder import cache_folder
+from vse_lightning.relevance.cache.digests import file_digest, text_digest
+from vse_lightning.relevance.cache.features import CachedFeatures
 
-__all__ = ["CacheEntry", "cache_folder", "cache_key", "file_digest", "text_digest"]
+__all__ = ["CachedFeatures", "file_digest", "text_digest"]

@@ -1,0 +1,188 @@
+"""Caption features on disk: made once, checked on load, mapped into memory by every process.
+
+They are a ``<label>-<key>.npy`` beside a ``.json`` that describes it, and nothing is pickled. The description is
+written last; so a reader sees both whole, or neither. While they are made, a folder ``.parts`` holds what is done.
+"""
+
+import json
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from vse_lightning.relevance.cache.digests import file_digest, text_digest
+from vse_lightning.relevance.cache.folder import cache_folder, check_room, check_writable
+
+Encode = Callable[[Sequence[str]], NDArray[np.floating]]
+
+FORMAT_VERSION = 1
+PART_CAPTIONS = 2048
+PATIENCE_SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class CachedFeatures:
+    """One vector for each caption, on disk; for sources of your own too.
+
+    Args:
+        label: the name of the source; begins the file name, for those who look into the folder.
+        captions: what the vectors are of, in this order.
+        settings: everything else that they depend on, such as the source and its model.
+        folder: the ``cache_dir`` of the source.
+
+    Example:
+        In a source: ``CachedFeatures(self.name, captions, {"model": "mine v2"}, self.cache_dir).make(load_model)``.
+    """
+
+    label: str
+    captions: Sequence[str]
+    settings: Mapping[str, str]
+    folder: str | Path | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of captions and settings."""
+        return text_digest([json.dumps({"format": FORMAT_VERSION, **self.settings}, sort_keys=True), *self.captions])
+
+    @cached_property
+    def path(self) -> Path:
+        """The ``.npy`` file, whether it exists or not."""
+        slug = re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-")
+        return cache_folder(self.folder) / f"{slug}-{self.key[:20]}.npy"
+
+    def make(self, load: Callable[[], Encode], force: bool = False) -> Path:
+        """Make the file unless it is there, with a progress bar; after an interruption go on where it was.
+
+        Of several processes that ask at once one makes it and the others wait.
+
+        Args:
+            load: gives the function that makes vectors ``(len(captions), F)`` of captions; called only if needed.
+            force: make the file anew although it is there.
+
+        Returns:
+            The path of the ``.npy`` file, float16.
+
+        Raises:
+            OSError: if the folder cannot be written or its disk has too little room.
+            TimeoutError: if another process is at it and gets nothing done for half an hour.
+        """
+        if not force and self._defect() is None:
+            return self.path
+        check_writable(self.path.parent)
+        with self._alone():
+            defect = self._defect()
+            if force:
+                shutil.rmtree(self._parts, ignore_errors=True)
+            elif defect is None:  # another process made it meanwhile
+                return self.path
+            elif self.path.exists():
+                warnings.warn(f"{self.path} is damaged ({defect}); making it again", stacklevel=3)
+            self._parts.mkdir(exist_ok=True)
+            self._publish(self._encoded(load))
+            shutil.rmtree(self._parts)
+        return self.path
+
+    @property
+    def _parts(self) -> Path:
+        return self.path.with_suffix(".parts")
+
+    @property
+    def _description(self) -> Path:
+        return self.path.with_suffix(".json")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock; if another process has it, say so and wait as long as that one gets on."""
+        from rich.console import Console
+
+        lock = FileLock(self.path.with_suffix(".lock"))
+        waits = f"{len(self.captions):,} captions that another process encodes ({self.label}, {lock.lock_file})"
+        patience = f"{PATIENCE_SECONDS / 60:g} minutes"
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            Console(stderr=True).print(f"waiting for {waits}; gives up where it makes no progress for {patience}")
+        while not lock.is_locked:
+            parts_before = sorted(self._parts.glob("*.npz"))
+            try:
+                lock.acquire(timeout=PATIENCE_SECONDS)
+            except Timeout:
+                if parts_before == sorted(self._parts.glob("*.npz")):
+                    raise TimeoutError(f"waited {patience} for {waits}, which made no progress") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _encoded(self, load: Callable[[], Encode]) -> Path:
+        """A file of the features of all captions, in their order, as far as possible from parts made before.
+
+        Captions of like length share a part, so that little is padding; the longest come first, so that memory runs out
+        at the start or never.
+        """
+        from rich.console import Console
+        from rich.progress import track
+
+        order = sorted(range(len(self.captions)), key=lambda row: -len(self.captions[row]))
+        starts = range(0, len(order), PART_CAPTIONS)
+        path = self._parts / "features.npy"
+        encode: Encode | None = None
+        features: NDArray[np.float16] | None = None
+        for start in track(starts, "Encoding captions", console=Console(stderr=True)):
+            rows = order[start : start + PART_CAPTIONS]
+            file = self._parts / f"{start}.npz"
+            part = _read_part(file, len(rows))
+            if part is None:
+                encode = encode or load()
+                part = encode([self.captions[row] for row in rows]).astype(np.float16)
+                check_room(file.parent, 2 * part.itemsize * part.shape[1] * (len(order) - start))
+                np.savez(file.with_suffix(".writing.npz"), part)
+                file.with_suffix(".writing.npz").replace(file)
+            if features is None:
+                features = np.lib.format.open_memmap(path, "w+", np.float16, (len(order), part.shape[1]))
+            features[rows] = part
+        return path
+
+    def _publish(self, features: Path) -> None:
+        content = {"format": FORMAT_VERSION, "label": self.label, "key": self.key, "sha256": file_digest(features)}
+        description = features.with_suffix(".json")
+        description.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        features.replace(self.path)
+        description.replace(self._description)
+
+    def _defect(self) -> str | None:
+        """Why the file cannot be used."""
+        if not self.path.is_file():
+            return "it is missing"
+        try:
+            description = json.loads(self._description.read_text(encoding="utf-8"))
+            features = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except (OSError, EOFError, ValueError) as error:
+            return str(error)
+        if not isinstance(description, dict) or description.get("key") != self.key:
+            return "its description is that of other captions or settings"
+        if features.dtype != np.float16 or features.ndim != 2 or len(features) != len(self.captions):
+            shown = f"{features.dtype} {features.shape}"
+            return f"it holds {shown}, not a float16 row for each of {len(self.captions)} captions"
+        if file_digest(self.path) != description.get("sha256"):
+            return "its checksum differs"
+        return None
+
+
+def _read_part(file: Path, rows: int) -> NDArray[np.float16] | None:
+    """What an interrupted run left, if it is whole: the zip around it has a checksum."""
+    try:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
+            part: NDArray[np.float16] = archive["arr_0"]
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile):
+        return None
+    return part if part.ndim == 2 and len(part) == rows else None
