@@ -149,7 +149,7 @@ def test_captions_that_are_one_word_each():
         "CIDErRelevance: each of the 20 captions is a single word, such as '一只黑色的狗在草地上奔跑'. If they are "
         "sentences, give tokenizer= a function that splits them into words (for Chinese, jieba.lcut)",
         "CIDEr-D(tokenizer=builtins.str.split) finds nothing to compare, so that only matching pairs are labelled: no "
-        "two of the 20 captions of different images share a word that tells images apart",
+        "two of the 20 captions of different images share anything that tells images apart",
     ]
     assert block.unique().tolist() == [0, 1]
 

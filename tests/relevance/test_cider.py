@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vse_lightning.relevance import CIDErRelevance, cider_table
+from vse_lightning.relevance import CIDErRelevance, sparse_table
 from vse_lightning.words import words_of
 
 pytest.importorskip("scipy")
@@ -169,7 +169,7 @@ def test_dense_and_sparse_products_agree(monkeypatch, share):
     train, test = pairs(TRAIN), pairs(TEST)
     source, ids = CIDErRelevance().fit(*train), torch.arange(len(TEST))
     expected = source.table(*test).block(test[1], ids)
-    monkeypatch.setattr(cider_table, "FREQUENT_SHARE", share)
+    monkeypatch.setattr(sparse_table, "FREQUENT_SHARE", share)
     torch.testing.assert_close(source.table(*test).block(test[1], ids), expected)
 
 
@@ -178,7 +178,7 @@ def test_steps_do_not_change_the_result(monkeypatch, pairs_per_step):
     train, test = pairs(TRAIN), pairs(TEST)
     table, ids = CIDErRelevance().fit(*train).table(*test), torch.arange(len(TEST))
     expected = table.block(test[1], ids)
-    monkeypatch.setattr(cider_table, "PAIRS_PER_STEP", pairs_per_step)
+    monkeypatch.setattr(sparse_table, "PAIRS_PER_STEP", pairs_per_step)
     torch.testing.assert_close(table.block(test[1], ids), expected)
 
 

@@ -13,11 +13,13 @@ judged the relevance, use their judgements. Values under different sources canno
 
 from vse_lightning.relevance.cider import CIDErRelevance
 from vse_lightning.relevance.ensemble import CaptionEnsemble
+from vse_lightning.relevance.feature_table import FeatureTable
 from vse_lightning.relevance.lsa import LSARelevance
 from vse_lightning.relevance.precomputed import PrecomputedRelevance
 from vse_lightning.relevance.sbert import SBERTRelevance
 from vse_lightning.relevance.source import RelevanceSource
-from vse_lightning.relevance.table import FeatureTable, RelevanceTable
+from vse_lightning.relevance.sparse_table import SparseTable
+from vse_lightning.relevance.table import RelevanceTable
 
 __all__ = [
     "CIDErRelevance",
@@ -28,4 +30,5 @@ __all__ = [
     "RelevanceSource",
     "RelevanceTable",
     "SBERTRelevance",
+    "SparseTable",
 ]

@@ -5,6 +5,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from vse_lightning.checks import require
 from vse_lightning.targets import Ids, as_ids
 
 SHOWN_IDS = 5
@@ -75,9 +76,12 @@ class CaptionIndex:
         images = _positions("image_ids", image_ids, self._image_ids)
         return self._caption_ids[self._captions(images, captions_per_image)[0]]
 
-    def rows(self) -> Tensor:
-        """The feature rows that there are, ascending."""
+    def rows(self, available: int) -> Tensor:
+        """The feature rows of the captions, ascending; a ``ValueError`` unless they are below ``available``."""
         rows: Tensor = torch.unique(self._row_of_text)
+        first, last = int(rows[0]), int(rows[-1])
+        require(first >= 0, "rows must not be negative, got {}", first)
+        require(last < available, "features must have at least {} rows, one per caption, got {}", last + 1, available)
         return rows
 
     def has_several_images(self) -> bool:

@@ -1,16 +1,19 @@
 """Relevance by shared wording: CIDEr-D."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vse_lightning.checks import require_extra
+from vse_lightning.relevance._cider_matrices import cider_matrices
 from vse_lightning.relevance._ngrams import Ngrams, NgramVocabulary, find_ngrams
-from vse_lightning.relevance.captions import read_captions, warn_of_unknown_words
-from vse_lightning.relevance.cider_table import CIDErTable
-from vse_lightning.relevance.source import RelevanceSource
+from vse_lightning.relevance.source import RelevanceSource, read_captions, warn_of_unknown_words
+from vse_lightning.relevance.sparse_table import SparseTable
 from vse_lightning.targets import Ids
 from vse_lightning.words import Tokenizer, splitter, tokenizer_name, warn_of_single_words
 
@@ -73,47 +76,64 @@ class CIDErRelevance(RelevanceSource):
         Raises:
             ValueError: if the captions are those of a single image: every IDF would be 0.
         """
-        given = read_captions(captions, image_ids)
-        images, image_of = np.unique(given.image_ids.numpy(), return_inverse=True)
+        texts, ids, _ = read_captions(captions, image_ids)
+        images, image_of = np.unique(ids.numpy(), return_inverse=True)
         if len(images) < 2:
             raise ValueError("CIDErRelevance needs captions of at least 2 training images, got 1: every IDF would be 0")
-        warn_of_single_words("CIDErRelevance", given.texts, self._split)
-        words, orders = find_ngrams(given.texts, self.n, self._split)
+        warn_of_single_words("CIDErRelevance", texts, self._split)
+        words, orders = find_ngrams(texts, self.n, self._split)
         pairs, self._idf = [], []
-        for found in orders:
-            pairs.append(found.pairs)
-            self._idf.append(np.append(np.log(len(images) / _document_frequency(found, image_of)), np.log(len(images))))
+        for ngrams in orders:
+            pairs.append(ngrams.pairs)
+            self._idf.append(
+                np.append(np.log(len(images) / _document_frequency(ngrams, image_of)), np.log(len(images)))
+            )
         self._vocabulary = NgramVocabulary(words, pairs)
         return self
 
-    def table(self, captions: Sequence[str], image_ids: Ids, text_ids: Ids | None = None) -> CIDErTable:
+    def table(self, captions: Sequence[str], image_ids: Ids, text_ids: Ids | None = None) -> SparseTable:
         """The table for these captions; see :meth:`RelevanceSource.table`.
 
         Raises:
             RuntimeError: before :meth:`fit`.
         """
-        given = read_captions(captions, image_ids, text_ids)
+        texts, images, _ = read_captions(captions, image_ids, text_ids)
         if self._vocabulary is None:
             raise RuntimeError(
                 "CIDErRelevance must be fitted on the training captions before it makes a table: call fit"
             )
-        known = self._vocabulary.numbers_of(*find_ngrams(given.texts, self.n, self._split))
-        return CIDErTable(self._weighted(known, given.texts), image_ids, text_ids, sigma=self.sigma, label=self.name)
+        orders = self._vocabulary.numbers_of(*find_ngrams(texts, self.n, self._split))
+        references, candidates, lengths = cider_matrices(self._weighted(orders, texts), images.numpy())
+        return SparseTable(
+            references,
+            image_ids,
+            text_ids,
+            label=self.name,
+            text_features=candidates,
+            normalize=False,
+            captions="mean",
+            pair_weight=partial(_length_penalty, torch.from_numpy(lengths).float(), self.sigma),
+        )
 
     def _weighted(
-        self, known: Iterable[tuple[Ngrams, NDArray[np.int64]]], captions: list[str]
+        self, orders: Iterable[tuple[Ngrams, NDArray[np.int64]]], captions: list[str]
     ) -> Iterator[tuple[Ngrams, NDArray[np.float64]]]:
         """The n-grams of each order with their IDF; a new one has number -1: the last, of a document frequency of 1."""
-        for order, ((found, numbers), idf) in enumerate(zip(known, self._idf, strict=True), start=1):
+        for order, ((ngrams, numbers), idf) in enumerate(zip(orders, self._idf, strict=True), start=1):
             if order == 1:
                 has_known_word = np.zeros(len(captions), dtype=bool)
-                has_known_word[found.captions[numbers[found.numbers] >= 0]] = True
+                has_known_word[ngrams.captions[numbers[ngrams.numbers] >= 0]] = True
                 warn_of_unknown_words(self.name, captions, np.flatnonzero(~has_known_word))
-            yield found, idf[numbers]
+            yield ngrams, idf[numbers]
 
 
-def _document_frequency(found: Ngrams, image_of: NDArray[np.int64]) -> NDArray[np.int64]:
+def _length_penalty(lengths: Tensor, sigma: float, references: Tensor, texts: Tensor) -> Tensor:
+    longer = lengths[references, None] - lengths[texts]
+    return longer.square_().div_(-2 * sigma**2).exp_()
+
+
+def _document_frequency(ngrams: Ngrams, image_of: NDArray[np.int64]) -> NDArray[np.int64]:
     """In how many images' captions each n-gram is."""
     images = len(image_of)  # at most
-    keys = np.sort(found.numbers.astype(np.int64) * images + image_of[found.captions])
-    return np.bincount(keys[np.diff(keys, prepend=-1) > 0] // images, minlength=len(found.pairs))
+    keys = np.sort(ngrams.numbers.astype(np.int64) * images + image_of[ngrams.captions])
+    return np.bincount(keys[np.diff(keys, prepend=-1) > 0] // images, minlength=len(ngrams.pairs))

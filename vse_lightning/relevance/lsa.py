@@ -7,9 +7,8 @@ from typing import Any, Self
 import torch
 
 from vse_lightning.checks import require_extra
-from vse_lightning.relevance.captions import read_captions, warn_of_unknown_words
-from vse_lightning.relevance.source import RelevanceSource
-from vse_lightning.relevance.table import FeatureTable
+from vse_lightning.relevance.feature_table import FeatureTable
+from vse_lightning.relevance.source import RelevanceSource, read_captions, warn_of_unknown_words
 from vse_lightning.targets import Ids
 from vse_lightning.words import Tokenizer, splitter, tokenizer_name, warn_of_single_words
 
@@ -64,7 +63,7 @@ class LSARelevance(RelevanceSource):
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        texts = read_captions(captions, image_ids).texts
+        texts = read_captions(captions, image_ids)[0]
         warn_of_single_words("LSARelevance", texts, self._split)
         vectorizer = TfidfVectorizer(analyzer=partial(_telling_words, self._split), dtype=np.float32)
         try:
@@ -87,7 +86,7 @@ class LSARelevance(RelevanceSource):
         Raises:
             RuntimeError: before :meth:`fit`.
         """
-        texts = read_captions(captions, image_ids, text_ids).texts
+        texts = read_captions(captions, image_ids, text_ids)[0]
         if self._projection is None:
             raise RuntimeError("LSARelevance must be fitted on the training captions before it makes a table: call fit")
         features = torch.empty(len(texts), self.n_components, dtype=torch.float16)

@@ -6,9 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vse_lightning.relevance.captions import read_captions
-from vse_lightning.relevance.source import RelevanceSource
-from vse_lightning.relevance.table import FeatureTable, check_rescale, map_features
+from vse_lightning.relevance.feature_table import FeatureTable, check_rescale, map_features
+from vse_lightning.relevance.source import RelevanceSource, read_captions
 from vse_lightning.targets import Ids
 
 
@@ -56,12 +55,12 @@ class PrecomputedRelevance(RelevanceSource):
             ValueError: if the file has too few rows, or NaN or infinite values in the rows of these captions. Without
                 ``text_ids`` the captions are the whole data set, and the number of rows must be theirs.
         """
-        given = read_captions(captions, image_ids, text_ids)
+        _, images, texts = read_captions(captions, image_ids, text_ids)
         path, features = self._map()
-        if given.text_ids is None:
-            self.check_size(len(captions), 1 + int(given.image_ids.max()))
-        ids_of_captions = torch.arange(len(captions)) if given.text_ids is None else given.text_ids
-        rows = ids_of_captions if self.side == "text" else given.image_ids
+        if texts is None:
+            self.check_size(len(captions), 1 + int(images.max()))
+            texts = torch.arange(len(captions))
+        rows = texts if self.side == "text" else images
         outside = ((rows < 0) | (rows >= len(features))).nonzero().flatten()
         if len(outside):
             ids = text_ids if self.side == "text" and text_ids is not None else image_ids

@@ -8,9 +8,8 @@ import torch
 from vse_lightning.checks import require_extra, require_text
 from vse_lightning.relevance._sentence_encoder import find_model, sentence_encoder
 from vse_lightning.relevance.cache import CachedFeatures
-from vse_lightning.relevance.captions import read_captions
-from vse_lightning.relevance.source import RelevanceSource
-from vse_lightning.relevance.table import FeatureTable, check_rescale
+from vse_lightning.relevance.feature_table import FeatureTable, check_rescale
+from vse_lightning.relevance.source import RelevanceSource, read_captions
 from vse_lightning.targets import Ids
 
 
@@ -71,10 +70,10 @@ class SBERTRelevance(RelevanceSource):
             RuntimeError: if the model cannot be loaded, or the bundled one is not the expected one.
             OSError: if the cache folder cannot be written or its disk is too full; before anything is encoded.
         """
-        given = read_captions(captions, image_ids, text_ids)
-        (path,) = self.precompute(given.texts)
-        row_of = {caption: row for row, caption in enumerate(dict.fromkeys(given.texts))}
-        rows = torch.tensor([row_of[caption] for caption in given.texts])
+        texts, _, _ = read_captions(captions, image_ids, text_ids)
+        (path,) = self.precompute(texts)
+        row_of = {caption: row for row, caption in enumerate(dict.fromkeys(texts))}
+        rows = torch.tensor([row_of[caption] for caption in texts])
         return FeatureTable(path, image_ids, text_ids, rows, label=self.name, rescale=self.rescale)
 
     def precompute(self, captions: Sequence[str], force: bool = False) -> list[Path]:

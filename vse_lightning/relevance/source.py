@@ -5,16 +5,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from vse_lightning.relevance.captions import read_captions
+import numpy as np
+from lightning.fabric.utilities import rank_zero_warn
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vse_lightning.checks import require_text
 from vse_lightning.relevance.table import RelevanceTable
-from vse_lightning.targets import Ids
+from vse_lightning.targets import Ids, as_ids
 
 
 class RelevanceSource(ABC):
     """Turns captions into graded relevance labels.
 
-    To use labels of your own, subclass it and return a table: :class:`FeatureTable` from one vector per caption, or a
-    :class:`RelevanceTable` of your own. The class can then be named in a config (``class_path: my_package.Colours``).
+    To use labels of your own, subclass it and return a table: :class:`FeatureTable` from a dense vector per caption,
+    :class:`SparseTable` from a sparse one, or a :class:`RelevanceTable` of your own. The class can then be named in a
+    config (``class_path: my_package.Colours``). :class:`~vse_lightning.relevance.cache.CachedFeatures` keeps features
+    on disk that are slow to make; :meth:`precompute` says which.
 
     Attributes:
         name: a short label, printed beside every value that uses the relevance.
@@ -91,3 +98,35 @@ class RelevanceSource(ABC):
             The files; none for a source that keeps nothing on disk.
         """
         return []
+
+
+def read_captions(
+    captions: Sequence[str], image_ids: Ids, text_ids: Ids | None = None
+) -> tuple[list[str], Tensor, Tensor | None]:
+    """What :meth:`RelevanceSource.fit` or :meth:`RelevanceSource.table` is called with, checked.
+
+    Returns:
+        The captions in a list; ids as int64 on the CPU.
+
+    Raises:
+        ValueError: if a caption is no text, there are none, or not as many as ids.
+    """
+    require_text("captions", captions)
+    images = as_ids("image_ids", image_ids).cpu()
+    texts = None if text_ids is None else as_ids("text_ids", text_ids).cpu()
+    counts = {"captions": len(captions), "image_ids": len(images)} | ({} if texts is None else {"text_ids": len(texts)})
+    if not len(captions) or len(set(counts.values())) > 1:
+        numbers = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise ValueError(f"captions and their ids must be as many, at least one, got {numbers}")
+    return list(captions), images, texts
+
+
+def warn_of_unknown_words(label: str, captions: Sequence[str], rows: Sequence[int] | NDArray[np.integer]) -> None:
+    """Warn of the captions in these ``rows``, which have no word known from training."""
+    if len(rows):
+        first = int(rows[0])
+        rank_zero_warn(
+            f"{label}: of {len(captions):,} captions {len(rows):,} have no word known from training, such as "
+            f"{captions[first]!r} (row {first}), and can hardly be compared. If they are many: is the training split "
+            "in the same language, and does tokenizer= suit it?"
+        )
