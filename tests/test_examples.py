@@ -1,6 +1,9 @@
 """Every example runs from its comment line, is complete and short."""
 
+import copy
+import math
 import os
+import pickle
 import re
 import socket
 import subprocess
@@ -8,6 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from jsonargparse import auto_cli
+from lightning import LightningDataModule
+
+from vse_lightning.words import words_of
 
 pytest.importorskip("datasets")
 pytest.importorskip("timm")
@@ -46,6 +54,64 @@ def run(command, cache, cwd, **variables):
 def test_example_runs(example, tmp_path):
     assert len(example.read_text().splitlines()) <= 100
     assert run([sys.executable, str(example)], tmp_path / "cache", tmp_path).strip()
+
+
+def own_data(data: LightningDataModule) -> LightningDataModule:
+    return data
+
+
+def test_labels_of_your_own_in_yaml(monkeypatch):
+    """Named like any other, fitted on the training captions, with labels in every direction."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    config = """
+        class_path: vse_lightning.data.ImageTextDataModule
+        init_args:
+          source: {class_path: vse_lightning.data.ShapesSource, init_args: {num_images: 40, image_size: 32}}
+          relevance: {class_path: own_labels.BM25Relevance, init_args: {b: 0.5}}
+          eval_relevance:
+            nouns: {class_path: own_labels.NounRelevance, init_args: {nouns: [star, circle]}}
+            words: {class_path: own_labels.BM25Relevance}
+          num_workers: 0
+          batch_size: 32
+    """
+    data = auto_cli(own_data, args=[f"--data={config}"], as_positional=False, exit_on_error=False)
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    own = batch["image_ids"][:, None] == batch["text_image_ids"]
+    assert batch["relevance"][own].eq(1).all()
+    graded = batch["relevance"][~own]
+    assert 0.1 < graded.mean() < 0.9
+    assert [table.label for table in data.eval_relevance_tables.values()] == ["2 nouns", "BM25"]
+    assert data.eval_relevance["words"].words.vocabulary_.keys() <= set(words_of(" ".join(data.train_captions)))
+    images, texts = data.source.split("val"), data.source.text_ids(data.source.split("val"))
+    for table in data.eval_relevance_tables.values():
+        twin = pickle.loads(pickle.dumps(copy.deepcopy(table)))
+        assert torch.equal(twin.block(images, texts), table.block(images, texts))
+        assert twin.between_texts().block(texts, texts).diagonal().eq(1).all()
+        assert twin.between_images().block(images, images).diagonal().eq(1).all()
+
+
+def test_bm25_is_that_of_its_equation(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    from own_labels import BM25Relevance
+
+    captions = ["a dog runs", "a dog and a cat and a bird", "the cat sleeps", "a bird"]
+    block = BM25Relevance().fit(captions, range(4)).table(captions, range(4)).block(range(4), range(4))
+    documents = [words_of(caption) for caption in captions]
+
+    def bm25(query, document):
+        length = len(document) / (sum(map(len, documents)) / 4)
+        frequency = {word: sum(word in other for other in documents) for word in query}
+        return sum(
+            math.log(1 + (4 - frequency[word] + 0.5) / (frequency[word] + 0.5))
+            * document.count(word) * 2.2 / (document.count(word) + 1.2 * (0.25 + 0.75 * length))
+            for word in query
+        )  # fmt: skip
+
+    for i, document in enumerate(documents):
+        for j, query in enumerate(documents):
+            expected = 1 if i == j else min(1, bm25(query, document) / bm25(query, query))
+            assert block[i, j].item() == pytest.approx(expected, abs=1e-6)
 
 
 def assert_two_processes_measured(output):
