@@ -73,7 +73,7 @@ def test_what_a_text_transform_draws_is_the_items_own(source):
     def dropped(texts):
         return torch.rand(len(texts))
 
-    items = [Item(torch.zeros(1), 0, ["a"], torch.tensor([0]), seed) for seed in (3, 4)]
+    items = [Item(torch.zeros(1), 0, ["a"], torch.tensor([0]), (0, 0, row)) for row in (3, 4)]
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from vse_lightning.data import KarpathySource, ShapesSource
+from vse_lightning.data.loaders.collate import Collate
 from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, UnreadableImageError, default_transform
 
 Image = pytest.importorskip("PIL.Image")
@@ -134,6 +135,20 @@ def test_a_transform_leaves_the_global_generators_alone():
     with pytest.raises(ValueError, match="tensor"):
         ImageTextDataset.pairs(ShapesSource(10), "train", fails)[3]
     assert state() == before
+
+
+def test_a_transform_that_draws_nothing_is_called_as_it_is(monkeypatch):
+    class Ones:
+        draws = False
+
+        def __call__(self, picture):
+            return torch.ones(1)
+
+    monkeypatch.setattr(random, "getstate", lambda: pytest.fail("seeded"))
+    monkeypatch.setattr(np.random, "SeedSequence", lambda parts: pytest.fail("seeded"))
+    for transform in (Ones(), None):  # and none, as for features
+        item = ImageTextDataset.pairs(ShapesSource(10), "train", transform)[3]
+        Collate(Ones())([item])
 
 
 def test_iterating_ends(source):

@@ -37,7 +37,8 @@ class ImageTextDataModule(LightningDataModule):
 
     Their order, and what transforms draw from the generators of Python, NumPy and PyTorch, are functions of the seed
     (that of ``seed_everything`` or ``torch.manual_seed``), the epoch and the caption's row: the global generators have
-    no part in it and are left as they are. With ``overfit_batches`` every epoch has the same batches.
+    no part in it and are left as they are. Seeding takes time: a callable that draws nothing may say so by an attribute
+    ``draws = False``. With ``overfit_batches`` every epoch has the same batches.
 
     How pictures and captions become tensors is asked of the LightningModule, by ``image_transform(train)`` and
     ``text_transform()`` where it has them; its ``fit_text(captions)`` is called with the training captions. Otherwise

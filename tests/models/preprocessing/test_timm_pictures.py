@@ -1,4 +1,5 @@
 import pickle
+import random
 
 import pytest
 import torch
@@ -32,6 +33,14 @@ def test_evaluation_is_timms_own(encoder, picture):
         picture
     )
     assert torch.equal(encoder.transform(train=False)(picture), expected)
+
+
+def test_only_training_draws(encoder, picture):
+    assert encoder.transform(train=True).draws
+    assert not encoder.transform(train=False).draws
+    before = torch.get_rng_state().tolist(), random.getstate()
+    encoder.transform(train=False)(picture)
+    assert before == (torch.get_rng_state().tolist(), random.getstate())
 
 
 def test_sizes_can_be_set(picture):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.data.loaders.image_text_dataset import Item
-from vse_lightning.data.loaders.seeding import drawing_from
+from vse_lightning.data.loaders.seeding import transformed
 from vse_lightning.relevance import RelevanceTable
 
 
@@ -49,8 +49,7 @@ class Collate:
         if self.text is None:
             return texts
         try:
-            with drawing_from(items[0].seed):
-                return self.text(texts)
+            return transformed(self.text, texts, *items[0].seed)
         except Exception as error:
             rows = [row for item in items for row in item.text_ids.tolist()]
             error.add_note(_first_refused(self.text, dict(zip(rows, texts, strict=True))))

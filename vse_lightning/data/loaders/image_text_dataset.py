@@ -12,18 +12,18 @@ from torch.utils.data import Dataset
 
 from vse_lightning.checks import require
 from vse_lightning.data.files.decoding import UnreadableImageError
-from vse_lightning.data.loaders.seeding import drawing_from, seed_of
+from vse_lightning.data.loaders.seeding import transformed
 from vse_lightning.data.sources.image_text_source import ImageTextSource
 
 
 class Item(NamedTuple):
-    """One image with the captions that go with it into the batch; ``seed`` is for what is still drawn at random."""
+    """One image with the captions that go with it into the batch; ``seed`` is of what the text transform draws."""
 
     image: Tensor
     image_id: int
     texts: list[str]
     text_ids: Tensor
-    seed: int = 0
+    seed: tuple[int, ...] = (0,)
 
 
 class ImageTextDataset(Dataset[Item]):
@@ -124,15 +124,14 @@ class ImageTextDataset(Dataset[Item]):
             raise UnreadableImageError(f"{self._name(image_id)} cannot be read: {error}") from error
         text_ids = self.text_ids[int(self._ends[item - 1]) if item else 0 : int(self._ends[item])]
         texts = [self.source.captions[text_id] for text_id in text_ids.tolist()]
-        seed = seed_of(self.seed, epoch, int(text_ids[0]))
+        seed = self.seed, epoch, int(text_ids[0])
         return Item(self._transformed(image, image_id, seed), image_id, texts, text_ids, seed)
 
-    def _transformed(self, image: Any, image_id: int, seed: int) -> Tensor:
+    def _transformed(self, image: Any, image_id: int, seed: tuple[int, ...]) -> Tensor:
         if self.transform is None:
             return default_transform(image)
         try:
-            with drawing_from(seed):
-                tensor = self.transform(image)
+            tensor = transformed(self.transform, image, *seed)
         except Exception as error:
             error.add_note(f"The transform was given {self._name(image_id)}.")
             raise

@@ -1,8 +1,9 @@
 """Random numbers that are a function of what they are for, whoever else draws."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +19,19 @@ def seed_of(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
+def transformed(transform: Callable[[Any], Any], value: Any, *parts: int) -> Any:
+    """What a transform makes of a value, with all that it draws a function of ``parts``, as :func:`seed_of` takes them.
+
+    Seeding takes longer than many a transform: one whose attribute ``draws`` is False is called as it is.
+    """
+    if not getattr(transform, "draws", True):
+        return transform(value)
+    with _drawing_from(seed_of(*parts)):
+        return transform(value)
+
+
 @contextmanager
-def drawing_from(seed: int) -> Iterator[None]:
+def _drawing_from(seed: int) -> Iterator[None]:
     """Seed the generators that transforms draw from: Python's, NumPy's and PyTorch's; afterwards they are as before."""
     ours, numpys, torchs = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002  # not our choice
     random.seed(seed)

@@ -15,6 +15,8 @@ class ProcessorTransform:
         processor: the model's image processor; it holds settings only and is picklable for data workers.
     """
 
+    draws = False  # nothing at random, so the data module need not seed it
+
     def __init__(self, processor: Any) -> None:
         self.processor = processor
 

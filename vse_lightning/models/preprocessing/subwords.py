@@ -21,6 +21,8 @@ class SubwordTokenizer:
             trained; ``None`` fills up to the longest of the batch, and a mask says what is padding.
     """
 
+    draws = False  # nothing at random, so the data module need not seed it
+
     def __init__(
         self,
         tokenizer_json: str,

@@ -23,6 +23,7 @@ class PictureTransform:
 
     Attributes:
         settings: the network's data settings as timm names them, with the arguments in their places.
+        draws: whether it is random, for the data module to seed it.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class PictureTransform:
         if crop_pct is not None:
             settings["crop_pct"] = crop_pct
         self.settings: dict[str, Any] = settings
+        self.draws = train
         augmentation = {"scale": crop_scale, "hflip": horizontal_flip, "color_jitter": None} if train else {}
         self.transform: Callable[[Any], Tensor] = create_transform(is_training=train, **settings, **augmentation)
 

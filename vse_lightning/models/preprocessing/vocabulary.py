@@ -50,6 +50,7 @@ class WordNumberer:
         self.numbers = {word: number for number, word in enumerate(vocabulary, start=FIRST_WORD)}
         self.max_length = max_length
         self.tokenizer = tokenizer
+        self.draws = tokenizer is not None  # at random, as one of the user's might: the data module then seeds it
         self._split = splitter(tokenizer)
         self._warned = False
 
