@@ -7,7 +7,7 @@ from torch import nn
 
 from vse_lightning.losses import ContrastiveLoss, LadderLoss, TripletLoss
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalTargets
-from vse_lightning.mixins.chunking import embed_in_chunks
+from vse_lightning.mixins.batch.chunks import embed_in_chunks
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
 
@@ -139,7 +139,7 @@ def test_queue_keeps_the_last_pairs():
     model = Queued(relevance_loss=TripletLoss(), relevance_queue_size=3)
     for ids in ([1, 2], [3, 4]):
         model.training_step(batch_of(ids), 0)
-    assert model._relevance_queue._targets.image_ids.tolist() == [2, 3, 4]
+    assert model._relevance_queue._past["image_ids"].tolist() == [2, 3, 4]
 
 
 def test_graded_loss_with_a_queue_needs_a_table():

@@ -11,14 +11,13 @@ from torchmetrics.utilities.prints import rank_zero_warn
 
 from vse_lightning.checks import require_not_negative, require_whole
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
-from vse_lightning.mixins.batch_loss import batch_terms
-from vse_lightning.mixins.embeddings import Embeddings
-from vse_lightning.mixins.extension import Extension, HostFirst, uncompiled
-from vse_lightning.mixins.hooks import RetrievalHooks, configure, host_arguments, refuse_assigned_step
-from vse_lightning.mixins.loss_checkpoints import adapt_optimizers, keep_apart, load_loss, save_loss
-from vse_lightning.mixins.memory_queue import MemoryQueue
-from vse_lightning.mixins.step import Step, step_of
-from vse_lightning.mixins.training_log import log_training
+from vse_lightning.mixins.batch.loss import batch_terms, log_training
+from vse_lightning.mixins.batch.memory_queue import MemoryQueue
+from vse_lightning.mixins.batch.returned_embeddings import Embeddings
+from vse_lightning.mixins.batch.step import Step, step_of
+from vse_lightning.mixins.host.extension import Extension, HostFirst, uncompiled
+from vse_lightning.mixins.host.hooks import RetrievalHooks, configure, host_arguments, refuse_assigned_step
+from vse_lightning.mixins.host.loss_state import adapt_optimizers, keep_apart, load_loss, save_loss
 
 
 def _has_loss(host: Any) -> bool:
@@ -134,7 +133,7 @@ class RelevanceLossMixin(RetrievalHooks):
 
     The loss is added to what the host's ``training_step`` returns (a tensor, or a mapping with ``loss``), wherever in
     the class that is defined; a host without one gets one. Embeddings come from the host in one of the three ways of
-    :class:`~vse_lightning.mixins.hooks.RetrievalHooks`; its encoders run once per step. Ids and labels come from
+    :class:`~vse_lightning.mixins.host.hooks.RetrievalHooks`; its encoders run once per step. Ids and labels come from
     ``retrieval_targets(batch)``, by default from the keys of
     :class:`~vse_lightning.data.ImageTextDataModule`'s batches; a batch without ids is pairs.
 

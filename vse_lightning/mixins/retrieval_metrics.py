@@ -9,11 +9,12 @@ from torchmetrics import MetricCollection
 
 from vse_lightning.distributed import process_count, sum_over_processes
 from vse_lightning.metrics import RetrievalMetrics
-from vse_lightning.mixins.embeddings import Embeddings
-from vse_lightning.mixins.evaluation import is_partial, loader_count, warn_of_copies, warn_of_repeats
-from vse_lightning.mixins.extension import Extension, HostFirst
-from vse_lightning.mixins.hooks import RetrievalHooks, configure, host_arguments, refuse_assigned_step
-from vse_lightning.mixins.step import count_pairs, embeddings_and_ids, forget_pairs, pairs_seen, step_of
+from vse_lightning.mixins.batch.returned_embeddings import Embeddings
+from vse_lightning.mixins.batch.step import count_pairs, embeddings_and_ids, forget_pairs, pairs_seen, step_of
+from vse_lightning.mixins.host.extension import Extension, HostFirst
+from vse_lightning.mixins.host.hooks import RetrievalHooks, configure, host_arguments, refuse_assigned_step
+from vse_lightning.mixins.host.lightning_internals import trainer_of
+from vse_lightning.mixins.host.running_evaluation import is_partial, loader_count, warn_of_copies, warn_of_repeats
 from vse_lightning.targets import LabelTable, RetrievalTargets, label_of
 
 
@@ -122,7 +123,7 @@ class RetrievalMetricsMixin(RetrievalHooks):
     """Measures retrieval in the validation and test of the LightningModule behind it.
 
     Its ``validation_step`` and ``test_step`` are extended, or supplied where it has none. Embeddings come from the host
-    in one of the three ways of :class:`~vse_lightning.mixins.hooks.RetrievalHooks`, ids and labels from
+    in one of the three ways of :class:`~vse_lightning.mixins.host.hooks.RetrievalHooks`, ids and labels from
     ``retrieval_targets(batch)``; batches without ids are pairs, numbered through the epoch and over all processes. At
     the end of the epoch everything is computed once and logged as ``val/i2t_recall_at_1``, ``test/t2i_ndcg_at_10``,
     ``val/rsum`` and so on. Where the host has no ``predict_step``, predicting returns embeddings and ids.
@@ -183,6 +184,6 @@ class RetrievalMetricsMixin(RetrievalHooks):
         first = metrics.relevance or self.__dict__.get("_retrieval_table")
         if first is not None:
             return {"": first}
-        datamodule = getattr(getattr(self, "_trainer", None), "datamodule", None)
+        datamodule = getattr(trainer_of(self), "datamodule", None)
         tables = getattr(datamodule, "eval_relevance_tables", None) or {"": None}
         return {"" if place == 0 else f"_{name}": table for place, (name, table) in enumerate(tables.items())}

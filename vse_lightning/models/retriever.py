@@ -18,8 +18,9 @@ from vse_lightning.checks import require_one_of, require_whole
 from vse_lightning.losses import RetrievalLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
-from vse_lightning.mixins.hooks import RetrievalHooks
-from vse_lightning.mixins.step import embeddings_and_ids, forget_pairs
+from vse_lightning.mixins.batch.step import embeddings_and_ids, forget_pairs
+from vse_lightning.mixins.host.hooks import RetrievalHooks
+from vse_lightning.mixins.host.lightning_internals import trainer_of
 from vse_lightning.models.checkpoints.recipes import class_path
 from vse_lightning.models.checkpoints.restoring import restoring
 from vse_lightning.models.resuming import ConfiguredRates
@@ -57,6 +58,9 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         lr_warmup_steps: int = 0,
         **relevance: Any,
     ) -> None:
+        unknown = sorted({*relevance} - {*RelevanceLossMixin._retrieval_arguments})
+        if unknown:
+            raise TypeError(f"{type(self).__name__} takes no argument {unknown[0]!r}")
         super().__init__(relevance_loss=relevance_loss, retrieval_metrics=retrieval_metrics, **relevance)
         for name in ("relevance_loss", "retrieval_metrics"):
             if not hasattr(self, name):  # the mixins leave a host alone that has no use for them
@@ -96,7 +100,7 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
 
         Lightning's ``WeightAveraging`` puts the weights that training goes on with in their place, also after training.
         """
-        trainer = getattr(self, "_trainer", None)
+        trainer = trainer_of(self)
         if trainer is None:
             return
         self._rates.on_load_checkpoint(trainer, self, checkpoint)
@@ -110,7 +114,7 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name the class, for :func:`~vse_lightning.models.load_retriever`, and how the optimizer is configured."""
         checkpoint[CLASS_KEY] = class_path(type(self))
-        trainer: Any = getattr(self, "_trainer", None)
+        trainer: Any = trainer_of(self)
         self._rates.on_save_checkpoint(trainer, self, checkpoint)
 
     @abstractmethod

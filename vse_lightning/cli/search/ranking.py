@@ -11,7 +11,7 @@ from torch import Tensor
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.functional.top_k import top_k
-from vse_lightning.mixins.step import uses_cosine
+from vse_lightning.mixins.batch.step import uses_cosine
 from vse_lightning.models.retriever import Retriever
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 

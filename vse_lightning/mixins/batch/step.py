@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import cosine_similarity
-from vse_lightning.mixins.capture import (
+from vse_lightning.mixins.batch.capture import (
     Recorded,
     Recorders,
     capturing,
@@ -19,8 +19,8 @@ from vse_lightning.mixins.capture import (
     require_gradients,
     require_once,
 )
-from vse_lightning.mixins.chunking import embed_in_chunks
-from vse_lightning.mixins.embeddings import (
+from vse_lightning.mixins.batch.chunks import embed_in_chunks
+from vse_lightning.mixins.batch.returned_embeddings import (
     Embeddings,
     captured_embeddings,
     checked_embeddings,

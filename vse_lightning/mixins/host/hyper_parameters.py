@@ -1,7 +1,6 @@
 """What the mixins keep out of a host's hyper-parameters: tables, losses and metrics are no values to save or log."""
 
 import inspect
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from types import FrameType
@@ -57,12 +56,3 @@ def without_ours(argument: Any) -> Any:
         return argument
     values = vars(argument) if isinstance(argument, Namespace) else argument
     return type(argument)(**{name: value for name, value in values.items() if not holds_ours(value)})
-
-
-def built_by_cli(cls: type) -> bool:
-    """Whether LightningCLI is making the module and has given its hyper-parameters (lightning's or pl's)."""
-    for base in cls.__mro__:
-        if base.__name__ == "HyperparametersMixin":
-            given = getattr(sys.modules[base.__module__], "_given_hyperparameters", None)
-            return given is not None and given.get() is not None
-    return False

@@ -4,10 +4,11 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
-from vse_lightning.mixins.extension import Extension, HostFirst, extend_methods_of
-from vse_lightning.mixins.hparams import built_by_cli, names_to_ignore, without_ours
-from vse_lightning.mixins.loading import LoadsLikeHost
-from vse_lightning.mixins.step import TARGET_KEYS, cosine_of_module
+from vse_lightning.mixins.batch.step import TARGET_KEYS, cosine_of_module
+from vse_lightning.mixins.host.extension import Extension, HostFirst, extend_methods_of
+from vse_lightning.mixins.host.hyper_parameters import names_to_ignore, without_ours
+from vse_lightning.mixins.host.lightning_internals import is_built_by_cli
+from vse_lightning.mixins.host.load_from_checkpoint import LoadsLikeHost
 from vse_lightning.targets import RetrievalTargets
 
 
@@ -68,7 +69,7 @@ class RetrievalHooks:
         Built by LightningCLI, hyper-parameters are plain values from the config and are all kept.
         """
         frame = frame or inspect.currentframe().f_back  # type: ignore[union-attr]
-        if not built_by_cli(type(self)):
+        if not is_built_by_cli(type(self)):
             ours = [*_own_arguments(type(self)), *names_to_ignore(self, frame)]
             ignore = [*([ignore] if isinstance(ignore, str) else ignore or ()), *ours]
             kept = [name for name in args if not (isinstance(name, str) and name in ours)]

@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from vse_lightning.checks import require
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def embed_in_chunks(
@@ -36,7 +37,7 @@ def embed_in_chunks(
         (GradCache), here by activation checkpointing, which automatic optimisation allows.
     """
     for name, layer in module.named_modules():
-        frozen = not isinstance(layer, _BatchNorm) or not layer.training
+        frozen = not isinstance(layer, BATCH_NORMS) or not layer.training
         require(frozen, "relevance_chunk_size: batch normalisation {!r} would see chunks, not the batch: put it in "
                 "eval mode, use another normalisation, or leave relevance_chunk_size=None", name)  # fmt: skip
     size = _pairs(batch)

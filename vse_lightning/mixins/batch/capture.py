@@ -1,6 +1,6 @@
 """Embeddings that the host's own step makes, taken while it runs, so that its encoders run once."""
 
-import sys
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -150,10 +150,10 @@ def _recorder(method: Callable[..., Any], name: str) -> Recorder:
 
 
 def _in_checkpoint() -> bool:
-    frame = sys._getframe()
-    while frame.f_back is not None and frame.f_code is not CheckpointFunction.forward.__code__:
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code is not CheckpointFunction.forward.__code__:
         frame = frame.f_back
-    return frame.f_back is not None
+    return frame is not None
 
 
 def require_once(outputs: Mapping[str, Sequence[Recorded]], step: str) -> None:

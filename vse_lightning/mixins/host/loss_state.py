@@ -5,8 +5,9 @@ from typing import Any
 from torch import nn
 from torchmetrics.utilities.prints import rank_zero_warn
 
-from vse_lightning.mixins.extension import is_lightning_default
-from vse_lightning.mixins.optimizer_states import put_back, take_out
+from vse_lightning.mixins.host.extension import is_lightning_default
+from vse_lightning.mixins.host.lightning_internals import trainer_of
+from vse_lightning.mixins.host.optimizer_state import put_back, take_out
 
 KEY = "vse_lightning_relevance_loss"
 PREFIX = "relevance_loss."
@@ -18,7 +19,7 @@ def save_loss(module: Any, checkpoint: dict[str, Any]) -> None:
     if not state:
         return
     saved = {"class": type(module.relevance_loss).__name__, "state": state, "optimizer": {}}
-    optimizers = getattr(getattr(module, "_trainer", None), "optimizers", [])
+    optimizers = getattr(trainer_of(module), "optimizers", [])
     states = checkpoint.get("optimizer_states", [])
     if len(states) == len(optimizers) and all("param_groups" in of_one for of_one in states):
         saved["optimizer"] = take_out(states, optimizers, _learnable(module))
@@ -35,7 +36,7 @@ def load_loss(module: Any, checkpoint: dict[str, Any], loss: nn.Module | None) -
     """
     if loss is not None and _may_train(module, loss):
         module.__dict__["_relevance_checkpoint"] = checkpoint  # for the optimizers, which are restored later
-        if getattr(getattr(module, "_trainer", None), "optimizers", None):  # or are there: a Tuner restores amid a fit
+        if getattr(trainer_of(module), "optimizers", None):  # or are there: a Tuner restores amid a fit
             adapt_optimizers(module)
     saved = checkpoint.get(KEY)
     if saved is None:
@@ -49,7 +50,7 @@ def load_loss(module: Any, checkpoint: dict[str, Any], loss: nn.Module | None) -
 
 def _may_train(module: Any, loss: nn.Module | None) -> bool:
     """Whether the loss would be of any use: not in validation, test and prediction, nor where nothing trains."""
-    trainer = getattr(module, "_trainer", None)
+    trainer = trainer_of(module)
     if trainer is not None:
         return getattr(trainer.state.fn, "value", None) == "fit"
     return loss is not None or not is_lightning_default(module.training_step)

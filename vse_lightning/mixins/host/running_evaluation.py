@@ -9,11 +9,12 @@ from torch.utils.data import DistributedSampler
 from torchmetrics.utilities.prints import rank_zero_warn
 
 from vse_lightning.distributed import process_count
+from vse_lightning.mixins.host.lightning_internals import loader_of_loop, trainer_of, way_of_combining
 
 
 def loader_count(module: Any, stage: str) -> int:
     """How many dataloaders the running stage has, whether or not this process saw a batch of each."""
-    trainer = getattr(module, "_trainer", None)
+    trainer = trainer_of(module)
     if trainer is None:
         return 0
     combined = _combined(trainer, stage)
@@ -22,7 +23,7 @@ def loader_count(module: Any, stage: str) -> int:
 
 def is_partial(module: Any, stage: str, loader: int) -> bool:
     """Whether the gallery of a dataloader is not complete: a sanity check, a limit, or pictures that were skipped."""
-    trainer = getattr(module, "_trainer", None)
+    trainer = trainer_of(module)
     if trainer is None:
         return False
     if trainer.sanity_checking or getattr(getattr(trainer, "datamodule", None), "skipped_images", None):
@@ -31,14 +32,14 @@ def is_partial(module: Any, stage: str, loader: int) -> bool:
     dataloaders, limits = combined.flattened, _loop(trainer, stage).max_batches
     if _one_after_another(combined):
         return _is_cut(dataloaders[loader], limits[loader])
-    if combined._mode == "min_size":
+    if way_of_combining(combined) == "min_size":
         limits = [min(limits)] * len(limits)
     return any(map(_is_cut, dataloaders, limits))
 
 
 def warn_of_repeats(module: Any, stage: str, loader: int) -> None:
     """Say that a distributed sampler repeats texts, which without ids cannot be told from further ones."""
-    trainer = getattr(module, "_trainer", None)
+    trainer = trainer_of(module)
     if trainer is None or process_count() == 1 or module.__dict__.get("_retrieval_warned_of_repeats"):
         return
     sampler = _sampler(_combined(trainer, stage).flattened[loader])
@@ -80,12 +81,12 @@ def _loop(trainer: Any, stage: str) -> Any:
 
 
 def _combined(trainer: Any, stage: str) -> Any:
-    return _loop(trainer, stage)._combined_loader
+    return loader_of_loop(_loop(trainer, stage))
 
 
 def _one_after_another(combined: Any) -> bool:
     """Whether each dataloader is measured for itself; otherwise a batch holds one batch of each."""
-    return bool(combined._mode == "sequential")
+    return way_of_combining(combined) == "sequential"
 
 
 def _is_cut(dataloader: Any, limit: float) -> bool:

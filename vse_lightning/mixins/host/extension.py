@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from vse_lightning.mixins.host.lightning_internals import as_compiled, running_hook
+
 Configured = Callable[[Any], bool]
 Wrapper = Callable[..., Any]
 
@@ -79,8 +81,9 @@ class Extension:
             # super().training_step() of a class that overrides a step which the mixin supplies
             if (inner and supplied) or self._is_entered(instance, running):
                 with _counted(running, self.name):
-                    return self.wrapper(instance, None if supplied else _compiled(instance, host), *args, **kwargs)
-            return _compiled(instance, self._known(host, type(instance)))(*args, **kwargs)
+                    # compiled as the user had the module compiled: Lightning compiles the extended method
+                    return self.wrapper(instance, None if supplied else as_compiled(instance, host), *args, **kwargs)
+            return as_compiled(instance, self._known(host, type(instance)))(*args, **kwargs)
 
         method = uncompiled(extended)
         method.__wrapped__ = signature  # type: ignore[attr-defined]  # Lightning looks one step behind wrappers
@@ -93,7 +96,7 @@ class Extension:
         if any(count for name, count in running.items() if name in _ENTRIES):
             return False
         # the hook that Lightning is in: a callback that calls pl_module.validation_step(...) wants the host's
-        return getattr(instance, "_current_fx_name", None) in (None, self.name)
+        return running_hook(instance) in (None, self.name)
 
 
 _STAGES = ("training", "validation", "test", "predict")
@@ -138,12 +141,6 @@ def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """What torch.compile leaves as it is; it compiles what the host does, inside and outside."""
     disabled: Callable[..., Any] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
     return disabled
-
-
-def _compiled(instance: Any, method: Callable[..., Any]) -> Callable[..., Any]:
-    """The host's method as the user had the module compiled, if so: Lightning compiles the extended one."""
-    context = getattr(instance, "_compiler_ctx", None)
-    return method if context is None else context["dynamo_ctx"](method)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""One batch in a step of a host: its embeddings and its loss."""

@@ -1,0 +1,64 @@
+"""The loss of a batch, across processes and with candidates of the past, and what a training step logs of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torchmetrics.utilities.prints import rank_zero_warn
+
+from vse_lightning.distributed import process_count
+from vse_lightning.losses.embeddings import terms_of_embeddings
+from vse_lightning.mixins.batch.memory_queue import MemoryQueue
+from vse_lightning.mixins.batch.returned_embeddings import Embeddings
+from vse_lightning.mixins.host.lightning_internals import is_logged_in_training, running_hook, trainer_of
+from vse_lightning.targets import RetrievalTargets
+
+# where a host that optimises by hand may ask for its loss
+_HOOKS = ("training_step", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
+
+
+def batch_terms(
+    module: Any, embeds: Embeddings, targets: RetrievalTargets, queue: MemoryQueue | None
+) -> dict[str, Tensor]:
+    """Terms of the loss of a batch, as :meth:`RelevanceLossMixin.relevance_terms` returns them."""
+    checked = module.__dict__.get("_relevance_checked", False)
+    terms = terms_of_embeddings(
+        module.relevance_loss,
+        *embeds,
+        targets,
+        module.retrieval_similarity,
+        gather=module.relevance_gather,
+        beyond=queue,
+        table=getattr(getattr(trainer_of(module), "datamodule", None), "relevance_table", None),
+        check_labels=not checked,  # on a GPU the check waits for it: once a fit is enough
+    )
+    module.__dict__["_relevance_checked"] = True
+    return terms
+
+
+def log_training(module: Any, loss: Tensor, terms: Mapping[str, Tensor], *, pairs: int, total: bool) -> None:
+    """Log ``train/relevance_loss`` and ``train/{term}``, in a training step of a Trainer and nowhere else.
+
+    Args:
+        module: the host.
+        loss: what is added, weighted.
+        terms: unweighted.
+        pairs: images in the batch, its weight in the mean over an epoch.
+        total: whether the loss is all that is trained on: it is then ``train/loss`` too.
+    """
+    trainer = trainer_of(module)
+    if trainer is None or running_hook(module) not in _HOOKS:
+        return
+    names: dict[str, str] = module.__dict__.setdefault("_relevance_log_names", {})
+    for name in (f"train/{term}" for term in terms):
+        if name not in names:
+            # two values under one name would be averaged
+            taken = is_logged_in_training(trainer, name)
+            names[name] = name.replace("train/", "train/relevance_") if taken else name
+            if taken:
+                rank_zero_warn(f"{name} is what the host logs: the relevance loss's term is logged as {names[name]}")
+    values = {names[f"train/{term}"]: value.detach() for term, value in terms.items()}
+    values |= dict.fromkeys(
+        ("train/relevance_loss", "train/loss") if total else ("train/relevance_loss",), loss.detach()
+    )
+    module.log_dict(values, sync_dist=process_count() > 1, batch_size=pairs)

@@ -1,0 +1,54 @@
+"""What Lightning knows and shows nobody: all that this package uses of it beyond its documented interface.
+
+Hosts may be of ``lightning`` or of ``pytorch_lightning``, or be run by no Trainer at all.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def trainer_of(module: Any) -> Any:
+    """The Trainer that a module is attached to, or None; ``module.trainer`` raises where there is none."""
+    return getattr(module, "_trainer", None)
+
+
+def running_hook(module: Any) -> str | None:
+    """The step or hook of the module that the Trainer has entered."""
+    return getattr(module, "_current_fx_name", None)
+
+
+def as_compiled(module: Any, method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method compiled as the user had the whole module compiled, if so."""
+    context = getattr(module, "_compiler_ctx", None)
+    return method if context is None else context["dynamo_ctx"](method)  # type: ignore[no-any-return]
+
+
+def loader_of_loop(loop: Any) -> Any:
+    """The ``CombinedLoader`` of a loop: ``flattened`` are its dataloaders."""
+    return loop._combined_loader
+
+
+def way_of_combining(combined: Any) -> str:
+    """How a ``CombinedLoader`` goes through its dataloaders: ``"sequential"``, ``"min_size"``, ..."""
+    return str(combined._mode)
+
+
+def is_logged_in_training(trainer: Any, name: str) -> bool:
+    """Whether the training step of the running epoch has logged something under the name."""
+    return f"training_step.{name}" in (trainer._results or {})
+
+
+def loaded_checkpoint(trainer: Any) -> dict[str, Any]:
+    """The checkpoint that is being resumed from; the optimizers take their states from it after ``on_fit_start``."""
+    checkpoint: dict[str, Any] = trainer._checkpoint_connector._loaded_checkpoint
+    return checkpoint
+
+
+def is_built_by_cli(cls: type) -> bool:
+    """Whether LightningCLI is making a module of the class and has given its hyper-parameters."""
+    for base in cls.__mro__:
+        if base.__name__ == "HyperparametersMixin":
+            given = getattr(sys.modules[base.__module__], "_given_hyperparameters", None)
+            return given is not None and given.get() is not None
+    return False
