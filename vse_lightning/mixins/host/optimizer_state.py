@@ -1,7 +1,6 @@
 """Optimizer states of a checkpoint without the parameters of the loss, so that the host alone can resume from it."""
 
 from collections.abc import Mapping, Sequence
-from itertools import count
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,20 +18,14 @@ def take_out(states: Sequence[State], optimizers: Sequence[Optimizer], parameter
     names = {id(parameter): name for name, parameter in parameters.items()}
     removed: State = {}
     for state, optimizer in zip(states, optimizers, strict=True):
-        numbers, kept = count(), {}
         groups = []
         for group, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
-            places = []
-            for parameter, place in zip(group["params"], saved["params"], strict=True):
-                if id(parameter) in names:
-                    removed[names[id(parameter)]] = state["state"].get(place)
-                else:
-                    places.append(number := next(numbers))
-                    if place in state["state"]:
-                        kept[number] = state["state"][place]
-            if places or not group["params"]:
-                groups.append({**saved, "params": places})
-        state["state"], state["param_groups"] = kept, groups
+            places = list(zip(map(id, group["params"]), saved["params"], strict=True))
+            removed |= {names[key]: state["state"].get(place) for key, place in places if key in names}
+            remaining = [place for key, place in places if key not in names]
+            if remaining or not places:
+                groups.append({**saved, "params": remaining})
+        _number(state, groups)
     return removed
 
 
@@ -47,25 +40,24 @@ def put_back(
     A parameter starts afresh where nothing of its name and shape was ``removed``.
     """
     names = {id(parameter): name for name, parameter in parameters.items()}
+    fitting = {name: state for name, state in removed.items() if name in parameters and _fits(state, parameters[name])}
     for state, optimizer in zip(states, optimizers, strict=False):
         if [len(group["params"]) for group in state["param_groups"]] != _sizes_without(optimizer, names):
             continue  # not this host's optimizer: PyTorch says so
-        numbers, full, groups = count(), {}, []
-        saved_groups = iter(state["param_groups"])
+        saved_groups, groups = iter(state["param_groups"]), []
         for group in optimizer.param_groups:
-            alone = _is_alone(group, names)
-            saved = {**group, "params": []} if alone else next(saved_groups)
-            places, remaining = [], iter(saved["params"])
-            for parameter in group["params"]:
-                places.append(number := next(numbers))
-                if id(parameter) not in names:
-                    place = next(remaining)
-                    if place in state["state"]:
-                        full[number] = state["state"][place]
-                elif _fits(removed.get(names[id(parameter)]), parameter):
-                    full[number] = removed[names[id(parameter)]]
-            groups.append({**saved, "params": places})
-        state["state"], state["param_groups"] = full, groups
+            saved = {**group, "params": []} if _is_alone(group, names) else next(saved_groups)
+            remaining = iter(saved["params"])
+            groups.append({**saved, "params": [names.get(id(each)) or next(remaining) for each in group["params"]]})
+        state["state"] |= fitting
+        _number(state, groups)
+
+
+def _number(state: State, groups: Sequence[State]) -> None:
+    """Give an optimizer's state these groups, and number their parameters through as PyTorch does."""
+    numbers = {place: number for number, place in enumerate(place for group in groups for place in group["params"])}
+    state["state"] = {numbers[place]: of_one for place, of_one in state["state"].items() if place in numbers}
+    state["param_groups"] = [{**group, "params": [numbers[place] for place in group["params"]]} for group in groups]
 
 
 def _is_alone(group: Mapping[str, Any], names: Mapping[int, str]) -> bool:
