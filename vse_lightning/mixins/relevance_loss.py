@@ -133,7 +133,7 @@ class RelevanceLossMixin(RetrievalHooks):
 
     The loss is added to what the host's ``training_step`` returns (a tensor, or a mapping with ``loss``), wherever in
     the class that is defined; a host without one gets one. Embeddings come from the host in one of the three ways of
-    :class:`~vse_lightning.mixins.host.hooks.RetrievalHooks`; its encoders run once per step. Ids and labels come from
+    :mod:`vse_lightning.mixins`; its encoders run once per step. Ids and labels come from
     ``retrieval_targets(batch)``, by default from the keys of
     :class:`~vse_lightning.data.ImageTextDataModule`'s batches; a batch without ids is pairs.
 

@@ -123,7 +123,7 @@ class RetrievalMetricsMixin(RetrievalHooks):
     """Measures retrieval in the validation and test of the LightningModule behind it.
 
     Its ``validation_step`` and ``test_step`` are extended, or supplied where it has none. Embeddings come from the host
-    in one of the three ways of :class:`~vse_lightning.mixins.host.hooks.RetrievalHooks`, ids and labels from
+    in one of the three ways of :mod:`vse_lightning.mixins`, ids and labels from
     ``retrieval_targets(batch)``; batches without ids are pairs, numbered through the epoch and over all processes. At
     the end of the epoch everything is computed once and logged as ``val/i2t_recall_at_1``, ``test/t2i_ndcg_at_10``,
     ``val/rsum`` and so on. Where the host has no ``predict_step``, predicting returns embeddings and ids.
