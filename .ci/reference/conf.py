@@ -11,6 +11,7 @@ PAGES = [
         *("targets", "words", "embedding_files"),
     )
 ]
+OTHERS = "collections|lightning|pathlib|scipy|sklearn|tokenizers|torch|torchmetrics|transformers"
 
 project = "vse_lightning"
 author = "The vse_lightning authors"
@@ -26,7 +27,7 @@ autodoc_preserve_defaults = True
 maximum_signature_line_length = 88
 napoleon_custom_sections = ["Relations", "Shape"]
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(collections|lightning|pathlib|scipy|sklearn|tokenizers|torch|torchmetrics|transformers)\..*")]
+nitpick_ignore_regex = [(r"py:.*", rf"({OTHERS})\..*")]
 
 
 def write_pages(folder):
