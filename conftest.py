@@ -2,4 +2,4 @@
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("timm") else ["vse_lightning/models/timm_image.py"]
+collect_ignore = [] if find_spec("timm") else ["vse_lightning/models/encoders/timm_image.py"]
