@@ -52,20 +52,31 @@ def kendall(
 
 
 def _all_pairs(scores: Tensor, relevance: Tensor, min_gap: float) -> tuple[Tensor, Tensor]:
-    with torch.no_grad():
-        ascending, order = relevance.sort(dim=1)
-        # less relevant than an entry by more than the gap are the first `lower`, more relevant those from `upper` on
-        lower = _count_lower(ascending, min_gap)
-        upper = scores.shape[1] - _count_lower(-ascending.flip(1), min_gap).flip(1)
-        # rank by score, ties by relevance: on either side of an entry an equal score is not in discord with it
-        by_score = scores.gather(1, order).argsort(dim=1, stable=True)
-        ranks = torch.empty_like(order).scatter_(1, by_score, _positions(order))
-        # an entry is active against each upper one that scores less and each lower one that scores more; the first are
-        # its rank less the smaller ones before `upper`, the second `lower` less the smaller ones before `lower`
-        active = ranks - lower - count_smaller_between(ranks, lower, upper)
-        activity = torch.zeros_like(scores).scatter_(1, order, active.to(scores.dtype))
-        origin = scores.mean(1, keepdim=True)  # the activities of a row sum to 0: a shift only keeps digits
-    return (activity * (scores - origin)).sum(1), lower.sum(1)
+    activity, pairs = _activity(scores.detach(), relevance.detach(), min_gap)
+    origin = scores.detach().mean(1, keepdim=True)  # the activities of a row sum to 0: a shift only keeps digits
+    return (activity * (scores - origin)).sum(1), pairs
+
+
+# one operation, opaque to torch.compile, which would spend minutes on the loops
+@torch.library.custom_op("vse_lightning::kendall_activity", mutates_args=())
+def _activity(scores: Tensor, relevance: Tensor, min_gap: float) -> tuple[Tensor, Tensor]:
+    """In how many more hinges an entry counts up than down ``(Q, C)``, and the pairs of each query ``(Q,)``."""
+    ascending, order = relevance.sort(dim=1)
+    # less relevant than an entry by more than the gap are the first `lower`, more relevant those from `upper` on
+    lower = _count_lower(ascending, min_gap)
+    upper = scores.shape[1] - _count_lower(-ascending.flip(1), min_gap).flip(1)
+    # rank by score, ties by relevance: on either side of an entry an equal score is not in discord with it
+    by_score = scores.gather(1, order).argsort(dim=1, stable=True)
+    ranks = torch.empty_like(order).scatter_(1, by_score, _positions(order))
+    # an entry is active against each upper one that scores less and each lower one that scores more; the first are
+    # its rank less the smaller ones before `upper`, the second `lower` less the smaller ones before `lower`
+    active = ranks - lower - count_smaller_between(ranks, lower, upper)
+    return torch.zeros_like(scores).scatter_(1, order, active.to(scores.dtype)), lower.sum(1)
+
+
+@_activity.register_fake
+def _shapes(scores: Tensor, relevance: Tensor, min_gap: float) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(scores), scores.new_empty(len(scores), dtype=torch.long)
 
 
 def _count_lower(ascending: Tensor, min_gap: float) -> Tensor:
