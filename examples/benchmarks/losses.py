@@ -1,164 +1,137 @@
-"""Time and extra memory of every loss, forward and backward in both directions, beside its plain formulation.
+"""Time and memory of every loss, forward and backward in both directions, beside its plain formulation and its peers.
 
-python examples/benchmarks/losses.py                         # the CPU, and the GPU if there is one; some minutes
-python examples/benchmarks/losses.py --sizes 256 --threads 1
+python examples/benchmarks/losses.py                            # a CPU with one thread; under ten minutes
+python examples/benchmarks/losses.py --device cuda              # a GPU, and the share of a CLIP training step
+python examples/benchmarks/losses.py --show FILE.json ...       # table (.md) and picture (.svg) beside each file
+python examples/benchmarks/losses.py --quick --output /tmp      # whether it runs
 
-The plain formulations are the equations of the papers written down with broadcasting, for one caption per image; for
-Smooth-NDCG and Kendall that is a table of (queries, candidates, candidates), left out where it would not fit. Memory is
-what a call adds to scores and relevance at its peak; on a CPU that of a process of its own, by the kernel of Linux.
+Peers (pytorch-metric-learning, sentence-transformers) are measured where they are installed. Memory is what a call adds
+to scores and relevance at its peak; on a CPU that of a process of its own, by the kernel of Linux. A formulation that
+took longer than --limit is not measured on larger batches, nor is one whose tables would not fit.
 """
 
 import argparse
+import json
 import os
+import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from loss_formulations import CASES, installed_peers, of_both_directions
+from loss_step import training_steps
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
-from vse_lightning.losses import ContrastiveLoss, KendallLoss, LadderLoss, LSEHLoss, SmoothNDCGLoss, TripletLoss
+from vse_lightning import RetrievalTargets
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-def diagonal(scores: Tensor) -> Tensor:
-    """The positives of pairs."""
-    return torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+RESULTS = Path(__file__).parent / "results" / "losses"
+PACKAGES = ("torch", "numpy", "transformers", "pytorch-metric-learning", "sentence-transformers")
+PEERS_IN_PYTHON = ("pytorch_metric_learning.losses", "sentence_transformers.losses")
+WIDTH = 512  # of embeddings
 
 
-def hinges(scores: Tensor, margin: float | Tensor = 0.2) -> Tensor:
-    """Of each query's negatives."""
-    return (margin + scores - scores.diag()[:, None]).clamp(min=0).masked_fill(diagonal(scores), 0)
+class Work(NamedTuple):
+    """One formulation of one loss: ``ours``, ``ours, bf16``, ``plain`` or the name of a peer."""
+
+    loss: str
+    formulation: str
+    batch: int
+    device: str
+
+    def prepared(self) -> Callable[[], None]:
+        """Forward and backward."""
+        leaves, labels, function = self._of_peer() if self.loss in installed_peers() else self._of_case()
+
+        def run() -> None:
+            for leaf in leaves:
+                leaf.grad = None
+            function(*leaves, *labels).backward()
+
+        return run
+
+    def _of_case(self) -> tuple[list[Tensor], list[Tensor], Callable[..., Tensor]]:
+        """Scores spread like cosines, and relevance that is mostly low."""
+        case, size = CASES[self.loss], (self.batch, self.batch)
+        generator = torch.Generator(self.device).manual_seed(0)
+        scores = 0.1 * torch.randn(size, generator=generator, device=self.device)
+        relevance = torch.rand(size, generator=generator, device=self.device).pow_(3).fill_diagonal_(1)
+        if self.formulation == "ours, bf16":
+            scores = scores.bfloat16()
+        plain = self.formulation == "plain"
+        function = of_both_directions(case.plain) if plain else case.ours().to(self.device)
+        return [scores.requires_grad_()], [relevance], function
+
+    def _of_peer(self) -> tuple[list[Tensor], list[Tensor], Callable[..., Tensor]]:
+        peer = installed_peers()[self.loss]
+        generator = torch.Generator(self.device).manual_seed(0)
+        embeds = torch.randn(2, self.batch, WIDTH, generator=generator, device=self.device)
+        leaves = [matrix.clone().requires_grad_() for matrix in embeds]
+        if self.formulation != "ours":
+            return leaves, [], peer.theirs()
+        loss, places = peer.ours().to(self.device), torch.arange(self.batch)
+        labels = torch.eye(self.batch, device=self.device) if loss.needs_relevance else None
+        targets = RetrievalTargets(places, places, relevance=labels)
+        return leaves, [], lambda images, texts: loss.from_embeddings(images, texts, targets)
+
+    def measured(self) -> tuple[float | None, float]:
+        """Memory, and time once everything is loaded."""
+        return self.memory(), self.seconds()
+
+    def seconds(self) -> float:
+        """The best of up to ten runs; fewer where they take long."""
+        run, best, spent = self.prepared(), torch.inf, 0.0
+        for _ in range(10):
+            best = min(best, elapsed(run, self.device))
+            spent += best
+            if spent > 0.5:
+                break
+        return best
+
+    def memory(self) -> float | None:
+        """Bytes at the peak of a run, less those held before it; ``None`` where the system does not tell."""
+        self._replace(batch=8).prepared()()  # what is loaded on first use is not counted
+        run = self.prepared()
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            run()
+            return torch.cuda.max_memory_allocated() - before
+        peak = Path("/proc/self/clear_refs")
+        if not peak.exists():
+            return None
+        peak.write_text("5")  # the high-water mark starts again
+        before = resident("VmRSS")
+        run()
+        return resident("VmHWM") - before
+
+    def fits(self) -> bool:
+        """Whether its tables do: the cubic ones hold up to eight at a time."""
+        cubic = CASES[self.loss].cubic if self.loss in CASES else installed_peers()[self.loss].cubic
+        if self.formulation.startswith("ours") or not cubic:
+            return True
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+            free = torch.cuda.mem_get_info()[0]
+        else:
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return 8 * 4 * self.batch**3 * (1 if self.loss in CASES else 8) < free
 
 
-def plain_soft(scores: Tensor, relevance: Tensor) -> Tensor:
-    """Soft maximum over the negatives."""
-    gaps = (0.2 + scores - scores.diag()[:, None]).masked_fill(diagonal(scores), -torch.inf)
-    return (0.01 * torch.logsumexp(gaps / 0.01, 1)).clamp(min=0).mean()
-
-
-def plain_ladder(scores: Tensor, relevance: Tensor) -> Tensor:
-    """Hardest negative, and one rung."""
-    above = relevance >= 0.63
-    lowest, highest = scores.masked_fill(~above, torch.inf).amin(1), scores.masked_fill(above, -torch.inf).amax(1)
-    return hinges(scores).amax(1).mean() + 0.25 * (0.01 - lowest + highest).clamp(min=0).mean()
-
-
-def plain_smooth_ndcg(scores: Tensor, relevance: Tensor) -> Tensor:
-    """A sigmoid for each pair of candidates of each query."""
-    above = torch.sigmoid((scores[:, None, :] - scores[:, :, None]) / 0.01)
-    ranks = 1 + (above * ~diagonal(scores)).sum(2)
-    gains = 2**relevance - 1
-    discounts = torch.log2(torch.arange(len(scores), device=scores.device) + 2.0)
-    ideal = (gains.sort(1, descending=True).values / discounts).sum(1)
-    return (1 - (gains / torch.log2(1 + ranks)).sum(1) / ideal).mean()
-
-
-def plain_kendall(scores: Tensor, relevance: Tensor) -> Tensor:
-    """A hinge for each pair of candidates of each query."""
-    ordered = relevance[:, :, None] - relevance[:, None, :] > 0.3
-    discord = (scores[:, None, :] - scores[:, :, None]).clamp(min=0)
-    return (discord * ordered).sum() / ordered.sum()
-
-
-def plain_windows(scores: Tensor, relevance: Tensor) -> Tensor:
-    """Every window written out."""
-    order = relevance.argsort(dim=1, descending=True)
-    windows, labels = scores.gather(1, order).unfold(1, 8, 1), relevance.gather(1, order).unfold(1, 8, 1)
-    apart = labels[:, :-8].amin(2) - labels[:, 8:].amax(2) > 0.3
-    discord = (windows[:, 8:].amax(2) - windows[:, :-8].amin(2)).clamp(min=0)
-    return (discord * apart).sum() / apart.sum().clamp(min=1)
-
-
-class Case(NamedTuple):
-    """Maker of a loss, its plain formulation in one direction, and whether that one is cubic."""
-
-    ours: Callable[[], nn.Module]
-    plain: Loss
-    cubic: bool = False
-
-
-CASES = {
-    "Triplet, hardest": Case(TripletLoss, lambda s, r: hinges(s).amax(1).mean()),
-    "Triplet, all": Case(lambda: TripletLoss(mining="all"), lambda s, r: hinges(s).sum(1).mean() / (len(s) - 1)),
-    "Triplet, soft": Case(lambda: TripletLoss(mining="soft"), plain_soft),
-    "Ladder": Case(LadderLoss, plain_ladder),
-    "LSEH": Case(LSEHLoss, lambda s, r: hinges(s, 0.185 + 0.025 * r).amax(1).mean()),
-    "Contrastive": Case(ContrastiveLoss, lambda s, r: cross_entropy(20 * s, torch.arange(len(s), device=s.device))),
-    "Kendall, window 8": Case(lambda: KendallLoss(window=8), plain_windows),
-    "Kendall": Case(KendallLoss, plain_kendall, cubic=True),
-    "Smooth-NDCG": Case(SmoothNDCGLoss, plain_smooth_ndcg, cubic=True),
-}
-
-
-def formulation(name: str, plain: bool, device: str) -> Loss:
-    """Our loss or the plain one, in both directions."""
-    if not plain:
-        return CASES[name].ours().to(device)
-    one_way = CASES[name].plain
-    return lambda scores, relevance: (one_way(scores, relevance) + one_way(scores.T, relevance.T)) / 2
-
-
-def batch(size: int, device: str) -> tuple[Tensor, Tensor]:
-    """Scores spread like cosines, and relevance that is mostly low."""
-    generator = torch.Generator().manual_seed(0)
-    scores = 0.1 * torch.randn(size, size, generator=generator)
-    relevance = torch.rand(size, size, generator=generator) ** 3
-    return scores.to(device), relevance.fill_diagonal_(1).to(device)
-
-
-def run(loss: Loss, scores: Tensor, relevance: Tensor) -> None:
-    """Forward and backward."""
-    loss(scores.detach().requires_grad_(), relevance).backward()
-
-
-def seconds(name: str, variants: list[bool], size: int, device: str, threads: int) -> list[float]:
-    """Best time of each variant, plain or not; in turns, so that a busy machine slows all of them."""
-    torch.set_num_threads(threads)
-    losses, data = [formulation(name, plain, device) for plain in variants], batch(size, device)
-    best = [torch.inf] * len(losses)
-    for turn in range(10):
-        for place, loss in enumerate(losses):
-            if turn < 3 or best[place] < 0.2:
-                best[place] = min(best[place], elapsed(lambda loss=loss: run(loss, *data), device))
-    return best
-
-
-def elapsed(work: Callable[[], None], device: str) -> float:
+def elapsed(run: Callable[[], None], device: str) -> float:
     """Seconds until the device has done the work."""
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     wait()
     start = time.perf_counter()
-    work()
+    run()
     wait()
     return time.perf_counter() - start
-
-
-def memory(name: str, plain: bool, size: int, device: str, threads: int) -> float:
-    """Bytes at the peak of a run, less those held before it; NaN where the system does not tell."""
-    torch.set_num_threads(threads)
-    loss, data = formulation(name, plain, device), batch(size, device)
-    run(loss, *batch(8, device))  # what is loaded on first use is not counted
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run(loss, *data)
-        return torch.cuda.max_memory_allocated() - before
-    peak = Path("/proc/self/clear_refs")
-    if not peak.exists():
-        return torch.nan
-    peak.write_text("5")  # the high-water mark starts again
-    before = resident("VmRSS")
-    run(loss, *data)
-    return resident("VmHWM") - before
 
 
 def resident(field: str) -> int:
@@ -167,71 +140,110 @@ def resident(field: str) -> int:
     return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
-def fits(name: str, size: int, device: str) -> bool:
-    """Whether the plain formulation does: the cubic ones hold up to eight tables at a time."""
-    if device == "cuda":
-        torch.cuda.empty_cache()
-        free = torch.cuda.mem_get_info()[0]
-    else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return not CASES[name].cubic or 8 * 4 * size**3 < free
+def formulations(device: str) -> Iterator[tuple[str, str]]:
+    for loss in CASES:
+        for formulation in ("ours", "plain", *["ours, bf16"] * (device == "cuda")):
+            yield loss, formulation
+    for name, peer in installed_peers().items():
+        yield name, "ours"
+        yield name, peer.library
 
 
-def clip_step(size: int) -> float:
-    """Seconds of a training step of two towers as large as those of CLIP ViT-B/32, in bfloat16, without a loss."""
-    total = 0.0
-    for width, length in ((768, 50), (512, 77)):
-        layer = nn.TransformerEncoderLayer(width, 8, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
-        tower = nn.TransformerEncoder(layer, 12, enable_nested_tensor=False).cuda()
-        tokens = torch.randn(size, length, width, device="cuda")
+def measure(device: str, batches: list[int], limit: float, call: Callable[..., Any]) -> list[dict[str, Any]]:
+    """A row per formulation and batch; ``call`` runs a measurement where it belongs."""
+    rows = []
+    for loss, formulation in track(list(formulations(device)), device, transient=True, console=Console(stderr=True)):
+        for batch in batches:
+            work = Work(loss, formulation, batch, device)
+            if not work.fits():
+                break
+            try:
+                extra, seconds = call(work.measured)
+            except torch.OutOfMemoryError:
+                break
+            rows.append({**work._asdict(), "seconds": seconds, "extra_bytes": extra})
+            if seconds > limit:
+                break
+    return rows
 
-        def step(tower: nn.Module = tower, tokens: Tensor = tokens) -> None:
-            with torch.autocast("cuda", torch.bfloat16):
-                tower(tokens).float().mean().backward()
 
-        total += min(elapsed(step, "cuda") for _ in range(5))
-    return total
+def slope(device: str, lengths: list[int]) -> list[dict[str, Any]]:
+    """Time per query against the length of its list, of the losses that rank whole lists."""
+    rows = []
+    for name in ("Smooth-NDCG", "Hierarchical AP", "Kendall"):
+        loss = CASES[name].ours().to(device)
+        for candidates in lengths:
+            scores = 0.1 * torch.randn(64, candidates, device=device)
+            relevance, positives = torch.rand_like(scores).pow_(3), torch.zeros_like(scores, dtype=torch.bool)
+            scores.requires_grad_()
+
+            def run(loss: Any = loss, lists: tuple[Tensor, ...] = (scores, relevance, positives)) -> None:
+                ((total, _),) = loss.query_terms(*lists).values()
+                total.sum().backward()
+
+            run()
+            seconds = min(elapsed(run, device) for _ in range(5)) / 64
+            rows.append({"loss": name, "candidates": candidates, "seconds_per_query": seconds})
+    return rows
 
 
-def show(device: str, sizes: list[int], threads: int, call: Callable[..., Any]) -> Table:
-    """One line per loss and size; ``call`` runs a measurement where it belongs."""
-    name_of_device = f"CPU, {threads} threads" if device == "cpu" else torch.cuda.get_device_name()
-    steps = {size: clip_step(size) for size in sizes} if device == "cuda" else {}
-    table = Table("loss", title=f"{name_of_device}, torch {torch.__version__}", min_width=100)
-    for column in ("batch", "ms", "plain ms", "faster", "MiB", "plain MiB", *["CLIP step"] * bool(steps)):
-        table.add_column(column, justify="right")
-    for name in track(CASES, name_of_device, transient=True):
-        for size in sizes:
-            variants = [False, True] if fits(name, size, device) else [False]
-            ours, *plain = call(seconds, name, variants, size, device, threads)
-            cells = [f"{1e3 * ours:.1f}", *([f"{1e3 * plain[0]:.1f}", f"{plain[0] / ours:.1f}x"] if plain else "--")]
-            extra = [call(memory, name, variant, size, device, threads) / 2**20 for variant in variants]
-            cells += [f"{mebibytes:.1f}" for mebibytes in extra] + ["-"] * (2 - len(extra))
-            cells += [f"{ours / steps[size]:.1%}"] if steps else []
-            table.add_row(name if size == sizes[0] else "", str(size), *cells, end_section=size == sizes[-1])
-    return table
+def circumstances(device: str) -> dict[str, Any]:
+    """Machine and versions."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    models = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    gpu = {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda} if device == "cuda" else {}
+    machine = {"cpu": models[0] if models else platform.machine(), "threads": torch.get_num_threads(), **gpu}
+    return {"date": time.strftime("%Y-%m-%d"), "machine": machine, "versions": versions}
+
+
+def batches_of(device: str, quick: bool) -> list[int]:
+    return [16, 32] if quick else [2**power for power in range(7, 15 if device == "cuda" else 13)]
 
 
 def main() -> None:
-    """Measure on all devices there are, or on the one asked for."""
+    """Measure on one device, or show what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256, 512, 1024], help="batch sizes")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of the CPU")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="only this one")
-    arguments = parser.parse_args()
-    console = Console()
-    if arguments.device != "cuda":
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON file (default: %(default)s)")
+    parser.add_argument("--limit", type=float, default=0.5, help="seconds of the longest run (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="tiny batches and towers, on any machine")
+    parser.add_argument("--show", type=Path, nargs="+", metavar="FILE", help="measure nothing, show these files")
+    options = parser.parse_args()
+    if options.show:
+        from loss_pictures import show
+
+        for file in options.show:
+            show(file)
+        return
+    torch.set_num_threads(1)
+    file = options.output / f"{options.device}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    results = circumstances(options.device)
+
+    def keep(section: str, rows: list[dict[str, Any]]) -> None:
+        results[section] = rows
+        file.write_text(json.dumps(results, indent=1) + "\n")  # after each section: a time limit loses only the rest
+
+    batches = batches_of(options.device, options.quick)
+    keep("slope", slope(options.device, batches if options.quick else [2**power for power in range(8, 15)]))
+    if options.device == "cuda":
+        keep("losses", measure("cuda", batches, options.limit, lambda work: work()))
+    else:
         # each measurement in a new process: memory that one has freed must not serve the next
         server = get_context("forkserver")
-        server.set_forkserver_preload(["torch", "vse_lightning.losses"])
-        with ProcessPoolExecutor(1, mp_context=server, max_tasks_per_child=1) as pool:
-
-            def in_a_process(*work: Any) -> Any:
-                return pool.submit(*work).result()
-
-            console.print(show("cpu", arguments.sizes, arguments.threads, in_a_process))
-    if arguments.device != "cpu" and torch.cuda.is_available():
-        console.print(show("cuda", arguments.sizes, arguments.threads, lambda work, *options: work(*options)))
+        server.set_forkserver_preload(["torch", "vse_lightning.losses", *PEERS_IN_PYTHON])
+        with ProcessPoolExecutor(1, server, torch.set_num_threads, (1,), max_tasks_per_child=1) as pool:
+            keep("losses", measure("cpu", batches, options.limit, lambda work: pool.submit(work).result()))
+    if options.device == "cuda" or options.quick:
+        keep("step", training_steps(options.device, options.quick))
+    print(file)
 
 
 if __name__ == "__main__":
