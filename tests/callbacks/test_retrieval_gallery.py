@@ -12,9 +12,8 @@ from vse_lightning.data import ImageTextDataModule, ShapesSource
 from vse_lightning.losses import TripletLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.models import DualEncoder, GRUTextEncoder
-from vse_lightning.pages.document import html_document
-from vse_lightning.pages.markup import Markup
-from vse_lightning.pages.ranked_queries import ONLY_MATCHES
+from vse_lightning.pages import render
+from vse_lightning.pages.ranked_queries import OnlyMatches
 from vse_lightning.pages.ranked_run import RankedRun
 
 from .conftest import NASTY, GivenEmbeddings, Labels, NastySource, Rows
@@ -185,7 +184,7 @@ def test_a_second_run_stands_beside(write_page):
     assert "different labels" not in page.text
     _, html, _ = write_page(gallery, folder="third", relevance=None, ndcg_ks=(), coherent_ks=())
     assert "different labels" in html
-    assert ONLY_MATCHES in html
+    assert OnlyMatches.label in html
 
 
 def test_a_run_over_other_images_is_left_out(write_page, trainer_with):
@@ -311,7 +310,7 @@ def test_files_of_others_are_never_replaced(tmp_path):
     assert _place(tmp_path, "gallery-test").name == "gallery-test.html"
     (tmp_path / "gallery-test.html").write_text("<html>mine</html>")
     assert _place(tmp_path, "gallery-test").name == "gallery-test-1.html"
-    (tmp_path / "gallery-test-1.html").write_text(html_document("ours", Markup(""), Markup("")))
+    (tmp_path / "gallery-test-1.html").write_text(render("base.html", title="ours", facts={}))
     assert _place(tmp_path, "gallery-test").name == "gallery-test-1.html"
     (tmp_path / "gallery-val.npz").write_bytes(b"mine")
     assert _place(tmp_path, "gallery-val").name == "gallery-val-1.html"

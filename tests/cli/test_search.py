@@ -11,11 +11,10 @@ import torch
 
 from vse_lightning.cli import main
 from vse_lightning.cli.search import ranking
-from vse_lightning.cli.search.answers import Query, answer
+from vse_lightning.cli.search.answers import Query, answer, search_page
 from vse_lightning.cli.search.collection import Collection
 from vse_lightning.cli.search.index import SearchIndex
 from vse_lightning.cli.search.indexing import make_index
-from vse_lightning.cli.search.page import search_page
 from vse_lightning.data import ShapesSource
 from vse_lightning.models import DualEncoder, FeatureImageEncoder, GRUTextEncoder, load_retriever
 
@@ -157,11 +156,11 @@ def test_page_escapes_everything_and_asks_for_nothing(search, pictures, tmp_path
     assert f"“{evil}” → images" in printed
     assert "page: p.html" in printed
     page = (tmp_path / "p.html").read_text(encoding="utf-8")
-    assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;" in page
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
     assert "<script" not in page
     assert "<img src=x" not in page
     assert "&lt;b&gt;.png" in page
-    assert 'content="default-src &#x27;none&#x27;' in page
+    assert "content=\"default-src 'none'" in page
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert page.count("<article") == 2
     assert page.count("<li>") == 6

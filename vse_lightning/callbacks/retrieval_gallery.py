@@ -12,15 +12,14 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from vse_lightning.checks import is_own, require, require_extra, require_whole
 from vse_lightning.data import ImageTextSource
-from vse_lightning.metrics import RetrievalMetrics
-from vse_lightning.pages.document import PAGE_MARK
-from vse_lightning.pages.items import Items
-from vse_lightning.pages.logged_pictures import log_pictures, pictures_of
-from vse_lightning.pages.page import gallery_page
-from vse_lightning.pages.ranked_queries import protocol_of, rank_queries
+from vse_lightning.metrics import RetrievalMetric, RetrievalMetrics, RetrievalNDCG
+from vse_lightning.pages import PAGE_MARK
+from vse_lightning.pages.gallery_page import gallery_page
+from vse_lightning.pages.items import SourceItems
+from vse_lightning.pages.logged_pictures import log_pictures
+from vse_lightning.pages.ranked_queries import rank_queries
 from vse_lightning.pages.ranked_run import RankedRun
-from vse_lightning.pages.selection import select_queries
-from vse_lightning.ranking.gallery import State
+from vse_lightning.ranking.gallery import Gallery, State
 
 Stage = Literal["val", "test"]
 _STAGES_OF = {"fit": "val", "validate": "val", "test": "test"}
@@ -33,7 +32,7 @@ class RetrievalGallery(Callback):
     the ideal order and, for sampled, best and worst queries of both directions, the best-scored captions or pictures
     with score and relevance, matches marked, beside the rank of the first match, NDCG and Kendall's tau. The page holds
     all it needs and opens from disk. ``gallery-test.npz`` beside it is what ``compare_to`` of another run reads.
-    Loggers that take images (TensorBoard, W&B) get the sampled queries and the curves too.
+    Loggers that take images (TensorBoard, W&B) get the sampled queries too and, with the extra ``plot``, the curves.
 
     The LightningModule measures with :class:`~vse_lightning.mixins.RetrievalMetricsMixin`. The first process ranks the
     whole gallery once more, in blocks and without folds; of several dataloaders the first is shown.
@@ -106,7 +105,8 @@ class RetrievalGallery(Callback):
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
         metrics = self._metrics_of(pl_module)
-        state = _state_of_all_processes(metrics)
+        with _leader(metrics).joined():
+            state = dict(_leader(metrics).metric_state)
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # asks the other processes too
         if not trainer.is_global_zero:
             return
@@ -114,20 +114,28 @@ class RetrievalGallery(Callback):
         path = _place(folder, f"gallery-{stage}")
         run = self._ranked_run(trainer, pl_module, state, stage, name="/".join(path.parent.absolute().parts[-2:]))
         run.save(path.with_suffix(".npz"))
-        selected = {name: select_queries(ranked, self.queries, self.seed) for name, ranked in run.directions.items()}
-        items = Items(self._source_of(trainer))
-        page = gallery_page(run, selected, items, _facts(trainer, pl_module, metrics), self._comparable(run))
+        selected = {name: ranked.select(self.queries, self.seed) for name, ranked in run.directions.items()}
+        items = SourceItems(self._source_of(trainer))
+        facts = _facts(trainer, pl_module, _leader(metrics).protocol.folds)
+        page = gallery_page(run, selected, items, facts, self._comparable(run))
         path.write_text(page, encoding="utf-8")
         self.path = path
-        pictures = pictures_of(run, selected["t2i"]["sampled"], items)
-        log_pictures(trainer.loggers, pictures, trainer.global_step)
+        log_pictures(trainer.loggers, run, selected["t2i"], items, trainer.global_step)
         rank_zero_info(f"Retrieval gallery: {path}")
 
     def _ranked_run(self, trainer: Trainer, pl_module: Any, state: State, stage: Stage, name: str) -> RankedRun:
         metrics = self._metrics_of(pl_module)
         relevance = next(iter(pl_module.retrieval_tables(metrics).values()))
         similarity = pl_module.retrieval_similarity if metrics.similarity is None else metrics.similarity
-        directions, label = rank_queries(state, metrics, relevance, similarity, self.top_k, self.depth)
+        directions, label = rank_queries(
+            Gallery.from_state(state),
+            relevance,
+            similarity=similarity,
+            protocol=_leader(metrics).protocol,
+            gain=next((ndcg.gain for ndcg in _members(metrics) if isinstance(ndcg, RetrievalNDCG)), "exponential"),
+            top_k=self.top_k,
+            depth=self.depth,
+        )
         return RankedRun(
             name=name,
             stage=stage,
@@ -176,13 +184,13 @@ def _may_take(page: Path) -> bool:
     return not page.exists() and not page.with_suffix(".npz").exists()
 
 
-def _state_of_all_processes(metrics: RetrievalMetrics) -> State:
-    leader: Any = next(iter(metrics.values(copy_state=False)))
-    leader.sync(leader.dist_sync_fn, should_sync=leader.sync_on_compute)
-    try:
-        return dict(leader.metric_state)
-    finally:
-        leader.unsync(leader._is_synced)
+def _members(metrics: RetrievalMetrics) -> list[RetrievalMetric]:
+    return [member for member in metrics.values(copy_state=False) if isinstance(member, RetrievalMetric)]
+
+
+def _leader(metrics: RetrievalMetrics) -> RetrievalMetric:
+    """One that holds the state and the protocol of all."""
+    return _members(metrics)[0]
 
 
 def _values_of(trainer: Trainer, stage: Stage) -> dict[str, float]:
@@ -195,11 +203,11 @@ def _values_of(trainer: Trainer, stage: Stage) -> dict[str, float]:
     return {name: value for name, value in named.items() if "/" not in name}
 
 
-def _facts(trainer: Trainer, pl_module: LightningModule, metrics: RetrievalMetrics) -> dict[str, str]:
+def _facts(trainer: Trainer, pl_module: LightningModule, folds: int) -> dict[str, str]:
     """What the head of the page says besides the run and its labels."""
     facts = {"model": type(pl_module).__name__}
     if trainer.ckpt_path:
         facts["checkpoint"] = Path(trainer.ckpt_path).name
-    if protocol_of(metrics).folds > 1:
-        facts["metrics"] = f"mean over {protocol_of(metrics).folds} folds; lists and curves rank the whole gallery"
+    if folds > 1:
+        facts["metrics"] = f"mean over {folds} folds; lists and curves rank the whole gallery"
     return facts

@@ -1,69 +1,99 @@
-"""Pictures and captions as they appear on the page."""
+"""Pictures and captions as they are shown to people."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
+from io import BytesIO
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
-
-from vse_lightning.data import ImageTextSource
-from vse_lightning.pages.markup import Markup, element, join
-from vse_lightning.pages.thumbnails import jpeg_of, picture_element, thumbnail
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from vse_lightning.data import ImageTextSource
+
+_PIXELS = 176
+
 
 class Items:
-    """The images and captions of a source, to look at.
+    """Captions, and numbers in place of what is not known.
 
-    A source of features has no pictures: the name of an image and its captions stand in for one.
+    Args:
+        captions: by text id; empty where nobody knows what they say.
+        text_image_ids: ``(number of captions,)`` the image that each describes.
+    """
+
+    def __init__(self, captions: Sequence[str], text_image_ids: Tensor) -> None:
+        self._captions, self._text_image_ids = captions, text_image_ids
+
+    def caption(self, text_id: int) -> str:
+        """A caption."""
+        return self._captions[text_id] if self._captions else f"text {text_id}"
+
+    def captions_of(self, image_id: int) -> list[str]:
+        """All captions of an image."""
+        return [self.caption(text_id) for text_id in self._texts_of_images.get(image_id, ())]
+
+    def name(self, image_id: int) -> str:
+        """What an image is called."""
+        return f"image {image_id}"
+
+    def picture(self, image_id: int) -> Image | None:
+        """A small copy of a picture, if there is one."""
+        return None
+
+    def jpeg(self, image_id: int) -> bytes | None:
+        """The same as a file."""
+        return None
+
+    @cached_property
+    def _texts_of_images(self) -> dict[int, list[int]]:
+        texts: dict[int, list[int]] = {}
+        for text_id, image_id in enumerate(self._text_image_ids.tolist()):
+            texts.setdefault(image_id, []).append(text_id)
+        return texts
+
+
+class SourceItems(Items):
+    """The images and captions of a source; of one with features, names and captions stand in for pictures.
 
     Args:
         source: where pictures and captions are read.
     """
 
     def __init__(self, source: ImageTextSource) -> None:
+        super().__init__(source.captions, source.text_image_ids)
         self._source = source
-        self._shown: dict[int, Markup | None] = {}
-
-    def caption(self, text_id: int) -> str:
-        """A caption."""
-        return self._source.captions[text_id]
-
-    def captions_of(self, image_id: int) -> list[str]:
-        """All captions of an image."""
-        return [self.caption(text_id) for text_id in self._source.text_ids(torch.tensor([image_id])).tolist()]
+        self._jpegs: dict[int, bytes | None] = {}
 
     def name(self, image_id: int) -> str:
         """What the source calls an image."""
         return self._source.image_name(image_id)
 
-    def image(self, image_id: int) -> Markup | None:
-        """A thumbnail, or None where the source has features."""
-        if image_id not in self._shown:
-            self._shown[image_id] = self._show(image_id)
-        return self._shown[image_id]
-
-    def description(self, image_id: int) -> Markup:
-        """What stands in for a picture: its captions, all but the first folded away, and its name."""
-        first, *others = self.captions_of(image_id)
-        summary = join(first, " ", element("small", self.name(image_id)))
-        if not others:
-            return element("p", summary)
-        listed = element("ul", *(element("li", caption) for caption in others))
-        return element("details", element("summary", summary), listed)
-
-    def thumbnail(self, image_id: int) -> Image | None:
+    def picture(self, image_id: int) -> Image | None:
         """A small copy of a picture, or None where the source has features."""
         picture = self._source.load_image(image_id)
-        if isinstance(picture, Tensor):
-            return None
-        return thumbnail(picture)
+        return None if isinstance(picture, Tensor) else thumbnail(picture)
 
-    def _show(self, image_id: int) -> Markup | None:
-        small = self.thumbnail(image_id)
-        if small is None:
-            return None
-        return picture_element(jpeg_of(small), f"{self.name(image_id)}: {self.captions_of(image_id)[0]}")
+    def jpeg(self, image_id: int) -> bytes | None:
+        """The same as a file."""
+        if image_id not in self._jpegs:
+            small = self.picture(image_id)
+            self._jpegs[image_id] = None if small is None else jpeg_of(small)
+        return self._jpegs[image_id]
+
+
+def thumbnail(picture: Image) -> Image:
+    """A small RGB copy of a picture."""
+    small = picture.convert("RGB")
+    small.thumbnail((_PIXELS, _PIXELS))
+    return small
+
+
+def jpeg_of(thumbnail: Image) -> bytes:
+    """A thumbnail as a file."""
+    jpeg = BytesIO()
+    thumbnail.save(jpeg, "JPEG", quality=80, optimize=True)
+    return jpeg.getvalue()

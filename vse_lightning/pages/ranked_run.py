@@ -1,20 +1,86 @@
-"""The results of one run, kept in a file for the page of another."""
+"""What the queries of a run retrieved, which of them are worth a look, and the file that keeps it for other pages."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from vse_lightning.functional.directions import Direction
-from vse_lightning.pages.ranked_queries import RankedQueries
+from vse_lightning.functional.directions import ACROSS, Direction
 
-_DIRECTIONS: tuple[Direction, ...] = ("i2t", "t2i")
+
+class Candidate(NamedTuple):
+    """What stands at a rank."""
+
+    item_id: int
+    score: float
+    relevance: float
+    positive: bool
+
+
+@dataclass(frozen=True)
+class RankedQueries:
+    """The best candidates of the ``Q`` queries of one direction, and how good they are.
+
+    Attributes:
+        query_ids: ``(Q,)`` int64, ids of images or of texts, ascending.
+        query_image_ids: ``(Q,)`` int64, the image that a query is, or describes.
+        candidate_ids: ``(Q, K)`` int64, the best-scored first.
+        scores: ``(Q, K)``.
+        relevance: ``(Q, K)`` in [0, 1].
+        positives: ``(Q, K)`` bool.
+        best_ranks: ``(Q,)`` int64, from 1, of each query's best positive.
+        ndcg: ``(Q,)`` NDCG of the K candidates.
+        tau: ``(Q,)`` Kendall's tau-b between scores and relevance of the first R candidates.
+        curve: ``(R,)`` mean relevance at each rank.
+        ideal: ``(R,)`` the same of a perfect ranking.
+    """
+
+    query_ids: Tensor
+    query_image_ids: Tensor
+    candidate_ids: Tensor
+    scores: Tensor
+    relevance: Tensor
+    positives: Tensor
+    best_ranks: Tensor
+    ndcg: Tensor
+    tau: Tensor
+    curve: Tensor
+    ideal: Tensor
+
+    def candidates(self, row: int) -> list[Candidate]:
+        """What a query retrieved."""
+        columns = self.candidate_ids, self.scores, self.relevance, self.positives
+        return [Candidate(*values) for values in zip(*(column[row].tolist() for column in columns), strict=True)]
+
+    def select(self, count: int, seed: int) -> dict[str, list[int]]:
+        """Rows of sampled queries, the best and the worst; within a group, no two are about one image.
+
+        The best find a positive first and have the highest NDCG; the worst find their best positive last.
+
+        Args:
+            count: how many of each; fewer where there are fewer images.
+            seed: of the sample.
+        """
+        sample = torch.randperm(len(self.query_ids), generator=torch.Generator().manual_seed(seed))
+        by_ndcg = self.ndcg.argsort(descending=True, stable=True)
+        best_first = by_ndcg[self.best_ranks[by_ndcg].argsort(stable=True)]
+        orders = {"sampled": sample, "best": best_first, "worst": best_first.flip(0)}
+        return {name: self._of_distinct_images(order, count) for name, order in orders.items()}
+
+    def _of_distinct_images(self, order: Tensor, count: int) -> list[int]:
+        chosen: dict[int, int] = {}
+        for row, image_id in zip(order.tolist(), self.query_image_ids[order].tolist(), strict=True):
+            chosen.setdefault(image_id, row)
+            if len(chosen) == count:
+                break
+        return list(chosen.values())
 
 
 @dataclass(frozen=True)
@@ -61,16 +127,12 @@ class RankedRun:
         """
         if not path.is_file():
             raise FileNotFoundError(f"no file {str(path)!r}")
+        names = RankedQueries.__dataclass_fields__
         try:
             with np.load(path, allow_pickle=False) as file:
-                directions = {
-                    direction: RankedQueries(
-                        **{
-                            name: torch.from_numpy(file[f"{direction}_{name}"])
-                            for name in RankedQueries.__dataclass_fields__
-                        }
-                    )
-                    for direction in _DIRECTIONS
+                directions: dict[Direction, RankedQueries] = {
+                    direction: RankedQueries(**{name: torch.from_numpy(file[f"{direction}_{name}"]) for name in names})
+                    for direction in ACROSS
                 }
                 return cls(**json.loads(str(file["run"])), directions=directions)
         except (BadZipFile, EOFError, KeyError, TypeError, AttributeError, ValueError) as error:

@@ -15,6 +15,7 @@ from vse_lightning.cli.search.ranking import Hit, rank, scoring
 from vse_lightning.data.files.decoding import decode_rgb
 from vse_lightning.data.files.paths import existing_path
 from vse_lightning.models.retriever import Retriever
+from vse_lightning.pages import render
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,6 +76,15 @@ def answer(model: Retriever, index: SearchIndex, queries: list[Query], find: Fin
             ranked = rank(score, embeds, candidates, count)
             answers += [Answer(query, wanted, hits) for query, hits in zip(some, ranked, strict=True)]
     return answers
+
+
+def search_page(answers: list[Answer], index: SearchIndex) -> str:
+    """One HTML document without references, a card for each query."""
+    facts = {"model": index.model, "checkpoint": Path(index.checkpoint).name, "searched": index.origin}
+    facts["pictures"] = f"{len(index.names):,}"
+    if index.captions:
+        facts["captions"] = f"{len(index.captions):,}"
+    return render("search.html", title="Search", facts=facts, answers=answers, index=index)
 
 
 def _embed(model: Retriever, queries: list[Query], *, by_text: bool) -> Tensor:

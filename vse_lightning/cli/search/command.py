@@ -10,18 +10,17 @@ import torch
 from vse_lightning.checks import require, require_whole
 from vse_lightning.cli.config_data import read_data
 from vse_lightning.cli.own_files import require_own
-from vse_lightning.cli.search.answers import answer, read_queries
+from vse_lightning.cli.search.answers import answer, read_queries, search_page
 from vse_lightning.cli.search.collection import Collection, collect_folder, collect_splits
 from vse_lightning.cli.search.index import FORMAT, SearchIndex
 from vse_lightning.cli.search.indexing import make_index
 from vse_lightning.cli.search.options import parser
-from vse_lightning.cli.search.page import search_page
 from vse_lightning.cli.search.table import print_answers, print_line
 from vse_lightning.data import ImageTextDataModule
 from vse_lightning.data.files.paths import existing_path
 from vse_lightning.models import load_retriever
 from vse_lightning.models.retriever import Retriever
-from vse_lightning.pages.document import PAGE_MARK
+from vse_lightning.pages import PAGE_MARK
 from vse_lightning.relevance.cache import file_digest
 
 

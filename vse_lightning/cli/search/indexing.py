@@ -19,7 +19,7 @@ from vse_lightning.cli.search.collection import Collection, Images
 from vse_lightning.cli.search.embedding import SHOW_AFTER, embed_texts, encode, prepare
 from vse_lightning.cli.search.index import SearchIndex
 from vse_lightning.models.retriever import Retriever
-from vse_lightning.pages.thumbnails import jpeg_of, thumbnail
+from vse_lightning.pages.items import jpeg_of, thumbnail
 
 
 def make_index(
