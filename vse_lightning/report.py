@@ -1,92 +1,112 @@
-"""Metrics as a table that a person reads: both directions side by side, with the label source named."""
+"""Metrics as a table that a person reads: directions side by side, with the label source named."""
 
-import re
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-_SHORT = {
-    "recall_at_": "R@",
-    "recall_of_all_at_": "recall of all@",
-    "ndcg_at_": "NDCG@",
-    "coherent_score_at_": "CS@",
-    "map_at_r": "mAP@R",
-    "r_precision": "R-Precision",
-    "eccv_": "ECCV ",
-    "cxc_": "CxC ",
-    "pmrp": "PMRP",
-}
-_SHARE = re.compile("recall_(of_all_)?at_")
 _TITLES = {"val": "validation", "test": "test"}
 DIRECTIONS = {"i2t": "image → text", "t2i": "text → image", "i2i": "image → image", "t2t": "text → text"}
 """What people call the directions, in the order of columns."""
 
 
-def print_results(metrics: Mapping[str, Any], stage: str, labels: Mapping[str, str]) -> None:
+class Display(NamedTuple):
+    """How tables show the values of a metric, which says so itself."""
+
+    name: str  # NDCG@10
+    direction: str = ""  # empty for a value of several directions together
+    graded: bool = False  # whether the label source stands beside the name
+    percent: bool = False
+
+    def under(self, label: str | None) -> Display:
+        """The same, naming the label source that the values of a graded metric depend on."""
+        return self._replace(name=f"{self.name} ({label})") if self.graded and label else self
+
+    def shown(self, value: float) -> str:
+        """A value with four digits, or in percent."""
+        return f"{100 * value:.1f} %" if self.percent else f"{value:#.4g}"
+
+
+class Row(NamedTuple):
+    """A metric under one label source: a row of a table."""
+
+    label: str  # NDCG@10 (CIDEr-D)
+    display: Display
+    names: dict[str, str]  # of its values, by direction
+
+
+def table_rows(
+    values: Mapping[str, Any], displays: Mapping[str, Display], labels: Mapping[str, str] = MappingProxyType({})
+) -> list[Row]:
+    """Arrange the values of metrics in rows.
+
+    Args:
+        values: by the name of the metric, with the suffix of its labels if it is graded, and with its dataloader after
+            a slash if there are several. Other names are left out.
+        displays: how metrics are shown, by name.
+        labels: label sources by suffix, that of the plain names under ``""``.
+
+    Returns:
+        Rows in the order of their first values.
+
+    Example:
+        >>> displays = {"i2t_err": Display("ERR", "i2t", graded=True), "t2i_err": Display("ERR", "t2i", graded=True)}
+        >>> (row,) = table_rows({"i2t_err_cider": 0.2, "t2i_err_cider": 0.3}, displays, {"_cider": "CIDEr-D"})
+        >>> row.label, row.names
+        ('ERR (CIDEr-D)', {'i2t': 'i2t_err_cider', 't2i': 't2i_err_cider'})
+    """
+    rows: dict[str, Row] = {}
+    for name in values:
+        metric, slash, loader = name.partition("/")
+        for suffix in dict.fromkeys(("", *labels)):
+            display = displays.get(metric.removesuffix(suffix))
+            if display is None or not metric.endswith(suffix) or (suffix and not display.graded):
+                continue
+            label = display.under(labels.get(suffix)).name + slash + loader
+            rows.setdefault(label, Row(label, display, {})).names[display.direction] = name
+            break
+    return list(rows.values())
+
+
+def shown_table(
+    values: Mapping[str, float], displays: Mapping[str, Display], labels: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """Shown values by label and direction, of the metrics as in :func:`table_rows`, then of other names as they are."""
+    rows = table_rows(values, displays, labels)
+    table = {row.label: {key: row.display.shown(values[name]) for key, name in row.names.items()} for row in rows}
+    ours = {name for row in rows for name in row.names.values()}
+    return table | {name: {"": f"{value:#.4g}"} for name, value in values.items() if name not in ours}
+
+
+def print_results(
+    metrics: Mapping[str, Any], stage: str, displays: Mapping[str, Display], labels: Mapping[str, str]
+) -> None:
     """Print what was logged in a stage.
 
     Args:
-        metrics: values by logged name. Those named as retrieval metrics are, ``test/i2t_recall_at_1`` or ``test/rsum``,
-            stand by direction and in the field's form; whatever else there is stands below, as it is.
+        metrics: values by logged name. Those of ``displays`` stand by direction and in the field's form; whatever else
+            there is stands below, as it is.
         stage: ``"val"`` or ``"test"``.
-        labels: the label source of the plain names under ``""``, and of names with a suffix under that suffix.
+        displays: how the metrics are shown, by name without stage.
+        labels: as for :func:`table_rows`.
     """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    values = {name.removeprefix(f"{stage}/"): float(value) for name, value in metrics.items() if _is_ours(name, stage)}
-    others = {name: float(value) for name, value in metrics.items() if not _is_ours(name, stage)}
-    table = Table(title=f"{_TITLES[stage]}", title_justify="left")
-    table.add_column("metric")
-    directions = [key for key in DIRECTIONS if any(name.startswith(f"{key}_") for name in values)]
-    for title in [DIRECTIONS[direction] for direction in directions] or [""]:
-        table.add_column(title, justify="right")
-    for row in dict.fromkeys(without_direction(name) for name in values):
-        if row in values:
-            table.add_row(row, f"{values[row]:.1f}")
-        else:
-            cells = (shown_value(row, values.get(f"{direction}_{row}")) for direction in directions)
-            table.add_row(escape(metric_label(row, labels)), *cells)
-    table.add_section()
-    for name, value in others.items():
-        table.add_row(escape(name), f"{value:#.4g}")
-    if table.row_count:
+    values = {name.removeprefix(f"{stage}/"): float(value) for name, value in metrics.items()}
+    shown = shown_table(values, displays, labels)
+    columns = columns_of(shown) or [""]
+    table = Table("metric", title=_TITLES[stage], title_justify="left")
+    for column in columns:
+        table.add_column(DIRECTIONS.get(column, ""), justify="right")
+    for label, cells in shown.items():
+        table.add_row(escape(label), *([cells[""]] if "" in cells else [cells.get(column, "") for column in columns]))
+    if shown:
         Console().print(table)
 
 
-def _is_ours(name: str, stage: str) -> bool:
-    found, _, metric = name.partition("/")
-    return found == stage and (metric.partition("/")[0] == "rsum" or without_direction(metric) != metric)
-
-
-def without_direction(name: str) -> str:
-    """The name of a metric without the direction before it: ``i2t_recall_at_1`` -> ``recall_at_1``."""
-    direction, _, row = name.partition("_")
-    return row if direction in DIRECTIONS else name
-
-
-def metric_label(row: str, labels: Mapping[str, str]) -> str:
-    """What a metric is called in a table: ``ndcg_at_10_cider`` -> ``NDCG@10 (CIDEr-D)``.
-
-    Args:
-        row: its logged name without stage and direction.
-        labels: label sources by suffix, as for :func:`print_results`.
-    """
-    for suffix, source in sorted(labels.items(), reverse=True):
-        graded = row.startswith(("ndcg", "coherent"))
-        if graded and row.endswith(suffix):
-            return f"{_short(row.removesuffix(suffix))} ({source})"
-    return _short(row)
-
-
-def shown_value(row: str, value: float | None) -> str:
-    """A value of the metric of a row: recalls in percent, others with four digits; nothing for None."""
-    if value is None:
-        return ""
-    return f"{100 * value:.1f} %" if _SHARE.search(row) else f"{value:#.4g}"
-
-
-def _short(row: str) -> str:
-    for name, short in _SHORT.items():
-        row = row.replace(name, short)
-    return row.replace("_", " ")
+def columns_of(table: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The directions that a :func:`shown_table` has values of, in the order of columns."""
+    return [direction for direction in DIRECTIONS if any(direction in cells for cells in table.values())]

@@ -85,7 +85,7 @@ def test_values_of_a_host_stand_in_the_table_as_they_are(capsys):
     quiet = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
     main(["test", "--model", f"{__name__}.Host", *data, "--data.num_workers=0", *quiet])
     rows = dict(re.findall(r"│ (\S+) +│ +(\S+) │", capsys.readouterr().out))
-    assert rows == {"test_acc": "0.7500", "test/loss": "3.250", "recall": "45.50"}
+    assert rows == {"test_acc": "0.7500", "loss": "3.250", "i2t_recall": "45.50"}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -20,6 +20,7 @@ from vse_lightning.pages.logged_pictures import log_pictures
 from vse_lightning.pages.ranked_queries import rank_queries
 from vse_lightning.pages.ranked_run import RankedRun
 from vse_lightning.ranking.gallery import Gallery, State
+from vse_lightning.report import shown_table
 
 Stage = Literal["val", "test"]
 _STAGES_OF = {"fit": "val", "validate": "val", "test": "test"}
@@ -127,6 +128,7 @@ class RetrievalGallery(Callback):
         metrics = self._metrics_of(pl_module)
         relevance = next(iter(pl_module.retrieval_tables(metrics).values()))
         similarity = pl_module.retrieval_similarity if metrics.similarity is None else metrics.similarity
+        values = _values_of(trainer, stage)
         directions, label = rank_queries(
             Gallery.from_state(state),
             relevance,
@@ -140,8 +142,8 @@ class RetrievalGallery(Callback):
             name=name,
             stage=stage,
             label=label,
-            metrics=_values_of(trainer, stage),
-            metric_labels=pl_module.retrieval_labels,
+            metrics=values,
+            table=shown_table(values, metrics.displays, pl_module.retrieval_labels),
             top_k=self.top_k,
             depth=self.depth,
             directions=directions,

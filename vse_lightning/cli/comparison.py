@@ -9,10 +9,9 @@ from typing import Any
 from vse_lightning.checks import require
 from vse_lightning.cli.measuring import Measurement
 from vse_lightning.functional.significance import Interval, bootstrap_interval, paired_randomization_test
-from vse_lightning.report import metric_label, shown_value
+from vse_lightning.report import DIRECTIONS, Display, table_rows
 
 Measurements = Mapping[str, Measurement]
-_SECTIONS = {"i2t_": "image → text", "t2i_": "text → image", "": ""}
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,13 @@ class Result:
 
     Attributes:
         value: over all queries.
+        display: how tables show it.
         interval: of the value, if asked for and the metric is a mean.
         p_value: of the difference from the first model, for others than that if the metric is a mean.
     """
 
     value: float
+    display: Display
     interval: Interval | None = None
     p_value: float | None = None
 
@@ -71,24 +72,21 @@ def compare(models: Mapping[str, Measurements], resampling: Resampling) -> dict[
 
 def _result(found: Measurement, reference: Measurement | None, resampling: Resampling) -> Result:
     if not found.is_mean:
-        return Result(found.value)
+        return Result(found.value, found.display)
     draws: dict[str, Any] = {"resamples": resampling.resamples, "seed": resampling.seed}
     interval = p_value = None
     if resampling.confidence is not None:
         interval = bootstrap_interval(found.per_query, found.images, confidence=resampling.confidence, **draws)
     if reference is not None:
         p_value = paired_randomization_test(reference.per_query, found.per_query, found.images, **draws)
-    return Result(found.value, interval, p_value)
+    return Result(found.value, found.display, interval, p_value)
 
 
-def print_comparison(
-    results: Mapping[str, Mapping[str, Result]], labels: Mapping[str, str], resampling: Resampling, notes: Sequence[str]
-) -> None:
+def print_comparison(results: Mapping[str, Mapping[str, Result]], resampling: Resampling, notes: Sequence[str]) -> None:
     """Print a column for each model, and notes below.
 
     Args:
         results: by model and metric.
-        labels: label sources by the suffix of the metrics that use them.
         resampling: how intervals and tests were made.
         notes: what a reader must know of the values.
     """
@@ -100,17 +98,15 @@ def print_comparison(
     for model in results:
         table.add_column(escape(model), justify="right")
     first, *others = results
-    rest = list(results[first])
-    for start, title in _SECTIONS.items():
+    rows = table_rows(results[first], {name: result.display for name, result in results[first].items()})
+    for direction, title in {**DIRECTIONS, "": ""}.items():
         table.add_section()
-        of_section = [name for name in rest if name.startswith(start)]
-        rest = [name for name in rest if name not in of_section]
+        of_section = [row for row in rows if direction in row.names]
         if title and of_section:
             table.add_row(title, style="bold")
-        for name in of_section:
-            row = name.removeprefix(start)
-            cells = [_cell(row, of_model[name], resampling.level) for of_model in results.values()]
-            table.add_row(escape(metric_label(row, labels)), *cells)
+        for row in of_section:
+            cells = [_cell(of_model[row.names[direction]], resampling.level) for of_model in results.values()]
+            table.add_row(escape(row.label), *cells)
     console = Console(soft_wrap=True)
     console.print(table)
     draws = f"{resampling.resamples:,} resamples, seed {resampling.seed}"
@@ -122,10 +118,10 @@ def print_comparison(
         console.print(note, highlight=False, markup=False)
 
 
-def _cell(row: str, result: Result, level: float) -> str:
-    shown = shown_value(row, result.value)
+def _cell(result: Result, level: float) -> str:
+    shown = result.display.shown(result.value)
     if result.interval is not None:
-        low, high = (shown_value(row, end).removesuffix(" %") for end in result.interval)
+        low, high = (result.display.shown(end).removesuffix(" %") for end in result.interval)
         shown += f" [{low}, {high}]"
     if result.p_value is not None:
         shown += " *" if result.p_value < level else "  "

@@ -34,7 +34,6 @@ class Evaluated(NamedTuple):
 
     models: dict[str, Measurements]
     setting: dict[str, Any]  # for the JSON
-    labels: dict[str, str]  # label sources by the suffix of the metrics that use them
     notes: list[str]  # for the reader of the table
 
 
@@ -56,7 +55,7 @@ def run(args: list[str]) -> None:
     require_own("--output", output, _MARK)
     evaluated = _evaluate_outputs(options)
     results = compare(evaluated.models, resampling)
-    print_comparison(results, evaluated.labels, resampling, evaluated.notes)
+    print_comparison(results, resampling, evaluated.notes)
     if output is not None:
         content = {
             "written_by": _MARK,
@@ -98,7 +97,7 @@ def _evaluate_outputs(options: Namespace) -> Evaluated:
     notes += [f"first captions of each image: {protocol.first_captions}"] if protocol.first_captions else []
     notes += [f"labels: {source.description}" for source in labels.values()]
     notes += [] if labels else ["recalls only: NDCG and Coherent Score need graded labels, such as --labels sbert"]
-    return Evaluated(models, setting, {suffix: source.table.label for suffix, source in labels.items()}, notes)
+    return Evaluated(models, setting, notes)
 
 
 def _ground_truths(options: Namespace) -> dict[str, Callable[..., GroundTruthMetric]]:

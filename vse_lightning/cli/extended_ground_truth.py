@@ -48,5 +48,5 @@ def measure_extended(
     for name, (query_ids, values) in metric.per_query().items():
         is_image = name.startswith("i2t")
         images = query_ids if is_image else text_image_ids[rows[torch.searchsorted(ordered, query_ids)]]
-        measured[name] = Measurement(float(values.double().mean()), {"": values}, {"": images})
+        measured[name] = Measurement(float(values.double().mean()), metric.displays[name], {"": values}, {"": images})
     return measured

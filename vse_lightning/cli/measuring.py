@@ -17,6 +17,7 @@ from vse_lightning.metrics import RetrievalMetric, RetrievalMetrics
 from vse_lightning.metrics._values import summary
 from vse_lightning.ranking.gallery import Gallery, first_of_each
 from vse_lightning.ranking.query_values import query_values
+from vse_lightning.report import Display
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,14 @@ class Measurement:
 
     Attributes:
         value: over all queries.
+        display: how tables show it.
         per_query: ``(Q,)`` the values of the queries, by direction.
         images: ``(Q,)`` the image that each query is about, by direction; None: the queries are independent.
         is_mean: whether the value is the mean of ``per_query``, added over the directions.
     """
 
     value: float
+    display: Display
     per_query: Mapping[str, Tensor]
     images: Mapping[str, Tensor] | None = None
     is_mean: bool = True
@@ -70,12 +73,13 @@ def measure(
     measured = {}
     for place, (suffix, source) in enumerate(labels.items() or [("", None)]):
         metrics = _metrics(protocol, source is not None)
-        asked = {name: metric for name, metric in metrics.items() if not place or metric.needs_relevance}
+        asked = {name: metric for name, metric in metrics.items() if not place or metric.graded}
         table = None if source is None else source.table
         values = query_values(gallery, asked, relevance=table, similarity=model.similarity)
         for name, metric in asked.items():
             measured[name + suffix] = Measurement(
                 float(summary(metric, values[name]).to(gallery.image_embeds.dtype)),
+                metric.displays[""].under(None if table is None else table.label),
                 {direction: torch.cat([fold[direction] for fold in values[name]]) for direction in metric.directions},
                 {direction: images[direction] for direction in metric.directions},
                 is_mean=type(metric).summarise is RetrievalMetric.summarise,

@@ -145,7 +145,9 @@ class RetrievalCLI(LightningCLI):
     def _report(self, stage: str, logged: Sequence[Mapping[str, float]], checkpoint: str | None) -> None:
         if self.trainer.is_global_zero:
             labels = getattr(self.model, "retrieval_labels", {})
-            print_results({name: value for of_loader in logged for name, value in of_loader.items()}, stage, labels)
+            displays = getattr(getattr(self.model, "retrieval_metrics", None), "displays", {})
+            values = {name: value for of_loader in logged for name, value in of_loader.items()}
+            print_results(values, stage, displays, labels)
             galleries = [found for found in self.trainer.callbacks if isinstance(found, RetrievalGallery)]  # type: ignore[attr-defined]
             page = galleries[0].path if galleries else None
             for name, path in (("checkpoint", checkpoint), ("log", self.trainer.log_dir), ("page", page)):

@@ -98,10 +98,10 @@ def names_of(members: Mapping[str, StateMetric]) -> dict[str, dict[str, str]]:
 
     As in a ``MetricCollection``, a metric with several values puts its own name before theirs where names clash.
     """
-    counts = Counter(inner or name for name, metric in members.items() for inner in metric.value_names)
+    counts = Counter(inner or name for name, metric in members.items() for inner in metric.displays)
     clash = max(counts.values()) > 1
     return {
-        name: {inner: f"{name}_{inner}" if inner and clash else inner or name for inner in metric.value_names}
+        name: {inner: f"{name}_{inner}" if inner and clash else inner or name for inner in metric.displays}
         for name, metric in members.items()
     }
 

@@ -17,6 +17,7 @@ from vse_lightning.metrics._values import Value
 from vse_lightning.ranking.gallery import STATES
 from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.reading import EvaluationProtocol
+from vse_lightning.report import Display
 from vse_lightning.targets import Ids
 
 Held = TypeVar("Held")
@@ -42,6 +43,7 @@ class StateMetric(Metric):
 
     Attributes:
         name: what a collection calls the metric.
+        display_name: what tables call it; default: the name.
         needs_all: whether the value exists only of the whole data set.
     """
 
@@ -50,6 +52,7 @@ class StateMetric(Metric):
     higher_is_better = True
 
     name: str
+    display_name: str
     needs_all: ClassVar[bool] = False
 
     image_embeds: list[Tensor]
@@ -71,9 +74,9 @@ class StateMetric(Metric):
         self._fingerprint: Fingerprint | None = None
 
     @property
-    def value_names(self) -> tuple[str, ...]:
-        """What the metric calls its values; one alone goes by the name of the metric."""
-        return ("",)
+    def displays(self) -> dict[str, Display]:
+        """How tables show the values, by what the metric calls them: "" where it has only one."""
+        return {"": Display(getattr(self, "display_name", self.name))}
 
     @property
     def similarity(self) -> Similarity | None:

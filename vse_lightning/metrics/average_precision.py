@@ -35,7 +35,7 @@ class MAPAtR(RetrievalMetric):
 
     def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
         super().__init__(**options)
-        self._rank_in(direction, "map_at_r", Reading(positives=ALL))
+        self._rank_in(direction, "map_at_r", "mAP@R", Reading(positives=ALL))
 
     @override
     def query_values(self, ranking: Ranking) -> Tensor:
@@ -63,7 +63,7 @@ class RPrecision(RetrievalMetric):
 
     def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
         super().__init__(**options)
-        self._rank_in(direction, "r_precision", Reading(positives=ALL))
+        self._rank_in(direction, "r_precision", "R-Precision", Reading(positives=ALL))
 
     @override
     def query_values(self, ranking: Ranking) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -17,6 +18,7 @@ from vse_lightning.metrics._state_metric import ByReference, StateMetric
 from vse_lightning.metrics._values import values_per_query
 from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.reading import EvaluationProtocol, Reading
+from vse_lightning.report import Display
 from vse_lightning.targets import LabelTable
 
 
@@ -29,8 +31,11 @@ class RetrievalMetric(StateMetric):
 
     Attributes:
         name: what the value is logged as, without the stage: ``i2t_recall_at_1``.
+        display_name: what tables call it, without the direction: ``R@1``; default: the name.
         directions: whose queries are evaluated.
         reading: what is read of the ranking of each query.
+        graded: whether the value depends on labels, which tables name beside it; default: whether the reading does.
+        percent: whether tables show the value in percent.
 
     Args:
         similarity: maps ``(N, D)`` and ``(M, D)`` to scores ``(N, M)``; default: cosine.
@@ -60,6 +65,7 @@ class RetrievalMetric(StateMetric):
 
     directions: tuple[Direction, ...]
     reading: Reading
+    percent = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -78,15 +84,23 @@ class RetrievalMetric(StateMetric):
         super().__init__(EvaluationProtocol(chunk_size, folds, captions_per_image), similarity, **kwargs)
         self.relevance = relevance
 
-    def _rank_in(self, direction: Direction, name: str, reading: Reading) -> None:
+    def _rank_in(self, direction: Direction, name: str, display_name: str, reading: Reading) -> None:
         """Say what a metric of a single direction is called and reads."""
         check_direction(direction, matches=reading.positives > 0)
-        self.directions, self.name, self.reading = (direction,), f"{direction}_{name}", reading
+        self.directions, self.reading = (direction,), reading
+        self.name, self.display_name = f"{direction}_{name}", display_name
+
+    @cached_property
+    def graded(self) -> bool:
+        """Whether the value depends on labels; a subclass or an instance may say so itself."""
+        return self.reading.graded
 
     @property
-    def needs_relevance(self) -> bool:
-        """Whether the metric is graded."""
-        return self.reading.graded
+    def displays(self) -> dict[str, Display]:
+        """How tables show the value."""
+        direction = self.directions[0] if len(self.directions) == 1 else ""
+        name = getattr(self, "display_name", self.name.removeprefix(f"{direction}_"))
+        return {"": Display(name, direction, self.graded, self.percent)}
 
     @abstractmethod
     def query_values(self, ranking: Ranking) -> Tensor:

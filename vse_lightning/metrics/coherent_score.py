@@ -42,7 +42,7 @@ class CoherentScore(RetrievalMetric):
     def __init__(self, k: int = 100, direction: Direction = "i2t", **options: Any) -> None:
         check_cutoff(k)
         super().__init__(**options)
-        self._rank_in(direction, f"coherent_score_at_{k}", Reading(listed=k))
+        self._rank_in(direction, f"coherent_score_at_{k}", f"CS@{k}", Reading(listed=k))
         self.k = k
 
     @override

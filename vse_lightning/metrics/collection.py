@@ -30,6 +30,7 @@ from vse_lightning.metrics.relevance_by_rank import RelevanceByRank, RelevanceLi
 from vse_lightning.ranking.gallery import Gallery, is_empty
 from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.reading import EvaluationProtocol, Reading
+from vse_lightning.report import Display
 from vse_lightning.targets import Ids, LabelTable, label_of
 
 if TYPE_CHECKING:
@@ -173,13 +174,22 @@ class RetrievalMetrics(MetricCollection):
         Setting it sets that of all metrics.
         """
         ranked = list(self._ranked().values())
-        graded = [metric for metric in ranked if metric.needs_relevance]
+        graded = [metric for metric in ranked if metric.graded]
         return _agreed([metric.relevance for metric in graded or ranked])
 
     @relevance.setter
     def relevance(self, relevance: LabelTable | None) -> None:
         for metric in self._ranked().values():
             metric.relevance = relevance
+
+    @property
+    def displays(self) -> dict[str, Display]:
+        """How tables show the values, by key."""
+        return {
+            self._set_name(self._names[name][inner]): display
+            for name, metric in self._members().items()
+            for inner, display in metric.displays.items()
+        }
 
     @property
     def relevance_label(self) -> str:
@@ -356,7 +366,7 @@ class RetrievalMetrics(MetricCollection):
 
 
 def _takes_labels(metric: RetrievalMetric) -> bool:
-    return metric.needs_relevance and metric.relevance is None
+    return metric.graded and metric.relevance is None
 
 
 def _agreed(options: Sequence[Option | None]) -> Option | None:

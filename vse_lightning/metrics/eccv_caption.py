@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vse_lightning.checks import require, require_extra
 from vse_lightning.functional.average_precision import average_precision_of_ranks, r_precision_of_ranks
-from vse_lightning.functional.directions import Direction
+from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.recall import recall_of_ranks
 from vse_lightning.metrics._ground_truth import GroundTruthMetric, ValuesById, queries_first, sides_of
@@ -22,6 +22,7 @@ from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.judged_matches import Matches, MatchRanks, Side, rank_matches
 from vse_lightning.ranking.pair_scores import Similarity
+from vse_lightning.report import Display
 
 
 class ECCVCaption(GroundTruthMetric):
@@ -70,7 +71,7 @@ class ECCVCaption(GroundTruthMetric):
         super().__init__(similarity, chunk_size, **kwargs)
         for k in recall_ks:
             check_cutoff(k)
-        self.name = "eccv_caption"
+        self.name, self.display_name = "eccv_caption", "ECCV Caption"
         self.recall_ks = tuple(recall_ks)
         folder = _packaged_data() if ground_truth is None else Path(ground_truth).expanduser()
         files: dict[Direction, str] = {"i2t": "image_to_caption", "t2i": "caption_to_image"}
@@ -83,16 +84,15 @@ class ECCVCaption(GroundTruthMetric):
         self._text_ids = torch.from_numpy(np.load(folder / "coco_test_ids.npy", allow_pickle=False)).sort().values
 
     @property
-    def value_names(self) -> tuple[str, ...]:
-        """What the values are called."""
-        eccv = ("map_at_r", "r_precision", "recall_at_1")
-        cxc = tuple(f"recall_at_{k}" for k in self.recall_ks)
-        of_benchmark = {"eccv": eccv, "cxc": cxc}
-        return tuple(
-            f"{direction}_{benchmark}_{name}"
-            for direction, benchmark in self._matches
-            for name in of_benchmark[benchmark]
-        )
+    def displays(self) -> dict[str, Display]:
+        """How tables show the values, by their names."""
+        eccv = {"eccv_map_at_r": "ECCV mAP@R", "eccv_r_precision": "ECCV R-Precision", "eccv_recall_at_1": "ECCV R@1"}
+        cxc = {f"cxc_recall_at_{k}": f"CxC R@{k}" for k in self.recall_ks}
+        return {
+            f"{direction}_{name}": Display(shown, direction, percent="recall" in name)
+            for direction in ACROSS
+            for name, shown in {**eccv, **cxc}.items()
+        }
 
     def _query_values(self, gallery: Gallery, similarity: Similarity) -> dict[str, ValuesById]:
         images, texts = sides_of(gallery, self)

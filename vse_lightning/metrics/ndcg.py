@@ -41,7 +41,7 @@ class RetrievalNDCG(RetrievalMetric):
         check_cutoff(k)
         check_gain(gain)
         super().__init__(**options)
-        self._rank_in(direction, f"ndcg_at_{k}", Reading(listed=k, ideal=k))
+        self._rank_in(direction, f"ndcg_at_{k}", f"NDCG@{k}", Reading(listed=k, ideal=k))
         self.k = k
         self.gain = gain
 

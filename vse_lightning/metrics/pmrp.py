@@ -12,11 +12,13 @@ from torch import Tensor
 
 from vse_lightning.checks import require, require_whole
 from vse_lightning.functional.average_precision import r_precision_of_sorted
+from vse_lightning.functional.directions import ACROSS
 from vse_lightning.metrics._ground_truth import GroundTruthMetric, ValuesById, queries_first, sides_of
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.judged_matches import Side
 from vse_lightning.ranking.pair_scores import PairScores, Similarity
+from vse_lightning.report import Display
 
 
 class PMRP(GroundTruthMetric):
@@ -59,14 +61,14 @@ class PMRP(GroundTruthMetric):
         require(len(distances) > 0, "distances must name at least one")
         for distance in distances:
             require_whole("distances", distance, least=0)
-        self.name = "pmrp"
+        self.name, self.display_name = "pmrp", "PMRP"
         self.distances = tuple(distances)
         self._categories = _read_categories(Path(annotations).expanduser())
 
     @property
-    def value_names(self) -> tuple[str, ...]:
-        """What the values are called."""
-        return ("i2t_pmrp", "t2i_pmrp")
+    def displays(self) -> dict[str, Display]:
+        """How tables show the values, by their names."""
+        return {f"{direction}_pmrp": Display("PMRP", direction) for direction in ACROSS}
 
     def _query_values(self, gallery: Gallery, similarity: Similarity) -> dict[str, ValuesById]:
         images, texts = self._annotated(gallery)

@@ -37,7 +37,7 @@ class MeanRank(RetrievalMetric):
 
     def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
         super().__init__(**options)
-        self._rank_in(direction, "mean_rank", Reading(positives=1))
+        self._rank_in(direction, "mean_rank", "mean rank", Reading(positives=1))
 
     @override
     def query_values(self, ranking: Ranking) -> Tensor:
@@ -67,7 +67,7 @@ class MedianRank(RetrievalMetric):
 
     def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
         super().__init__(**options)
-        self._rank_in(direction, "median_rank", Reading(positives=1))
+        self._rank_in(direction, "median_rank", "median rank", Reading(positives=1))
 
     @override
     def query_values(self, ranking: Ranking) -> Tensor:

@@ -38,12 +38,14 @@ class RecallAtK(RetrievalMetric):
         tensor(0.3333)
     """
 
+    percent = True
+
     def __init__(self, k: int = 1, direction: Direction = "i2t", recall: Recall = "any", **options: Any) -> None:
         check_cutoff(k)
         require_one_of("recall", recall, get_args(Recall))
         super().__init__(**options)
-        name = "recall" if recall == "any" else "recall_of_all"
-        self._rank_in(direction, f"{name}_at_{k}", Reading(positives=1 if recall == "any" else ALL))
+        name, shown, ranks = ("recall", "R", 1) if recall == "any" else ("recall_of_all", "recall of all", ALL)
+        self._rank_in(direction, f"{name}_at_{k}", f"{shown}@{k}", Reading(positives=ranks))
         self.k = k
         self.recall = recall
 
@@ -82,7 +84,7 @@ class RSum(RetrievalMetric):
         super().__init__(**options)
         self.ks = ks
         self.directions = ("i2t", "t2i")
-        self.name = "rsum"
+        self.name = self.display_name = "rsum"
         self.reading = Reading(positives=1)
 
     @override

@@ -133,7 +133,7 @@ def evaluate_scores(
         positives = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     positives = as_positives(_tensor("positives", positives), scores)
     if relevance is None:
-        remedies = {name: _NO_LABELS for name, metric in members.items() if metric.needs_relevance}
+        remedies = {name: _NO_LABELS for name, metric in members.items() if metric.graded}
         members = {name: metric for name, metric in members.items() if name not in remedies}
         _tell_of(remedies, bool(members))
     else:

@@ -9,7 +9,7 @@ from vse_lightning.pages import render
 from vse_lightning.pages.items import Items
 from vse_lightning.pages.rank_chart import rank_charts
 from vse_lightning.pages.ranked_run import RankedRun
-from vse_lightning.report import DIRECTIONS, metric_label, shown_value, without_direction
+from vse_lightning.report import DIRECTIONS, columns_of
 
 
 def gallery_page(
@@ -29,8 +29,7 @@ def gallery_page(
         other: a run that ranked the same queries, to show beside.
     """
     runs = {"A": run} if other is None else {"A": run, "B": other}
-    columns = [key for key in DIRECTIONS if any(name.startswith(f"{key}_") for name in run.metrics)]
-    names = dict.fromkeys(map(without_direction, run.metrics))
+    columns = columns_of(run.table)
     return render(
         "gallery.html",
         title="Retrieval gallery",
@@ -39,7 +38,7 @@ def gallery_page(
         facts=facts,
         directions=DIRECTIONS,
         columns=columns,
-        metrics=[_Row(name, columns, runs) for name in names],
+        metrics=[_Row(label, columns, runs) for label in run.table],
         charts=rank_charts(runs),
         selected=selected,
         items=items,
@@ -49,12 +48,11 @@ def gallery_page(
 class _Row:
     """A metric of the first run; in ``cells``, the values of the runs by their letter."""
 
-    def __init__(self, name: str, columns: Sequence[str], runs: Mapping[str, RankedRun]) -> None:
-        first = next(iter(runs.values()))
-        self.label = metric_label(name, first.metric_labels)
-        # of both directions together, such as rsum, or of each
-        logged = [name] if name in first.metrics else [f"{direction}_{name}" for direction in columns]
+    def __init__(self, label: str, columns: Sequence[str], runs: Mapping[str, RankedRun]) -> None:
+        self.label = label
+        tables = {letter: run.table.get(label, {}) for letter, run in runs.items()}
+        together = "" in next(iter(tables.values()))  # of several directions, such as rsum
         self.cells = [
-            {letter: shown_value(name, run.metrics.get(full)) or "n/a" for letter, run in runs.items()}
-            for full in logged
+            {letter: table.get(column, "n/a") for letter, table in tables.items()}
+            for column in ([""] if together else columns)
         ]

@@ -92,7 +92,7 @@ class RankedRun:
         stage: ``"val"`` or ``"test"``.
         label: of the relevance in ``directions``.
         metrics: logged values by name, without the stage.
-        metric_labels: label source by suffix of those names, as ``retrieval_labels`` of the module.
+        table: how the metrics are shown, by label and direction, as :func:`~vse_lightning.report.shown_table` makes it.
         top_k: cut-off of NDCG.
         depth: cut-off of tau.
         directions: the queries.
@@ -102,7 +102,7 @@ class RankedRun:
     stage: str
     label: str
     metrics: dict[str, float]
-    metric_labels: dict[str, str]
+    table: dict[str, dict[str, str]]
     top_k: int
     depth: int
     directions: dict[Direction, RankedQueries]
