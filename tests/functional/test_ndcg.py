@@ -69,7 +69,7 @@ def test_merged_blocks_equal_the_whole_list(case, k, cuts, shuffle):
         assert torch.equal(merged.candidates, whole.candidates)
         assert torch.equal(merged.ideal, whole.ideal)
         torch.testing.assert_close(merged.overflow, whole.overflow)
-        assert merged.num_candidates == whole.num_candidates
+        assert torch.equal(merged.num_candidates, whole.num_candidates)
         for gain in GAIN:
             torch.testing.assert_close(ndcg_of_ranking(merged, k, gain), ndcg_at_k(scores, relevance, k, gain))
         assert torch.equal(coherent_score_of_ranking(merged, k), coherent_score(scores, relevance, k))

@@ -1,5 +1,6 @@
 """Coherent Score: does the order of the retrieved candidates agree with their relevance?"""
 
+import torch
 from torch import Tensor
 
 from vse_lightning.functional.kendall_tau import kendall_tau
@@ -41,4 +42,9 @@ def coherent_score(scores: Tensor, relevance: Tensor, k: int) -> Tensor:
 
 def coherent_score_of_ranking(ranking: Ranking, k: int) -> Tensor:
     """:func:`coherent_score` of a ``ranking`` that lists at least the first k places."""
-    return kendall_tau(ranking.scores[:, :k], ranking.relevance[:, :k])
+    lengths = ranking.num_candidates.clamp(max=min(k, ranking.scores.shape[1]))
+    values = torch.zeros_like(ranking.scores[:, 0])
+    for length in torch.unique(lengths).tolist():
+        rows = lengths == length
+        values[rows] = kendall_tau(ranking.scores[rows, :length], ranking.relevance[rows, :length])
+    return values

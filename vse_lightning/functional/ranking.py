@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from vse_lightning.functional.gains import GAINS, gains_of
 from vse_lightning.functional.ranks import ranks_from_counts
+from vse_lightning.functional.sorting import ascending
 from vse_lightning.functional.top_k import top_k
 
 
@@ -21,10 +21,12 @@ class Ranking:
     A part that no metric needs has width 0.
 
     Attributes:
-        num_candidates: candidates ranked so far.
+        num_candidates: ``(Q,)`` int64, the length of the whole list. What a list of K holds beyond it scores minus
+            infinity and has no relevance.
         num_positives: ``(Q,)`` int64, of the whole list.
-        ahead: ``(Q, P)`` int64: the candidates so far that are no positives and score at least as high as the query's
-            p-th best positive.
+        ahead: ``(Q, P)`` int64: the candidates that are no positives and score at least as high as the query's p-th
+            best positive.
+        alongside: ``(Q, P)`` int64: the positives that score at least as high, itself included.
         candidates: ``(Q, K)`` int64: the best-scored candidates, ties in candidate order.
         scores: ``(Q, K)`` of ``candidates``, descending.
         relevance: ``(Q, K)`` of ``candidates``.
@@ -33,9 +35,10 @@ class Ranking:
         ideal: ``(Q, I)`` the largest relevances, descending.
     """
 
-    num_candidates: int
+    num_candidates: Tensor
     num_positives: Tensor
     ahead: Tensor
+    alongside: Tensor
     candidates: Tensor
     scores: Tensor
     relevance: Tensor
@@ -62,31 +65,28 @@ class Ranking:
             candidates: ``(C,)`` int64 what the columns are called; default: their position.
 
         Returns:
-            A ranking without positives; :meth:`with_positives` adds them.
+            A ranking without positives.
         """
         num_queries, num_candidates = scores.shape
+        none = scores.new_empty(num_queries, 0)
+        counts = scores.new_zeros(num_queries, dtype=torch.int64)
         ranking = cls(
-            num_candidates=num_candidates,
-            num_positives=scores.new_zeros(num_queries, dtype=torch.int64),
-            ahead=scores.new_empty(num_queries, 0, dtype=torch.int64),
-            candidates=scores.new_empty(num_queries, 0, dtype=torch.int64),
-            scores=scores.new_empty(num_queries, 0),
-            relevance=scores.new_empty(num_queries, 0),
+            num_candidates=counts + num_candidates,
+            num_positives=counts,
+            ahead=none.long(),
+            alongside=none.long(),
+            candidates=none.long(),
+            scores=none,
+            relevance=none,
             overflow=scores.new_zeros(num_queries, 1 + len(GAINS)),
-            ideal=scores.new_empty(num_queries, 0),
+            ideal=none,
         )
         if relevance is None:
             return ranking
         if listed:
             names = torch.arange(num_candidates, device=scores.device) if candidates is None else candidates
             ranking = ranking._list_best(names.expand(num_queries, -1), scores, relevance, listed)
-        if ideal:
-            ranking = replace(ranking, ideal=_largest(relevance, ideal))
-        return ranking
-
-    def with_positives(self, ahead: Tensor, num_positives: Tensor) -> Ranking:
-        """The same ranking with the counts ``ahead (Q, P)`` of the query's ``num_positives (Q,)`` positives."""
-        return replace(self, ahead=ahead, num_positives=num_positives)
+        return replace(ranking, ideal=_largest(relevance, ideal)) if ideal else ranking
 
     @property
     def positive_ranks(self) -> Tensor:
@@ -101,8 +101,7 @@ class Ranking:
             return first
         merged = replace(
             first,
-            num_candidates=sum(ranking.num_candidates for ranking in rankings),
-            ahead=torch.stack([ranking.ahead for ranking in rankings]).sum(dim=0),
+            num_candidates=torch.stack([ranking.num_candidates for ranking in rankings]).sum(dim=0),
             ideal=_largest(torch.cat([ranking.ideal for ranking in rankings], dim=1), ideal),
         )
         if not listed:
@@ -116,24 +115,9 @@ class Ranking:
         still_tied = [(ranking.scores[:, -1] == last)[:, None] * ranking.overflow for ranking in rankings]
         return replace(merged, overflow=merged.overflow + torch.stack(still_tied).sum(dim=0))
 
-    @staticmethod
-    def concatenate(rankings: Sequence[Ranking]) -> Ranking:
-        """Put the queries of several rankings of the same candidates one below the other."""
-        num_ranks = max(ranking.ahead.shape[1] for ranking in rankings)
-        columns = [ranking.columns() for ranking in rankings]
-        for column in columns:
-            column["ahead"] = pad(column["ahead"], (0, num_ranks - column["ahead"].shape[1]))
-        joined = {name: torch.cat([column[name] for column in columns]) for name in columns[0]}
-        return Ranking(num_candidates=rankings[0].num_candidates, **joined)
-
     def select(self, queries: Tensor) -> Ranking:
-        """The ranking of some ``queries``, by row number."""
-        selected = {name: column[queries] for name, column in self.columns().items()}
-        return Ranking(num_candidates=self.num_candidates, **selected)
-
-    def columns(self) -> dict[str, Tensor]:
-        """All that has one row per query."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "num_candidates"}
+        """The ranking of some ``queries``, by row number or mask."""
+        return Ranking(**{name: column[queries] for name, column in vars(self).items()})
 
     def _list_best(self, candidates: Tensor, scores: Tensor, relevance: Tensor, listed: int) -> Ranking:
         best, cut = top_k(scores, listed, candidates)
@@ -158,4 +142,6 @@ def _totals(relevance: Tensor, members: Tensor) -> Tensor:
 
 
 def _largest(relevance: Tensor, k: int) -> Tensor:
-    return relevance.topk(min(k, relevance.shape[1])).values
+    if k < relevance.shape[1]:
+        return relevance.topk(k).values
+    return ascending(relevance).flip(1)

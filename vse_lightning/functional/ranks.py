@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 
 from vse_lightning.functional.query_lists import as_positives, as_scores
+from vse_lightning.functional.sorting import ascending
+
+_FEW_BARS = 16  # up to so many bars, counting costs less than sorting
 
 
 def ranks(scores: Tensor, positives: Tensor) -> Tensor:
@@ -28,10 +31,7 @@ def ranks(scores: Tensor, positives: Tensor) -> Tensor:
         >>> ranks(scores, torch.tensor([[False, True, True], [True, False, False]]))
         tensor([2, 2])
     """
-    scores = as_scores(scores)
-    positives = as_positives(positives, scores)
-    ahead, num_positives = count_ahead_of_positives(scores, positives, limit=1)
-    return ranks_from_counts(ahead, num_positives, scores.shape[1])[:, 0]
+    return _ranks(scores, positives, limit=1)[:, 0]
 
 
 def positive_ranks(scores: Tensor, positives: Tensor) -> Tensor:
@@ -57,52 +57,57 @@ def positive_ranks(scores: Tensor, positives: Tensor) -> Tensor:
         tensor([[2, 3],
                 [2, 4]])
     """
+    return _ranks(scores, positives)
+
+
+def _ranks(scores: Tensor, positives: Tensor, limit: int | None = None) -> Tensor:
     scores = as_scores(scores)
     positives = as_positives(positives, scores)
-    ahead, num_positives = count_ahead_of_positives(scores, positives)
-    return ranks_from_counts(ahead, num_positives, scores.shape[1])
+    ahead, _ = count_ahead(scores, columns_of(positives), limit)
+    return ranks_from_counts(ahead, positives.sum(dim=1), scores.shape[1])
 
 
-def count_ahead_of_positives(scores: Tensor, positives: Tensor, limit: int | None = None) -> tuple[Tensor, Tensor]:
-    """:func:`count_ahead` of the positives that a mask ``(Q, C)`` marks, and their number ``(Q,)``."""
-    num_positives = _count(positives)
-    masked = scores.masked_fill(~positives, -torch.inf)
-    if limit == 1:
-        best = masked.amax(dim=1, keepdim=True)
-        return _count((scores >= best) & ~positives)[:, None], num_positives
-    own = masked.topk(max(1, int(num_positives.max()))).values
-    present = torch.arange(own.shape[1], device=own.device) < num_positives[:, None]
-    return count_ahead(scores, own, present, limit), num_positives
+def columns_of(positives: Tensor) -> Tensor:
+    """Columns ``(Q, P)`` of the positives that a mask ``(Q, C)`` marks; -1 where a query has fewer than P."""
+    counts = positives.sum(dim=1)
+    query, column = positives.nonzero(as_tuple=True)
+    slot = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
+    columns = column.new_full((len(counts), max(1, int(counts.max())) if len(counts) else 1), -1)
+    columns[query, slot] = column
+    return columns
 
 
-def count_ahead(scores: Tensor, own: Tensor, present: Tensor, limit: int | None = None) -> Tensor:
-    """Number of candidates that are no positives and score at least as high as each positive.
+def count_ahead(scores: Tensor, positives: Tensor, limit: int | None = None) -> tuple[Tensor, Tensor]:
+    """What scores at least as high as each positive: the number of other candidates, and of positives, itself included.
 
     Args:
-        scores: ``(Q, C)`` of all candidates, the positives among them.
-        own: ``(Q, P)`` scores of the positives, descending.
-        present: ``(Q, P)`` bool, false where ``own`` is only padding.
-        limit: count only for the best ``limit`` positives.
+        scores: ``(Q, C)`` of all candidates.
+        positives: ``(Q, P)`` columns of the positives, -1 where a query has fewer.
+        limit: count only for the best-scored ``limit`` positives.
 
     Returns:
-        ``(Q, P)`` int64, or ``(Q, limit)``.
+        Two of ``(Q, P)`` int64, or ``(Q, limit)``, for the best-scored positive first.
     """
-    bars = own[:, :limit]
-    positives_ahead = ((own[:, None, :] >= bars[:, :, None]) & present[:, None, :]).sum(dim=2)
-    return count_at_least(scores, bars) - positives_ahead
+    own = scores.gather(1, positives.clamp(min=0)).masked_fill(positives < 0, -torch.inf)
+    own = own.sort(dim=1, descending=True).values
+    alongside = count_at_least(own, own[:, :limit])
+    return count_at_least(scores, own[:, :limit]) - alongside, alongside
 
 
 def count_at_least(scores: Tensor, bars: Tensor) -> Tensor:
     """Number of the candidates ``scores (Q, C)`` that reach each of the query's ``bars (Q, P)``: ``(Q, P)`` int64."""
-    return torch.stack([_count(scores >= bar[:, None]) for bar in bars.T], dim=1)
+    if bars.shape[1] > _FEW_BARS:
+        return scores.shape[1] - torch.searchsorted(ascending(scores), bars.contiguous())
+    # As bytes a mask is summed twice as fast as as bools.
+    counts = [(scores >= bar[:, None]).view(torch.uint8).sum(dim=1, dtype=torch.int32) for bar in bars.T]
+    return torch.stack(counts, dim=1).long() if counts else torch.empty_like(bars, dtype=torch.int64)
 
 
-def _count(mask: Tensor) -> Tensor:
-    """Number of true entries in each row; as bytes they are summed twice as fast as as bools."""
-    return mask.view(torch.uint8).sum(dim=1, dtype=torch.int32).long()
+def ranks_from_counts(ahead: Tensor, num_positives: Tensor, num_candidates: int | Tensor) -> Tensor:
+    """Turn the counts ``ahead (Q, P)`` of :func:`count_ahead`, best positive first, into ranks ``(Q, P)``.
 
-
-def ranks_from_counts(ahead: Tensor, num_positives: Tensor, num_candidates: int) -> Tensor:
-    """Turn the counts ``ahead (Q, P)`` of :func:`count_ahead`, best positive first, into ranks ``(Q, P)``."""
+    Where a query has fewer than P positives, one more than its candidates, of which there are ``num_candidates``.
+    """
     place = torch.arange(1, ahead.shape[1] + 1, device=ahead.device)
-    return torch.where(place <= num_positives[:, None], ahead + place, num_candidates + 1)
+    last = num_candidates[:, None] if isinstance(num_candidates, Tensor) else num_candidates
+    return torch.where(place <= num_positives[:, None], ahead + place, last + 1)

@@ -2,6 +2,7 @@
 
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from vse_lightning.checks import require_one_of
@@ -41,16 +42,12 @@ def recall_at_k(scores: Tensor, positives: Tensor, k: int, recall: Recall = "any
     require_one_of("recall", recall, get_args(Recall))
     scores = as_scores(scores)
     found = ranks(scores, positives)[:, None] if recall == "any" else positive_ranks(scores, positives)
-    num_candidates = scores.shape[1]
-    return recall_of_ranks(found, positives.sum(dim=1), num_candidates, k, recall).to(scores.dtype)
+    return recall_of_ranks(found, positives.sum(dim=1), k, recall).to(scores.dtype)
 
 
-def recall_of_ranks(
-    positive_ranks: Tensor, num_positives: Tensor, num_candidates: int, k: int, recall: Recall = "any"
-) -> Tensor:
+def recall_of_ranks(positive_ranks: Tensor, num_positives: Tensor, k: int, recall: Recall = "any") -> Tensor:
     """:func:`recall_at_k` of queries whose ``positive_ranks (Q, P)`` are known: ``(Q,)`` float32."""
     check_cutoff(k)
-    found = (positive_ranks <= min(k, num_candidates)).sum(dim=1)
-    if recall == "any":
-        return found.clamp(max=1).float()
-    return found / num_positives.clamp(min=1)
+    place = torch.arange(positive_ranks.shape[1], device=positive_ranks.device)
+    found = ((positive_ranks <= k) & (place < num_positives[:, None])).sum(dim=1)
+    return found.clamp(max=1).float() if recall == "any" else found / num_positives.clamp(min=1)

@@ -112,8 +112,8 @@ def summary(metric: Ranked, folds: Sequence[QueryValues], needed: Mapping[str, s
     Raises:
         ValueError: if a fold has no query in one of the directions.
     """
-    _check_queries(metric, folds, needed)
-    return torch.stack([metric.summarise(fold) for fold in folds]).mean()
+    counted = _counted(metric, folds, needed)
+    return torch.stack([metric.summarise(fold) for fold in counted]).mean()
 
 
 def values_per_query(state: State, metric: RankingReader, processes: Processes) -> QueryValues:
@@ -127,19 +127,28 @@ def values_per_query(state: State, metric: RankingReader, processes: Processes) 
     if remedy := why_not_graded(metric, gallery):
         refuse(type(metric).__name__, remedy)
     (folds,) = query_values(gallery, {"": metric}, processes=processes).values()
-    _check_queries(metric, folds, _NO_QUERY)
-    return {direction: torch.cat([fold[direction] for fold in folds]) for direction in metric.directions}
+    counted = _counted(metric, folds, _NO_QUERY)
+    return {direction: torch.cat([fold[direction] for fold in counted]) for direction in metric.directions}
 
 
-def _check_queries(metric: RankingReader, folds: Sequence[QueryValues], needed: Mapping[str, str]) -> None:
-    """Refuse to summarise nothing."""
+def _counted(metric: RankingReader, folds: Sequence[QueryValues], needed: Mapping[str, str]) -> list[QueryValues]:
+    """The values of the queries that count; nothing is refused."""
     for direction in _without_query(folds):
         name = getattr(metric, "name", type(metric).__name__)
-        raise ValueError(f"{name} has no query in the gallery or one of its folds: it needs {needed[direction]}")
+        relevant = ", and something relevant to it" if metric.reading.only_relevant else ""
+        raise ValueError(
+            f"{name} has no query in the gallery or one of its folds: it needs {needed[direction]}{relevant}"
+        )
+    return [{direction: values[_counts(values)] for direction, values in fold.items()} for fold in folds]
 
 
 def _without_query(folds: Sequence[QueryValues]) -> list[str]:
-    return [direction for fold in folds for direction, values in fold.items() if len(values) == 0]
+    return [direction for fold in folds for direction, values in fold.items() if not _counts(values).any()]
+
+
+def _counts(values: Tensor) -> Tensor:
+    """Which queries ``(Q,)`` count."""
+    return ~(values if values.ndim == 1 else values.flatten(1).sum(dim=1)).isnan()
 
 
 def why_not_graded(metric: RankingReader, gallery: Gallery, relevance: LabelTable | None = None) -> str:

@@ -143,7 +143,7 @@ def _eccv(ranked: MatchRanks) -> dict[str, Tensor]:
 
 
 def _recalls(ranked: MatchRanks, ks: Sequence[int]) -> dict[str, Tensor]:
-    return {f"recall_at_{k}": recall_of_ranks(ranked.ranks, ranked.counts, ranked.num_candidates, k) for k in ks}
+    return {f"recall_at_{k}": recall_of_ranks(ranked.ranks, ranked.counts, k) for k in ks}
 
 
 def _packaged_data() -> Path:

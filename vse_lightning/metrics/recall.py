@@ -51,9 +51,7 @@ class RecallAtK(RetrievalMetric):
 
     @override
     def query_values(self, ranking: Ranking) -> Tensor:
-        return recall_of_ranks(
-            ranking.positive_ranks, ranking.num_positives, ranking.num_candidates, self.k, self.recall
-        )
+        return recall_of_ranks(ranking.positive_ranks, ranking.num_positives, self.k, self.recall)
 
 
 class RSum(RetrievalMetric):
@@ -89,6 +87,5 @@ class RSum(RetrievalMetric):
 
     @override
     def query_values(self, ranking: Ranking) -> Tensor:
-        ranks, count, size = ranking.positive_ranks, ranking.num_positives, ranking.num_candidates
-        recalls = [recall_of_ranks(ranks, count, size, k) for k in self.ks]
+        recalls = [recall_of_ranks(ranking.positive_ranks, ranking.num_positives, k) for k in self.ks]
         return 100 * sum(recalls[1:], start=recalls[0])

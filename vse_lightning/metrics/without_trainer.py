@@ -17,9 +17,8 @@ from vse_lightning.metrics._values import evaluate_members, refuse, summary, war
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.metrics.collection import RetrievalMetrics
 from vse_lightning.ranking.gallery import Gallery
-from vse_lightning.ranking.query_values import read_rankings, readings_of
-from vse_lightning.ranking.relevance_rows import RelevanceMatrix
-from vse_lightning.ranking.score_matrices import rank_matrices
+from vse_lightning.ranking.query_values import query_values_of_matrices
+from vse_lightning.ranking.relevance_blocks import RelevanceMatrix
 from vse_lightning.targets import Ids, LabelTable, RetrievalTargets
 
 Matrix: TypeAlias = "Tensor | np.ndarray[Any, Any]"
@@ -140,14 +139,8 @@ def evaluate_scores(
         relevance = _tensor("relevance", relevance)
         same, shapes = relevance.shape == scores.shape, (tuple(scores.shape), tuple(relevance.shape))
         require(same, "relevance must have the shape of scores {}, got {}", *shapes)
-    rankings = {
-        direction: rank_matrices(direction, reading, scores, relevance, positives)
-        for direction, reading in readings_of(members.values()).items()
-    }
-    return {
-        name: summary(metric, [read_rankings(metric, rankings)], _NEEDED).to(scores.dtype)
-        for name, metric in members.items()
-    }
+    values = query_values_of_matrices(members, scores, relevance, positives)
+    return {name: summary(metric, [values[name]], _NEEDED).to(scores.dtype) for name, metric in members.items()}
 
 
 def _tensor(name: str, matrix: Any) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -108,6 +109,12 @@ class Gallery:
         rows = _by_image(self.image_of_text)[places]
         return rows.where(slots < counts[:, None], -1)
 
+    def siblings(self, direction: Literal["i2i", "t2t"]) -> Tensor:
+        """Rows ``(C, K)`` of the texts of the same image for each text, itself among them; no image has siblings."""
+        if direction == "i2i":
+            return self.image_ids.new_empty(len(self.image_ids), 0)
+        return self.captions_of_image[self.image_of_text].where(self.image_of_text[:, None] != _NO_IMAGE, -1)
+
     def query_rows(self, direction: Direction) -> Tensor:
         """Rows ``(Q,)`` of the images or texts that are queries, ascending: those that belong to another."""
         is_query = self.num_captions > 0 if direction in ("i2t", "i2i") else self.image_of_text != _NO_IMAGE
@@ -116,6 +123,15 @@ class Gallery:
     def lonely_images(self) -> Tensor:
         """Ids of the images without a text."""
         return self.image_ids[self.num_captions == 0]
+
+    def one_kind(self, direction: Literal["i2i", "t2t"]) -> Gallery:
+        """The images (``i2i``) or the texts (``t2t``) in the place of both: each the only text of itself."""
+        if direction == "i2i":
+            own = torch.arange(len(self.image_ids), device=self.image_ids.device)
+            return Gallery(self.image_embeds, self.image_embeds, self.image_ids, own)
+        own = torch.arange(len(self.text_embeds), device=self.image_ids.device)
+        ids = own if self.text_ids is None else self.text_ids
+        return Gallery(self.text_embeds, self.text_embeds, ids, own, self.text_ids, self.text_features)
 
     def first_captions(self, captions_per_image: int) -> Gallery:
         """Only the first texts of each image; those without an image stay."""

@@ -28,7 +28,6 @@ class MatchRanks(NamedTuple):
     query_ids: Tensor  # (Q,) int64, ascending
     ranks: Tensor  # (Q, P) int64, best first; beyond every cut-off where a query has fewer, or they are not there
     counts: Tensor  # (Q,) int64, how many matches there are
-    num_candidates: int
 
 
 def rank_matches(
@@ -66,4 +65,4 @@ def rank_matches(
             best = scores.topk(length)
             found = positive_ranks(best.values, positives.gather(1, best.indices))
             ranks[rows, : found.shape[1]] = found.masked_fill(found > length, missing)
-    return MatchRanks(query_ids, ranks, counts, len(candidates.ids))
+    return MatchRanks(query_ids, ranks, counts)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from vse_lightning.checks import require_whole
+from vse_lightning.checks import require, require_whole
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.ranking.pair_scores import Similarity
@@ -40,9 +40,9 @@ class EvaluationProtocol:
             if getattr(self, name) is not None:
                 require_whole(name, getattr(self, name), least)
 
-    def rows_per_block(self, num_texts: int) -> int:
-        """How many images to score at a time."""
-        return self.chunk_size or max(64, PAIRS_AT_ONCE // num_texts)
+    def rows_per_block(self, num_candidates: int) -> int:
+        """How many queries to score at a time."""
+        return self.chunk_size or max(64, PAIRS_AT_ONCE // num_candidates)
 
 
 @dataclass(frozen=True)
@@ -50,24 +50,49 @@ class Reading:
     """How much of a :class:`~vse_lightning.functional.ranking.Ranking` a metric reads; ``a | b`` serves both.
 
     Attributes:
-        positives: of how many of the query's best positives the rank is read; ``ALL`` means every one.
-        listed: how many of the best-scored candidates.
+        positives: of how many of the query's best positives the rank is read; ``ALL`` means every one. Queries without
+            a positive are left out.
+        listed: how many of the best-scored candidates; ``ALL`` takes the whole list.
         ideal: how many of the largest relevances.
+        exclude_positives: whether the query's own positives are taken out of its list.
+        only_relevant: whether queries to which nothing is relevant are left out.
     """
 
     positives: int = 0
     listed: int = 0
     ideal: int = 0
+    exclude_positives: bool = False
+    only_relevant: bool = False
+
+    def __post_init__(self) -> None:
+        contradiction = self.exclude_positives and self.positives > 0
+        require(not contradiction, "exclude_positives leaves no positives to rank, got positives={}", self.positives)
+        require(self.ideal > 0 or not self.only_relevant, "only_relevant must come with ideal of at least 1, got 0")
 
     def __or__(self, other: Reading) -> Reading:
         return Reading(
-            max(self.positives, other.positives), max(self.listed, other.listed), max(self.ideal, other.ideal)
+            max(self.positives, other.positives),
+            max(self.listed, other.listed),
+            max(self.ideal, other.ideal),
+            self.exclude_positives,
         )
 
     @property
     def graded(self) -> bool:
         """Whether relevance is read."""
         return bool(self.listed or self.ideal)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the whole list is read."""
+        return ALL in (self.listed, self.ideal)
+
+    def counted(self, ranking: Ranking) -> Tensor:
+        """Which queries ``(Q,)`` of a ranking count."""
+        counted = ranking.num_candidates > 0
+        if self.positives:
+            counted = ranking.num_positives > 0
+        return counted & (ranking.ideal[:, 0] > 0) if self.only_relevant else counted
 
 
 class RankingReader(Protocol):

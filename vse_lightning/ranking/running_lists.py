@@ -62,9 +62,10 @@ class RunningLists:
         if self._ideal:
             ideal = _Places(relevance > best.ideal[:, -1]).pack(relevance, 0)
         return Ranking(
-            num_candidates=len(candidates),
+            num_candidates=torch.full_like(best.num_candidates, len(candidates)),
             num_positives=best.num_positives,
             ahead=best.ahead,
+            alongside=best.alongside,
             candidates=places.pack(names, -1),
             scores=places.pack(scores, -torch.inf),
             relevance=places.pack(relevance, 0),

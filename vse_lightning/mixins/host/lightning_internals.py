@@ -21,7 +21,7 @@ def running_hook(module: Any) -> str | None:
 def as_compiled(module: Any, method: Callable[..., Any]) -> Callable[..., Any]:
     """A method compiled as the user had the whole module compiled, if so."""
     context = getattr(module, "_compiler_ctx", None)
-    return method if context is None else context["dynamo_ctx"](method)  # type: ignore[no-any-return]
+    return method if context is None else context["dynamo_ctx"](method)
 
 
 def loader_of_loop(loop: Any) -> Any:

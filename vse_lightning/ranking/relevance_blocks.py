@@ -15,8 +15,8 @@ from vse_lightning.functional.similarity import caption_relevance
 from vse_lightning.ranking.gallery import Gallery, first_of_each
 from vse_lightning.targets import LabelTable, label_of
 
-RelevanceRows = Callable[[Tensor], Tensor]
-"""Maps rows ``(B,)`` of images of a gallery to their relevance ``(B, M)`` to all its texts, safe to write into."""
+RelevanceBlocks = Callable[[Tensor | None, Tensor | None], Tensor]
+"""Relevance of images to texts by their rows in a gallery, None for all of them; safe to write into."""
 
 ROUNDING = 1e-4
 """How far outside [0, 1] relevance may lie by rounding."""
@@ -45,7 +45,9 @@ class RelevanceMatrix:
         return self._relevance[rows[:, None], columns]
 
 
-def relevance_rows(gallery: Gallery, table: LabelTable | None, captions_per_image: int | None) -> RelevanceRows | None:
+def relevance_blocks(
+    gallery: Gallery, table: LabelTable | None, captions_per_image: int | None = None
+) -> RelevanceBlocks | None:
     """Relevance from the ``table`` or else from the gallery's ``text_features``; None where there is neither."""
     if table is not None:
         return _from_table(gallery, table, captions_per_image)
@@ -65,7 +67,33 @@ def within_range(relevance: Tensor, label: str) -> Tensor:
     return relevance.clamp(0, 1)
 
 
-def _from_table(gallery: Gallery, table: LabelTable, captions_per_image: int | None) -> RelevanceRows:
+def relevance_of_images(gallery: Gallery, labels: RelevanceBlocks) -> RelevanceBlocks:
+    """Relevance of images to images, all with a text: that of the image to the most relevant text of the other one."""
+    captions = gallery.captions_of_image
+    captions = captions.where(captions >= 0, captions[:, :1])
+
+    def block(images: Tensor | None, others: Tensor | None) -> Tensor:
+        to_texts = labels(images, None)
+        slots = (captions if others is None else captions[others]).T
+        best = to_texts[:, slots[0]]
+        for slot in slots[1:]:
+            torch.maximum(best, to_texts[:, slot], out=best)
+        return best
+
+    return block
+
+
+def relevance_of_texts(gallery: Gallery, table: LabelTable | None) -> RelevanceBlocks | None:
+    """Relevance of texts to texts, as if each were the only text of an image of its own."""
+    if table is not None:
+        between_texts: Callable[[], LabelTable] | None = getattr(table, "between_texts", None)
+        if between_texts is None:
+            raise ValueError(f"direction 't2t' needs labels with a method between_texts, got {table!r}")
+        table = between_texts()
+    return relevance_blocks(gallery.one_kind("t2t"), table)
+
+
+def _from_table(gallery: Gallery, table: LabelTable, captions_per_image: int | None) -> RelevanceBlocks:
     text_ids = gallery.text_ids
     if text_ids is None:
         raise ValueError("a relevance table needs text_ids in update")
@@ -77,26 +105,32 @@ def _from_table(gallery: Gallery, table: LabelTable, captions_per_image: int | N
         require(takes_it, message, captions_per_image, type(table).__name__)
     block_of = cast("Any", table).block  # captions_per_image is no part of the protocol
 
-    def rows(images: Tensor) -> Tensor:
-        block = torch.as_tensor(block_of(gallery.image_ids[images], text_ids, **options))
-        expected = (len(images), len(text_ids))
-        fits = block.shape == expected
-        require(fits, "relevance.block must return {} for these ids, got {}", expected, tuple(block.shape))
-        return within_range(block.to(gallery.image_ids.device), label_of(table))
+    def block(images: Tensor | None, texts: Tensor | None) -> Tensor:
+        asked = [ids if rows is None else ids[rows] for ids, rows in ((gallery.image_ids, images), (text_ids, texts))]
+        relevance = torch.as_tensor(block_of(*asked, **options))
+        expected = len(asked[0]), len(asked[1])
+        fits = relevance.shape == expected
+        require(fits, "relevance.block must return {} for these ids, got {}", expected, tuple(relevance.shape))
+        return within_range(relevance.to(gallery.image_ids.device), label_of(table))
 
-    return rows
+    return block
 
 
-def _from_features(gallery: Gallery, text_features: Tensor) -> RelevanceRows:
+def _from_features(gallery: Gallery, text_features: Tensor) -> RelevanceBlocks:
     features = normalize(text_features.float(), dim=1)
     captions = gallery.captions_of_image
     require(len(gallery.lonely_images()) == 0, "text_features grade only images with a text")
     captions = captions.where(captions >= 0, captions[:, :1])
 
-    def rows(images: Tensor) -> Tensor:
-        # Products of fewer than 64 rows may round differently from row to row, which would break ties.
-        padding = images[:1].expand(max(0, 64 - len(images)))
-        slots = captions[torch.cat([images, padding])]
-        return caption_relevance(features, slots, features)[: len(images)]
+    def block(images: Tensor | None, texts: Tensor | None) -> Tensor:
+        slots = captions if images is None else captions[_padded(images)]
+        asked = features if texts is None else features[_padded(texts)]
+        relevance = caption_relevance(features, slots, asked)
+        return relevance[: None if images is None else len(images), : None if texts is None else len(texts)]
 
-    return rows
+    return block
+
+
+def _padded(rows: Tensor) -> Tensor:
+    """At least 64 rows: products of fewer may round differently from row to row, which would break ties."""
+    return torch.cat([rows, rows[:1].expand(max(0, 64 - len(rows)))])
