@@ -63,8 +63,8 @@ def rank_queries(
         "best_ranks": lambda ranking: ranking.positive_ranks[:, 0].long(),
         "ndcg": lambda ranking: ndcg_of_ranking(ranking, top_k, gain),
         "tau": lambda ranking: coherent_score_of_ranking(ranking, depth),
-        "curve": lambda ranking: ranking.relevance[:, :depth].mean(dim=0)[None],
-        "ideal": lambda ranking: ranking.ideal[:, :depth].mean(dim=0)[None],
+        "curve": lambda ranking: ranking.relevance[:, :depth],
+        "ideal": lambda ranking: ranking.ideal[:, :depth],
     }
     readers = {name: _Column(read, reading, protocol) for name, read in columns.items()}
     values = query_values(gallery, readers, relevance=relevance, similarity=similarity, as_one_fold=True)
@@ -79,7 +79,7 @@ def rank_queries(
             query_image_ids=images,
             candidate_ids=ids[other][0][candidates],
             positives=ids[other][1][candidates] == images[:, None],
-            **{**column, "curve": column["curve"][0], "ideal": column["ideal"][0]},
+            **{**column, "curve": column["curve"].mean(dim=0), "ideal": column["ideal"].mean(dim=0)},
         )
         ranked[direction] = RankedQueries(**{name: values.cpu() for name, values in vars(described).items()})
     return ranked, label_of(relevance)

@@ -95,4 +95,5 @@ class CollectedValues:
         joined = torch.cat(values)
         if self._processes.count == 1:
             return joined
-        return torch.cat(self._processes.gather(joined.double()))  # all must send one type
+        everywhere = torch.cat(self._processes.gather(joined.double()))  # all must send one type
+        return everywhere.to(joined.dtype) if joined.is_floating_point() else everywhere
