@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from vse_lightning.cli.program import RetrievalCLI
+from vse_lightning.cli.training import RetrievalCLI
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PHASES = ("labels", "embed", "loss", "backward", "update")

@@ -86,11 +86,11 @@ def outputs(tmp_path):
 @pytest.fixture
 def evaluate(tmp_path):
     """Run the command, give what it writes."""
-    from vse_lightning.cli.evaluate import run
+    from vse_lightning.cli import main
 
     def made(*args):
         output = tmp_path / "results.json"
-        run([*map(str, args), "--output", str(output), "--resamples", "200"])
+        main(["evaluate", *map(str, args), "--output", str(output), "--resamples", "200"])
         return json.loads(output.read_text())
 
     return made

@@ -127,27 +127,27 @@ def test_image_ids_of_every_kind(outputs, evaluate, values_of, expected, ids):
     made = ids(outputs.text_image_ids.tolist())
     path = outputs.folder / ("ids.npy" if isinstance(made, np.ndarray) else "ids.json")
     np.save(path, made) if isinstance(made, np.ndarray) else path.write_text(json.dumps(made))
-    assert values_of(evaluate(outputs.save(), "--image-ids", path)) == expected
+    assert values_of(evaluate(outputs.save(), "--image_ids", path)) == expected
 
 
 def test_image_ids_as_lines_of_windows(outputs, evaluate, values_of, expected):
     lines = "\r\n".join(f"{number}.jpg" for number in outputs.text_image_ids.tolist())
     (outputs.folder / "ids.txt").write_bytes(b"\xef\xbb\xbf" + lines.encode())
-    assert values_of(evaluate(outputs.save(), "--image-ids", outputs.folder / "ids.txt")) == expected
+    assert values_of(evaluate(outputs.save(), "--image_ids", outputs.folder / "ids.txt")) == expected
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("ids.json", '{"a": 1}', "--image-ids must be a list in JSON, got dict in"),
-        ("ids.json", '["a", 1]', "--image-ids must be all integers or all strings, got int and str in"),
-        ("ids.json", "[]", "--image-ids must be all integers or all strings, got nothing in"),
-        ("ids.json", '["a", ""]', "--image-ids must have an id for each caption, that of row 1 of .* is empty"),
-        ("ids.txt", "a\n\nb\n", "--image-ids must have an id for each caption, that of row 1 of .* is empty"),
+        ("ids.json", '{"a": 1}', "--image_ids must be a list in JSON, got dict in"),
+        ("ids.json", '["a", 1]', "--image_ids must be all integers or all strings, got int and str in"),
+        ("ids.json", "[]", "--image_ids must be all integers or all strings, got nothing in"),
+        ("ids.json", '["a", ""]', "--image_ids must have an id for each caption, that of row 1 of .* is empty"),
+        ("ids.txt", "a\n\nb\n", "--image_ids must have an id for each caption, that of row 1 of .* is empty"),
         (
             "ids.npy",
             np.zeros((24, 1), int),
-            r"--image-ids must be integers or strings \(captions,\), got int64 \(24, 1\)",
+            r"--image_ids must be integers or strings \(captions,\), got int64 \(24, 1\)",
         ),
         ("ids.npy", np.array(["a", None], object), "ids.npy holds Python objects"),
     ],
@@ -156,7 +156,7 @@ def test_wrong_image_ids(outputs, evaluate, name, content, message):
     path = outputs.folder / name
     path.write_text(content) if isinstance(content, str) else np.save(path, content, allow_pickle=True)
     with pytest.raises(ValueError, match=message):
-        evaluate(outputs.save(), "--image-ids", path)
+        evaluate(outputs.save(), "--image_ids", path)
 
 
 def _rows(outputs):
@@ -231,13 +231,13 @@ def test_captions_per_image_beside_a_table_must_agree(outputs, evaluate, values_
     path = outputs.folder / "captions.csv"
     path.write_text("image,caption\n" + "".join(f"{row // 2}.jpg,a {row}\n" for row in range(24)))
     told = evaluate(outputs.save(), "--captions", path)
-    assert evaluate(outputs.save(), "--captions", path, "--captions-per-image", 2) == told
+    assert evaluate(outputs.save(), "--captions", path, "--captions_per_image", 2) == told
     with pytest.raises(
-        ValueError, match=r"captions\.csv tells which captions belong to an image: leave out --captions-p"
+        ValueError, match=r"captions\.csv tells which captions belong to an image: leave out --captions_p"
     ):
-        evaluate(outputs.save(), "--captions", path, "--captions-per-image", 4)
-    with pytest.raises(ValueError, match=r"leave out --captions-per-image and --image-ids"):
-        evaluate(outputs.save(), "--captions", path, "--image-ids", path)
+        evaluate(outputs.save(), "--captions", path, "--captions_per_image", 4)
+    with pytest.raises(ValueError, match=r"leave out --captions_per_image and --image_ids"):
+        evaluate(outputs.save(), "--captions", path, "--image_ids", path)
     with pytest.raises(ValueError, match=r"--split is for a Karpathy JSON as --captions, got .*captions\.csv"):
         evaluate(outputs.save(), "--captions", path, "--split", "test")
 
@@ -252,7 +252,7 @@ def test_coco_that_is_not_sorted_leaves_the_order_open(outputs, evaluate, part):
 
 
 def test_captions_of_coco_have_its_ids(outputs):
-    from vse_lightning.cli.paired_captions import read_paired
+    from vse_lightning.cli.evaluate.paired_captions import read_paired
 
     path = outputs.folder / "coco.json"
     path.write_text(_coco(outputs))
@@ -314,13 +314,13 @@ def test_caption_files_that_tell_nothing(outputs, evaluate, name, content, messa
             outputs.save(),
             "--captions",
             outputs.folder / name,
-            *(["--captions-per-image", 1] if name == "a.txt" else []),
+            *(["--captions_per_image", 1] if name == "a.txt" else []),
         )
 
 
 def test_a_folder_as_captions(outputs, evaluate):
     with pytest.raises(ValueError, match="--captions must be a text file in UTF-8, got"):
-        evaluate(outputs.save(), "--captions", outputs.folder, "--captions-per-image", 2)
+        evaluate(outputs.save(), "--captions", outputs.folder, "--captions_per_image", 2)
 
 
 def test_a_karpathy_file_that_was_sorted_anew_is_told(outputs, evaluate, values_of):

@@ -60,7 +60,7 @@ def test_ids_must_be_those_of_the_captions(outputs, folder, lines, evaluate):
     with pytest.raises(ValueError, match=r"image ids must be the row numbers of the 3 images.*was another split"):
         evaluate(model, "--captions", outputs.captions, "--split", "val")
     with pytest.raises(ValueError, match=r"differ from caption \d+ on"):
-        evaluate(model, "--captions-per-image", "2")
+        evaluate(model, "--captions_per_image", "2")
     lines.write_text("one line\n")
     with pytest.raises(ValueError, match="a line for each of the 24 captions that were embedded, got 1"):
         evaluate(model, "--captions", lines)

@@ -82,14 +82,14 @@ def _whole_file(outputs):
 )
 def test_every_format_gives_the_same_values(outputs, evaluate, values_of, expected, make, monkeypatch):
     monkeypatch.chdir(outputs.folder)
-    results = evaluate(make(outputs), "--captions", "captions.json", "--scores-key", "logits")
+    results = evaluate(make(outputs), "--captions", "captions.json", "--scores_key", "logits")
     assert values_of(results) == expected
 
 
 def test_scores_take_the_way_of_embeddings_through_protocols_and_labels(outputs, evaluate, values_of):
     pytest.importorskip("sklearn")
     np.save(outputs.folder / "scores.npy", outputs.scores)
-    args = ["--captions", outputs.captions, "--labels", "cider", "--folds", "2", "--first-captions", "2"]
+    args = ["--captions", outputs.captions, "--labels", "cider", "--folds", "2", "--first_captions", "2"]
     results = evaluate(outputs.save(), outputs.folder / "scores.npy", *args)
     assert values_of(results, "scores") == pytest.approx(values_of(results, "model"))
     assert {result.get("p_value", 1) for result in results["models"]["scores"].values()} == {1}
@@ -105,7 +105,7 @@ def test_captions_as_lines_with_ids(outputs, evaluate, values_of, expected, suff
         (outputs.folder / "ids.txt").write_text("\n".join(f"image-{number}" for number in ids))
     else:
         np.save(outputs.folder / "ids.npy", np.array(ids))
-    args = ["--captions", outputs.folder / "caps.txt", "--image-ids", outputs.folder / f"ids.{suffix}"]
+    args = ["--captions", outputs.folder / "caps.txt", "--image_ids", outputs.folder / f"ids.{suffix}"]
     results = evaluate(outputs.save(), *args)
     assert values_of(results) == expected
     results = evaluate(outputs.save(), *args, "--labels", "cider")
@@ -114,7 +114,7 @@ def test_captions_as_lines_with_ids(outputs, evaluate, values_of, expected, suff
 
 def test_captions_per_image_without_a_file(outputs, evaluate, values_of):
     np.savez(outputs.folder / "pairs.npz", image_embeds=outputs.images, text_embeds=outputs.images[:, ::-1])
-    results = evaluate(outputs.folder / "pairs.npz", "--captions-per-image", "1")
+    results = evaluate(outputs.folder / "pairs.npz", "--captions_per_image", "1")
     assert results["captions"] == "captions without text"
     assert 0 <= values_of(results, "pairs")["i2t_recall_at_1"] < 1
 
@@ -151,7 +151,7 @@ def test_wrong_arrays(outputs, evaluate, image_embeds, text_embeds, message):
 
 def test_missing_keys_name_those_that_there_are(outputs, evaluate):
     np.savez(outputs.folder / "keys.npz", img=outputs.images, txt=outputs.texts)
-    names = "must hold 'scores', or 'image_embeds' and 'text_embeds', got 'img', 'txt': name them with --scores-key"
+    names = "must hold 'scores', or 'image_embeds' and 'text_embeds', got 'img', 'txt': name them with --scores_key"
     with pytest.raises(ValueError, match=names):
         evaluate(outputs.folder / "keys.npz", "--captions", outputs.captions)
     with pytest.raises(ValueError, match="must hold 'image_embeds', got 'img', 'txt'"):
@@ -185,15 +185,15 @@ def test_files_that_are_not_arrays(outputs, evaluate, capsys, name):
     ("args", "message"),
     [
         (["--split", "dev"], "--split must be one of .* in .*captions.json, got 'dev'"),
-        (["--captions-per-image", "5"], r"leave out --captions-per-image .*\(--first-captions keeps only the first\)"),
+        (["--captions_per_image", "5"], r"leave out --captions_per_image .*\(--first_captions keeps only the first\)"),
         (["--labels", "word2vec"], "--labels must be sbert.*got 'word2vec'"),
         (["--labels", "cider", "--labels", "cider"], "--labels must differ, got cider, cider"),
         (["--labels", "lsa"], "n_components must be at most"),
         (["--folds", "5"], "folds must divide the number of images, got 5 folds of 12 images"),
-        (["--folds", "2", "--write-trec", "trec"], "--write-trec writes one gallery: leave out --folds"),
+        (["--folds", "2", "--write_trec", "trec"], "--write_trec writes one gallery: leave out --folds"),
         (["--intervals", "95"], "confidence must lie between 0 and 1, got 95.0"),
         (["--level", "0"], "level must lie between 0 and 1, got 0.0"),
-        (["--recall-ks", "0"], "k must be a positive integer, got 0"),
+        (["--recall_ks", "0"], "k must be a positive integer, got 0"),
         (["--eccv"], "update never saw"),
     ],
 )
@@ -220,28 +220,28 @@ def test_wrong_caption_files(outputs, evaluate):
     pytest.importorskip("sklearn")
     model, text = outputs.save(), outputs.folder / "caps.txt"
     with pytest.raises(
-        ValueError, match="told by --captions-per-image, by --image-ids, or by a Karpathy JSON or a table"
+        ValueError, match="told by --captions_per_image, by --image_ids, or by a Karpathy JSON or a table"
     ):
         evaluate(model)
-    with pytest.raises(ValueError, match="--captions-per-image must divide the number of captions, got 5 for 24"):
-        evaluate(model, "--captions-per-image", 5)
+    with pytest.raises(ValueError, match="--captions_per_image must divide the number of captions, got 5 for 24"):
+        evaluate(model, "--captions_per_image", 5)
     with pytest.raises(ValueError, match="--split is for a Karpathy JSON"):
-        evaluate(model, "--captions-per-image", 2, "--split", "test")
+        evaluate(model, "--captions_per_image", 2, "--split", "test")
     with pytest.raises(ValueError, match="--labels cider needs the text of the captions"):
-        evaluate(model, "--captions-per-image", 2, "--labels", "cider")
+        evaluate(model, "--captions_per_image", 2, "--labels", "cider")
     text.write_text("a dog\n\na cat\n")
     with pytest.raises(ValueError, match=r"--captions must have a caption on each line, line 2 of .* is empty"):
-        evaluate(model, "--captions", text, "--captions-per-image", 2)
+        evaluate(model, "--captions", text, "--captions_per_image", 2)
     text.write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="--captions must be a text file in UTF-8"):
-        evaluate(model, "--captions", text, "--captions-per-image", 2)
+        evaluate(model, "--captions", text, "--captions_per_image", 2)
     ids = outputs.folder / "ids.npy"
     np.save(ids, np.arange(3))
-    with pytest.raises(ValueError, match="--image-ids must have an id for each of the 24 captions, got 3"):
-        evaluate(model, "--image-ids", ids)
+    with pytest.raises(ValueError, match="--image_ids must have an id for each of the 24 captions, got 3"):
+        evaluate(model, "--image_ids", ids)
     np.save(ids, np.ones(24))
-    with pytest.raises(ValueError, match="--image-ids must be integers or strings"):
-        evaluate(model, "--image-ids", ids)
+    with pytest.raises(ValueError, match="--image_ids must be integers or strings"):
+        evaluate(model, "--image_ids", ids)
     broken = outputs.folder / "broken.json"
     broken.write_text(json.dumps({"images": [{"split": "test", "sentences": []}]}))
     with pytest.raises(ValueError, match=r"--captions: images\[0\] of .* must have at least one sentence, got none"):

@@ -31,8 +31,8 @@ def judged_of(path):
 @pytest.mark.parametrize("first_captions", [None, 1])
 def test_written_runs_give_the_values_of_the_embeddings(outputs, evaluate, first_captions):
     folder = outputs.folder / "trec"
-    protocol = [] if first_captions is None else ["--first-captions", "1"]
-    evaluate(outputs.save(), "--captions", outputs.captions, "--write-trec", folder, *protocol)
+    protocol = [] if first_captions is None else ["--first_captions", "1"]
+    evaluate(outputs.save(), "--captions", outputs.captions, "--write_trec", folder, *protocol)
     metrics = RetrievalMetrics(
         ndcg_ks=(), coherent_ks=(), average_precision=True, captions_per_image=first_captions, recall_ks=(1, 5)
     )
@@ -51,7 +51,7 @@ def test_written_runs_give_the_values_of_the_embeddings(outputs, evaluate, first
 
 def test_trec_depth(outputs, evaluate):
     folder = outputs.folder / "trec"
-    evaluate(outputs.save(), "--captions", outputs.captions, "--write-trec", folder, "--trec-depth", "3")
+    evaluate(outputs.save(), "--captions", outputs.captions, "--write_trec", folder, "--trec_depth", "3")
     lines = (folder / "model.t2i.run").read_text().splitlines()
     assert len(lines) == 3 * len(outputs.text_ids)
     query, _, candidate, rank, score, tag = lines[0].split()
@@ -63,7 +63,7 @@ def test_trec_depth(outputs, evaluate):
 def test_values_are_those_of_trec_eval(outputs, evaluate, values_of):
     pytrec_eval = pytest.importorskip("pytrec_eval")
     folder = outputs.folder / "trec"
-    values = values_of(evaluate(outputs.save(), "--captions", outputs.captions, "--write-trec", folder))
+    values = values_of(evaluate(outputs.save(), "--captions", outputs.captions, "--write_trec", folder))
     with (folder / "i2t.qrels").open() as judged, (folder / "model.i2t.run").open() as ranked:
         evaluator = pytrec_eval.RelevanceEvaluator(pytrec_eval.parse_qrel(judged), {"success.5"})
         of_query = evaluator.evaluate(pytrec_eval.parse_run(ranked)).values()
@@ -74,6 +74,6 @@ def test_files_of_others_are_not_overwritten(outputs, evaluate):
     folder = outputs.folder / "trec"
     folder.mkdir()
     (folder / "i2t.qrels").write_text("of the user")
-    with pytest.raises(ValueError, match=r"--write-trec: .*i2t\.qrels is there already: give another folder"):
-        evaluate(outputs.save(), "--captions", outputs.captions, "--write-trec", folder)
+    with pytest.raises(ValueError, match=r"--write_trec: .*i2t\.qrels is there already: give another folder"):
+        evaluate(outputs.save(), "--captions", outputs.captions, "--write_trec", folder)
     assert [path.read_text() for path in folder.iterdir()] == ["of the user"]

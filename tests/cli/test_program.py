@@ -4,34 +4,60 @@ import re
 import pytest
 from lightning import LightningModule
 
-from vse_lightning.cli.program import find_configs, main
+from vse_lightning.cli import main
+from vse_lightning.cli.config_files import configs_first
+
+COMMANDS = ("fit", "validate", "test", "predict", "label", "evaluate", "search", "export")
 
 
-def test_shipped_configs_are_found_by_name(tmp_path, monkeypatch):
+def test_configs_come_first_and_are_found_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = find_configs(
-        ["fit", "--config", "quickstart.yaml", "--config=loss/triplet.yaml", "-c", "configs/loss/lseh.yaml"]
-    )
-    assert found[0] == "fit"
-    assert all(argument.partition("=")[2].endswith(".yaml") or argument[0] in "-f/" for argument in found)
-    assert found[2].endswith("configs/quickstart.yaml")
-    assert found[5].endswith("configs/loss/lseh.yaml")
+    args = ["--trainer.max_epochs", "1", "--config", "quickstart.yaml", "-c=loss/triplet.yaml", "--seed_everything=1"]
+    *found, name, value, last = configs_first([*args, "-c", "configs/loss/lseh.yaml"])
+    assert [name, value, last] == ["--trainer.max_epochs", "1", "--seed_everything=1"]
+    for argument, shipped in zip(found, ("quickstart.yaml", "loss/triplet.yaml", "loss/lseh.yaml"), strict=True):
+        assert argument.startswith("--config=/")
+        assert argument.endswith(f"configs/{shipped}")
     (tmp_path / "quickstart.yaml").write_text("mine: 1")
-    assert find_configs(["--config", "quickstart.yaml"])[1] == "quickstart.yaml"
+    assert configs_first(["--config", "quickstart.yaml"]) == ["--config=quickstart.yaml"]
+    assert configs_first(["--force", "--config"]) == ["--force", "--config"]
 
 
 def test_missing_config_names_those_that_exist(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"no file 'quikstart.yaml' here.*loss/triplet.yaml.*quickstart.yaml"):
-        find_configs(["--config", "quikstart.yaml"])
-    with pytest.raises(ValueError, match="no file"):
-        find_configs(["--config", "../pyproject.toml"])
+    with pytest.raises(FileNotFoundError, match=r"no file 'quikstart.yaml' here.*loss/triplet.yaml.*quickstart.yaml"):
+        configs_first(["--config", "quikstart.yaml"])
+    with pytest.raises(FileNotFoundError, match="no file"):
+        configs_first(["--config", "../pyproject.toml"])
 
 
 def test_a_damaged_config_is_named(tmp_path):
     (tmp_path / "broken.yaml").write_text("model: {class_path: [")
     with pytest.raises(ValueError, match=r"(?s)--config: .*broken.yaml must be YAML: .*line"):
-        find_configs(["fit", "--config", str(tmp_path / "broken.yaml")])
+        main(["fit", "--config", str(tmp_path / "broken.yaml")])
+    (tmp_path / "list.yaml").write_text("- model")
+    with pytest.raises(ValueError, match=r"--config: .*list.yaml must hold options by name, got a list"):
+        main(["label", "--config", str(tmp_path / "list.yaml")])
+
+
+def test_help_lists_the_eight_commands_with_a_line_each(capsys):
+    main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    commands = [line.split(maxsplit=1) for line in lines if line.startswith("  ")]
+    assert [name for name, _ in commands] == [*COMMANDS]
+    assert all(len(line) < 120 for line in lines)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_configs_and_tells_its_options_in_one_spelling(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    printed = capsys.readouterr().out
+    assert caught.value.code == 0
+    options = re.findall(r"^  (?:-\w[^,]*, )?(--[\w.+-]+)", printed, re.MULTILINE)
+    assert {"--help", "--config", "--print_config"} <= set(options)
+    assert not [option for option in options if "-" in option[2:]]
+    assert printed.startswith(f"usage: vse-lightning {command} ")
 
 
 def test_the_command_is_checked():

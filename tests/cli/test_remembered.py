@@ -6,7 +6,8 @@ import yaml
 from lightning import LightningModule, Trainer
 
 from vse_lightning.cli.errors import told
-from vse_lightning.cli.program import RetrievalCLI, main
+from vse_lightning.cli.program import main
+from vse_lightning.cli.training import RetrievalCLI
 from vse_lightning.losses import LSEHLoss, TripletLoss
 from vse_lightning.models import DualEncoder, FeatureImageEncoder, GRUTextEncoder
 

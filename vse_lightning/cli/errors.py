@@ -75,7 +75,7 @@ def _is_about_its_input(error: BaseException, places: list[Place]) -> bool:
 
 def _lines_of_user(places: list[Place]) -> Iterator[str]:
     """Where the user's code called what raised the error, if it did."""
-    command = (_PACKAGE / "cli.py").as_posix()
+    command = (_PACKAGE / "cli" / "program.py").as_posix()
     inside = list(takewhile(lambda place: place.file != command, reversed(places)))
     nearest = next((place for place in inside if _owner(place.file) == "user"), None)
     if nearest is not None:

@@ -1,34 +1,29 @@
 """``vse-lightning label``: compute the labels of a config ahead of training, and say where they are."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule
 
-from vse_lightning.cli.config_data import read_data
 
-DESCRIPTION = """\
-Compute and cache the caption features behind the labels of a config, so that training starts at once:
-the labels trained on for the split train, those of eval_relevance for val and test. Sources that are quick to make
-(CIDEr-D, LSA, precomputed vectors) keep nothing on disk and are left out."""
+def label(data: LightningDataModule, force: bool = False) -> None:
+    """Compute and cache the labels of a config ahead of training.
 
+    These are the caption features behind the labels, so that training starts at once: those of the labels trained on
+    for the split train, those of eval_relevance for val and test. Sources that are quick to make (CIDEr-D, LSA,
+    precomputed vectors) keep nothing on disk and are left out.
 
-def run(args: list[str]) -> None:
-    """Fill the cache of the data module that the configs describe.
+      vse-lightning label --config flickr30k.yaml
+      vse-lightning label --config flickr30k.yaml --data.init_args.relevance my_module.MySource
 
     Args:
-        args: ``--config FILE`` as for ``fit``, any ``--data...`` option, and ``--force``.
+        data: the data, as in a config for fit.
+        force: make the features again although they are there.
     """
-    parser = argparse.ArgumentParser(
-        "vse-lightning label", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", "-c", action="append", required=True, help="as for fit; may be repeated")
-    parser.add_argument("--force", action="store_true", help="make the features again although they are there")
-    options, rest = parser.parse_known_args(args)
-    datamodule = _datamodule(options.config, rest)
-    datamodule.setup("predict")  # fills the lists of captions that the tables will be made for, and makes no table
-    print_files(precompute(datamodule, options.force))
+    if not hasattr(data, "eval_relevance"):
+        raise ValueError(f"data must be an ImageTextDataModule to have labels, got {type(data).__name__}")
+    data.setup("predict")  # fills the lists of captions that the tables will be made for, and makes no table
+    print_files(precompute(data, force))
 
 
 def precompute(datamodule: Any, force: bool = False) -> list[tuple[str, int, Path]]:
@@ -63,10 +58,3 @@ def print_files(files: list[tuple[str, int, Path]]) -> None:
     for name, captions, path in files:
         table.add_row(name, f"{captions:,}", f"{path.stat().st_size / 1e6:.1f} MB", str(path))
     Console().print(table)
-
-
-def _datamodule(configs: list[str], options: list[str]) -> Any:
-    datamodule = read_data(configs, options)
-    if not isinstance(datamodule, LightningDataModule) or not hasattr(datamodule, "eval_relevance"):
-        raise ValueError(f"data must be an ImageTextDataModule to have labels, got {type(datamodule).__name__}")
-    return datamodule

@@ -1,4 +1,4 @@
-"""What jsonargparse says is wrong with a config, with the line that matters first."""
+"""What jsonargparse says is wrong with a config: of its page of candidates the line that matters."""
 
 from __future__ import annotations
 
@@ -7,30 +7,24 @@ import re
 _KEY = re.compile(r'Parser key "(.+)"(?: element \d+)?:$')
 _CLASS = re.compile(r"Problem with given class_path '(.+)':$")
 _SAYS_NOTHING = ("Does not validate", "Subtypes: ", "Errors:", "Given value", "Expected a path but")
-_IS_LONG = re.compile(r"\s*Given value(?: type:|: (?:Namespace|NestedArg)\()")
+_VALUE = re.compile(r"\s*Given value: (?!Namespace\(|NestedArg\()(.+)")
 _IS_NOT_NONE = "Expected a <class 'NoneType'>"
 
 
 def readable(message: str) -> str:
-    """The reason that lies deepest in a message and the option that it is about; behind it the message.
-
-    A message of one line stays as it is.
+    """The option that a message is about with the reasons that lie deepest; a message of one line as it is.
 
     Example:
-        >>> print(readable('''Parser key "trainer":
+        >>> readable('''Parser key "trainer":
         ...   Parser key "max_epochs":
-        ...     Expected a <class 'int'>. Got value: many'''))
-        trainer.max_epochs: Expected a <class 'int'>. Got value: many
-        <BLANKLINE>
-        Parser key "trainer":
-          Parser key "max_epochs":
-            Expected a <class 'int'>. Got value: many
+        ...     Expected a <class 'int'>. Got value: many''')
+        'trainer.max_epochs: expected int, got many'
     """
     keys: list[tuple[int, str]] = []  # those above a line, with their indentation
     classes: list[tuple[int, str]] = []
-    deepest, first = 0, ""
-    lines = [line for line in message.splitlines() if line.strip() and not _IS_LONG.match(line)]
-    for line in lines:
+    deepest, option, value = 0, "", ""
+    reasons: list[str] = []
+    for line in filter(str.strip, message.splitlines()):
         text = line.strip().removeprefix("- ")
         indent = len(line) - len(line.lstrip())
         keys = [(place, name) for place, name in keys if place < indent]
@@ -39,9 +33,25 @@ def readable(message: str) -> str:
             keys.append((indent, key[1]))
         elif of_class := _CLASS.match(text):
             classes.append((indent, of_class[1]))
-        elif keys and indent > deepest and text != _IS_NOT_NONE and not text.startswith(_SAYS_NOTHING):
-            deepest = indent
+        elif given := _VALUE.match(line):
+            value = value or given[1]
+        elif keys and indent >= deepest and text != _IS_NOT_NONE and not text.startswith(_SAYS_NOTHING):
             about = ".".join(name for _, name in keys)
             of = f" ({classes[-1][1]})" if classes and classes[-1][0] > keys[-1][0] else ""
-            first = f"{about}{of}: {text}"
-    return "\n".join([first, "", *lines]) if first else message
+            reasons = [*(reasons if indent == deepest and option == about + of else []), _plain(text)]
+            deepest, option = indent, about + of
+    if not reasons:
+        return message
+    told = " or ".join(dict.fromkeys(reasons))
+    return f"{option}: {told}" + (
+        f", got {value}" if value and told.startswith("expected") and value not in told else ""
+    )
+
+
+def _plain(reason: str) -> str:
+    reason = re.sub(r"^Expected an? <class '(?:[\w.]*\.)?(\w+)'>", r"expected \1", reason)
+    reason = re.sub(r"^Expected a typing\.Literal\[(.+?)\]", r"expected one of \1", reason)
+    reason = reason.replace(
+        "Expected a dot import path string:", "expected the name or the dotted path of a class, got"
+    )
+    return reason.replace(". Got value: ", ", got ")

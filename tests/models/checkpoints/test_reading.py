@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning import LightningModule, Trainer
 
-from vse_lightning.cli.program import RetrievalCLI
+from vse_lightning.cli.training import RetrievalCLI
 from vse_lightning.data import ShapesSource
 from vse_lightning.models import (
     CLIPRetriever,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 import vse_lightning
 from vse_lightning.checks import require, require_extra, require_positive
-from vse_lightning.cli.export.formats import FORMATS, write_program
+from vse_lightning.cli.export.formats import write_program
 from vse_lightning.cli.export.preprocessing import write_preprocessing
 from vse_lightning.cli.export.towers import Tower, towers_of
 from vse_lightning.cli.own_files import require_new, require_own
@@ -20,39 +20,49 @@ from vse_lightning.models import load_retriever
 
 FACTS = "export.json"
 _MARK = "vse-lightning export"
-DESCRIPTION = """\
-Write the image tower and the text tower of a checkpoint as programs for deployment, which need neither vse_lightning
-nor the training data:
-
-  vse-lightning export --ckpt_path best.ckpt
-  vse-lightning export --ckpt_path best.ckpt --format pt2 --format onnx --output deployed
-
-The folder gets image.pt2 and text.pt2 (torch.export; torch.export.load("image.pt2").module()), or image.onnx and
-text.onnx; export.json with the inputs, the width of the embeddings and the preprocessing; and the tokenizer or the
-vocabulary. Batches may be of any size, captions of any length up to the model's. Each file is read back and run on
-pictures and captions that went through the model's own preprocessing, in batches of several sizes; where embeddings
-differ from the model's, nothing is kept."""
 
 
-def run(args: list[str]) -> None:
-    """Export, check, print.
+def export(
+    ckpt_path: Path,
+    format: tuple[Literal["pt2", "onnx"], ...] = ("pt2",),  # noqa: A002
+    output: Path | None = None,
+    regions: bool = False,
+    tolerance: float = 1e-4,
+) -> None:
+    """Write both towers of a checkpoint as torch.export programs or ONNX, checked for equality.
+
+    They are for deployment, and need neither vse_lightning nor the training data:
+
+      vse-lightning export --ckpt_path best.ckpt
+      vse-lightning export --ckpt_path best.ckpt --format pt2 onnx --output deployed
+
+    The folder gets image.pt2 and text.pt2 (torch.export; torch.export.load("image.pt2").module()), or image.onnx and
+    text.onnx; export.json with the inputs, the width of the embeddings and the preprocessing; and the tokenizer or the
+    vocabulary. Batches may be of any size, captions of any length up to the model's. Each file is read back and run on
+    pictures and captions that went through the model's own preprocessing, in batches of several sizes; where embeddings
+    differ from the model's, nothing is kept.
 
     Args:
-        args: as ``vse-lightning export --help`` describes them.
+        ckpt_path: the trained model, as fit writes it.
+        format: one or both; onnx needs the extra export.
+        output: folder, made if need be; files of an earlier export are replaced, and no others. By default beside the
+            checkpoint, .exported for .ckpt.
+        regions: for precomputed features, take (batch, regions, width), any number of regions, instead of
+            (batch, width).
+        tolerance: largest difference allowed, as a share of the largest value of the embeddings.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
         ModuleNotFoundError: if a format needs packages that are not installed.
         ValueError: if a tower cannot be exported, or what was written embeds differently.
     """
-    options = _parser().parse_args(args)
-    formats = list(dict.fromkeys(options.format or ["pt2"]))
-    require_positive("--tolerance", options.tolerance)
+    formats = list(dict.fromkeys(format))
+    require_positive("--tolerance", tolerance)
     if "onnx" in formats:
         require_extra("--format onnx", "export", "onnx", "onnxscript", "onnxruntime")
-    checkpoint = Path(options.ckpt_path).expanduser()
+    checkpoint = ckpt_path.expanduser()
     retriever = load_retriever(checkpoint)
-    folder: Path = options.output or checkpoint.with_suffix(".exported")
+    folder = output or checkpoint.with_suffix(".exported")
     folder.mkdir(parents=True, exist_ok=True)
     earlier = _files_of_earlier_export(folder)
     programs = [f"{tower}.{file_format}" for tower in ("image", "text") for file_format in formats]
@@ -65,8 +75,8 @@ def run(args: list[str]) -> None:
     facts |= {"similarity": "cosine", "normalized": False}
     facts["versions"] = {"vse_lightning": vse_lightning.__version__, "torch": torch.__version__}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as writing:
-        for tower in towers_of(retriever, options.regions):
-            facts[tower.name] = _export(tower, formats, Path(writing), options.tolerance)
+        for tower in towers_of(retriever, regions):
+            facts[tower.name] = _export(tower, formats, Path(writing), tolerance)
         widths = [facts[name]["embed_dim"] for name in ("image", "text")]
         require(widths[0] == widths[1], "the towers must embed in one space, got widths {} and {}", *widths)
         facts["files"] = sorted([FACTS, *(file.name for file in Path(writing).iterdir())])
@@ -75,7 +85,7 @@ def run(args: list[str]) -> None:
     _print(facts, folder)
 
 
-def _export(tower: Tower, formats: list[str], folder: Path, tolerance: float) -> dict[str, Any]:
+def _export(tower: Tower, formats: Sequence[str], folder: Path, tolerance: float) -> dict[str, Any]:
     files = {}
     for file_format in formats:
         path, difference = write_program(tower, file_format, folder, tolerance)
@@ -122,33 +132,3 @@ def _print(facts: dict[str, Any], folder: Path) -> None:
 
 def _shape(shape: list[Any]) -> str:
     return f"({', '.join(map(str, shape))})"
-
-
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        "vse-lightning export", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    made.add_argument("--ckpt_path", required=True, metavar="FILE", help="the trained model, as fit writes it")
-    made.add_argument(
-        "--format", action="append", choices=FORMATS, help="may be repeated (default: pt2); onnx needs the extra export"
-    )
-    made.add_argument(
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help="made if need be; files of an earlier export are replaced, and no others (default: beside the checkpoint, "
-        ".exported for .ckpt)",
-    )
-    made.add_argument(
-        "--regions",
-        action="store_true",
-        help="for precomputed features: take (batch, regions, width), any number of regions, instead of (batch, width)",
-    )
-    made.add_argument(
-        "--tolerance",
-        type=float,
-        default=1e-4,
-        metavar="SHARE",
-        help="largest difference allowed, as a share of the largest value of the embeddings (default: %(default)s)",
-    )
-    return made

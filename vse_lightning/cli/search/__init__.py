@@ -1,5 +1,5 @@
 """``vse-lightning search``: a text or a picture in, ranked pictures or captions out."""
 
-from vse_lightning.cli.search.command import run
+from vse_lightning.cli.search.command import search
 
-__all__ = ["run"]
+__all__ = ["search"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -38,7 +39,7 @@ class Answer(NamedTuple):
     hits: list[Hit]
 
 
-def read_queries(texts: list[str], pictures: list[str]) -> list[Query]:
+def read_queries(texts: Sequence[str], pictures: Sequence[str]) -> list[Query]:
     """The queries of a command line.
 
     Raises:

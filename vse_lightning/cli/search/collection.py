@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,7 +63,7 @@ def collect_folder(folder: str | Path) -> Collection:
     return Collection(str(root), names, PictureFolder(root, [[member] for member in members]), [], torch.arange(0))
 
 
-def collect_splits(source: ImageTextSource, splits: list[str]) -> Collection:
+def collect_splits(source: ImageTextSource, splits: Sequence[str]) -> Collection:
     """The images and captions of some splits of a source.
 
     Raises:

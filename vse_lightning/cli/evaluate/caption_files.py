@@ -91,7 +91,7 @@ def read_caption_lines(
     told = (image_ids is not None) + (captions_per_image is not None)
     require(
         told == 1 or (told == 0 and known_image_ids is not None),
-        "which captions belong to an image must be told by --captions-per-image, by --image-ids, or by a Karpathy JSON "
+        "which captions belong to an image must be told by --captions_per_image, by --image_ids, or by a Karpathy JSON "
         "or a table as --captions: give one of them (or none for a folder that predict wrote, which tells by itself)",
     )
     texts = [] if path is None else read_lines("--captions", path)
@@ -99,8 +99,8 @@ def read_caption_lines(
     require(not blank, "--captions must have a caption on each line, line {} of {} is empty", *blank[:1], path)
     count = len(texts) or num_texts
     if image_ids is not None:
-        of_text = _read_ids(existing_path("--image-ids", image_ids))
-        message = "--image-ids must have an id for each of the {} captions, got {}"
+        of_text = _read_ids(existing_path("--image_ids", image_ids))
+        message = "--image_ids must have an id for each of the {} captions, got {}"
         require(len(of_text) == count, message, count, len(of_text))
         text_image_ids = number_images(of_text)
     elif captions_per_image is None and known_image_ids is not None:
@@ -110,7 +110,7 @@ def read_caption_lines(
     else:
         each = captions_per_image or 0
         fits = each > 0 and count % each == 0
-        require(fits, "--captions-per-image must divide the number of captions, got {} for {}", each, count)
+        require(fits, "--captions_per_image must divide the number of captions, got {} for {}", each, count)
         text_image_ids = torch.arange(count // each).repeat_interleave(each)
     origin = "captions without text" if path is None else path.name
     return Captions(origin, texts, text_image_ids, torch.unique(text_image_ids))
@@ -122,17 +122,17 @@ def _read_ids(path: Path) -> list[int | str]:
     listed: Any
     if suffix == ".npy":
         ids = map_npy(path)
-        message = "--image-ids must be integers or strings (captions,), got {} {} in {}"
+        message = "--image_ids must be integers or strings (captions,), got {} {} in {}"
         require(ids.ndim == 1 and ids.dtype.kind in "iuUS", message, ids.dtype, ids.shape, path)
         listed = ids.tolist()
     else:
-        listed = read_json("--image-ids", path) if suffix == ".json" else read_lines("--image-ids", path)
+        listed = read_json("--image_ids", path) if suffix == ".json" else read_lines("--image_ids", path)
         found = type(listed).__name__
-        require(isinstance(listed, list), "--image-ids must be a list in JSON, got {} in {}", found, path)
+        require(isinstance(listed, list), "--image_ids must be a list in JSON, got {} in {}", found, path)
     kinds = {type(number) for number in listed}
-    message = "--image-ids must be all integers or all strings, got {} in {}"
+    message = "--image_ids must be all integers or all strings, got {} in {}"
     found = " and ".join(sorted(kind.__name__ for kind in kinds)) or "nothing"
     require(kinds in ({int}, {str}, {bytes}), message, found, path)
     blank = [row for row, number in enumerate(listed) if number in ("", b"")]
-    require(not blank, "--image-ids must have an id for each caption, that of row {} of {} is empty", *blank[:1], path)
+    require(not blank, "--image_ids must have an id for each caption, that of row {} of {} is empty", *blank[:1], path)
     return list(listed)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import torch
 
-from vse_lightning.cli.arrays import ModelOutput
-from vse_lightning.cli.caption_files import Captions
-from vse_lightning.cli.measuring import Measurement, gallery_state
+from vse_lightning.cli.evaluate.caption_files import Captions
+from vse_lightning.cli.evaluate.measuring import Measurement, gallery_state
+from vse_lightning.cli.evaluate.model_files import ModelOutput
 from vse_lightning.metrics._ground_truth import GroundTruthMetric
 
 

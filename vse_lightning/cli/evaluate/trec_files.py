@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vse_lightning.cli.arrays import ModelOutput
-from vse_lightning.cli.caption_files import Captions
-from vse_lightning.cli.measuring import gallery_state
+from vse_lightning.cli.evaluate.caption_files import Captions
+from vse_lightning.cli.evaluate.measuring import gallery_state
+from vse_lightning.cli.evaluate.model_files import ModelOutput
 from vse_lightning.functional.top_k import top_k
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery

@@ -96,7 +96,7 @@ def read_model(specification: str, names: ArrayNames) -> ModelOutput:
         return _embeddings(name, arrays[names.image_embeds](), arrays[names.text_embeds]())
     raise ValueError(
         f"{paths[0]} must hold {names.scores!r}, or {names.image_embeds!r} and {names.text_embeds!r}, got "
-        f"{_listed(arrays)}: name them with --scores-key, or --image-key and --text-key"
+        f"{_listed(arrays)}: name them with --scores_key, or --image_key and --text_key"
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vse_lightning.checks import require
-from vse_lightning.cli.measuring import Measurement
+from vse_lightning.cli.evaluate.measuring import Measurement
 from vse_lightning.functional.significance import Interval, bootstrap_interval, paired_randomization_test
 from vse_lightning.report import DIRECTIONS, Display, table_rows
 

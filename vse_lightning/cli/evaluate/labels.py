@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,8 +10,8 @@ import torch
 
 from vse_lightning.array_files import read_arrays
 from vse_lightning.checks import require
-from vse_lightning.cli.arrays import finite_matrix
-from vse_lightning.cli.caption_files import Captions
+from vse_lightning.cli.evaluate.caption_files import Captions
+from vse_lightning.cli.evaluate.model_files import finite_matrix
 from vse_lightning.data.files.paths import existing_path
 from vse_lightning.relevance import (
     CIDErRelevance,
@@ -29,7 +30,7 @@ class Labels(NamedTuple):
     description: str
 
 
-def make_labels(names: list[str], captions: Captions) -> dict[str, Labels]:
+def make_labels(names: Sequence[str], captions: Captions) -> dict[str, Labels]:
     """Make the tables for the evaluated captions.
 
     Args:

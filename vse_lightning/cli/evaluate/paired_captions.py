@@ -11,7 +11,7 @@ from warnings import warn
 import torch
 
 from vse_lightning.checks import require
-from vse_lightning.cli.caption_files import Captions, number_images
+from vse_lightning.cli.evaluate.caption_files import Captions, number_images
 from vse_lightning.data.files.split_files import parse_split_file
 from vse_lightning.data.files.text_files import read_json, read_lines
 from vse_lightning.data.files.text_tables import (
@@ -94,7 +94,7 @@ def _of_coco(path: Path, content: Any) -> Captions:
             f"{OPTION}: in which order rows follow the images and captions of {path} must be clear, but its lists are "
             "not sorted by image id: some programs read them as they are, others (torchvision) by ascending id. Sort "
             "the list 'images' by 'id' and 'annotations' by 'image_id' if your rows are so; or write your captions as "
-            "lines, and give their images by --image-ids"
+            "lines, and give their images by --image_ids"
         )
     return Captions(
         origin=path.name,

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require
-from vse_lightning.cli.arrays import ModelOutput
-from vse_lightning.cli.caption_files import Captions
-from vse_lightning.cli.label_sources import Labels
+from vse_lightning.cli.evaluate.caption_files import Captions
+from vse_lightning.cli.evaluate.labels import Labels
+from vse_lightning.cli.evaluate.model_files import ModelOutput
 from vse_lightning.metrics import RetrievalMetric, RetrievalMetrics
 from vse_lightning.metrics._values import summary
 from vse_lightning.ranking.gallery import Gallery, first_of_each

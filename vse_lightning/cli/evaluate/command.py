@@ -1,0 +1,217 @@
+"""The command: from files to measurements, side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vse_lightning.checks import require
+from vse_lightning.cli.evaluate.caption_files import Captions, read_caption_lines
+from vse_lightning.cli.evaluate.comparison import Resampling, Result, compare, print_comparison
+from vse_lightning.cli.evaluate.extended_ground_truth import measure_extended
+from vse_lightning.cli.evaluate.labels import Labels, make_labels
+from vse_lightning.cli.evaluate.measuring import MeasuringOptions, measure
+from vse_lightning.cli.evaluate.model_files import ArrayNames, ModelOutput, read_model
+from vse_lightning.cli.evaluate.paired_captions import read_paired
+from vse_lightning.cli.evaluate.trec_files import run_files, write_run
+from vse_lightning.cli.own_files import require_new, require_own
+from vse_lightning.data.files.paths import existing_path
+from vse_lightning.metrics import PMRP, ECCVCaption
+from vse_lightning.metrics._ground_truth import GroundTruthMetric
+
+_MARK = "vse-lightning evaluate"
+
+
+def evaluate(
+    models: list[str],
+    captions: str | None = None,
+    split: str | None = None,
+    captions_per_image: int | None = None,
+    image_ids: str | None = None,
+    image_key: str = "image_embeds",
+    text_key: str = "text_embeds",
+    scores_key: str = "scores",
+    labels: tuple[str, ...] = (),
+    recall_ks: tuple[int, ...] = (1, 5, 10),
+    ndcg_ks: tuple[int, ...] = (10,),
+    coherent_ks: tuple[int, ...] = (100,),
+    ranks: bool = False,
+    eccv: bool = False,
+    eccv_data: Path | None = None,
+    pmrp: Path | None = None,
+    folds: int = 1,
+    first_captions: int | None = None,
+    intervals: float | bool = False,
+    level: float = 0.05,
+    resamples: int = 10_000,
+    seed: int = 0,
+    output: Path | None = None,
+    write_trec: Path | None = None,
+    trec_depth: int = 100,
+) -> None:
+    """Measure embeddings or scores of any model, several side by side.
+
+    Embeddings or scores in, a table and JSON out, with a star where a model differs significantly from the first.
+
+      vse-lightning evaluate clip.npz --captions dataset_flickr30k.json --labels sbert --intervals
+      vse-lightning evaluate ours=images.npy,texts.npy theirs=scores.npy --captions test_caps.txt --captions_per_image 5
+      vse-lightning evaluate runs/ours/version_0/embeddings --captions dataset_flickr30k.json --labels cider
+
+    definitions:
+      R@K     share of the queries with any positive among the K best candidates; positives are the captions of the
+              image. The rank is 1 + the candidates that are no positives and score at least as high as the best
+              positive: a tie never helps.
+      rsum    the recalls of both directions in percent, added up: 0 to 600 for three cut-offs.
+      NDCG@K  gains 2^relevance - 1, discount log2(1 + rank), divided by the same sum of the list sorted by relevance.
+              Tied candidates share their gains, as in scikit-learn.
+      CS@K    Coherent Score: Kendall's tau-b between score and relevance over the K best-scored candidates; of those
+              that tie across the cut the first are taken; a constant list counts 0.
+      PMRP    R-Precision where image and text match if the object categories of their images differ in 0, 1 or 2,
+              averaged over the three (PCME); images without objects are left out.
+      Relevance comes from the captions of the image (1 for its own), so it depends on --labels: values of NDCG and CS
+      under different labels cannot be compared.
+
+    protocols:
+      Image queries rank all captions that are evaluated, text queries all images, any number of captions per image.
+      COCO 1K is --folds 5 on the 5,000 test images; the protocol of the Ladder loss paper is --first_captions 1.
+
+    statistics:
+      --intervals are percentile bootstrap intervals over images with all their captions. A star is a p-value below
+      --level in the paired randomisation test against the first model, which swaps the values of whole images. Neither
+      knows the variance between training runs, and p-values are not corrected for the number of comparisons. The median
+      rank gets neither.
+
+    Args:
+        models: [NAME=]FILE[,FILE] for each. Embeddings are .npz, .safetensors or .pt with arrays of images and of
+            texts, or two files IMAGES,TEXTS; or a folder that predict wrote; scores (images x texts) are one .npy, or
+            an array of a file. Nothing is unpickled. Rows are the images and captions that are evaluated, or all of the
+            captions file, in its order; those of a folder go by their ids, which tell which caption belongs to which
+            image as well.
+        captions: Karpathy JSON, COCO's captions_*.json sorted by image, a table with columns image and caption (CSV,
+            TSV, JSON, Flickr8k's captions.txt and token.txt), or a text file with one caption per line; rows follow its
+            order.
+        split: of the JSON; by default test, or the only one.
+        captions_per_image: of a text file, or of embeddings without captions.
+        image_ids: instead, a file with an image id per caption, as lines, .npy or JSON list.
+        image_key: array of images.
+        text_key: array of texts.
+        scores_key: array of scores.
+        labels: graded relevance for NDCG and Coherent Score; sbert (the bundled all-MiniLM-L6-v2), sbert:MODEL, cider,
+            lsa, lsa:DIMENSIONS, or an .npy file with a vector per caption. cider and lsa are fitted on the train split
+            of the captions file, or without one on the evaluated captions. By default recalls only.
+        recall_ks: of R@K.
+        ndcg_ks: of NDCG@K.
+        coherent_ks: of CS@K.
+        ranks: add the median and mean rank of the best positive.
+        eccv: add ECCV Caption and CxC, for a Karpathy JSON with COCO ids (extra eccv).
+        eccv_data: folder of their data, instead of the installed package.
+        pmrp: add PMRP, from COCO's instances_val2014.json, for a Karpathy JSON with COCO ids.
+        folds: average over so many consecutive folds of the images.
+        first_captions: keep only the first so many captions of each image, in the gallery and in the relevance.
+        intervals: show intervals of this confidence; alone of 0.95.
+        level: p-values below it get a star.
+        resamples: for each interval and each test.
+        seed: of the resampling.
+        output: write everything as JSON.
+        write_trec: folder for runs and judgements, for trec_eval, ranx or ir_measures.
+        trec_depth: candidates per query in these.
+
+    Raises:
+        FileNotFoundError: if a file is not there.
+        ValueError: if an option is out of its range, or files do not fit together.
+    """
+    # "--intervals" alone is True
+    confidence = None if intervals is False else 0.95 if intervals is True else intervals
+    resampling = Resampling(confidence, level, resamples, seed)
+    _check_output(output)
+    outputs = [read_model(model, ArrayNames(image_key, text_key, scores_key)) for model in models]
+    _require_different([each.name for each in outputs])
+    evaluated = _captions(outputs, captions, split, captions_per_image, image_ids)
+    protocol = MeasuringOptions(recall_ks, ndcg_ks, coherent_ks, ranks, folds, first_captions)
+    if write_trec is not None:
+        require(folds == 1, "--write_trec writes one gallery: leave out --folds")
+        require_new("--write_trec", [path for each in outputs for path in run_files(write_trec, each)])
+    tables = make_labels(labels, evaluated)
+    extended: dict[str, Callable[..., GroundTruthMetric]] = {}
+    if eccv:
+        extended["--eccv"] = partial(ECCVCaption, recall_ks, eccv_data)
+    if pmrp is not None:
+        extended["--pmrp"] = partial(PMRP, pmrp)
+    measured = {each.name: measure(each, evaluated, tables, protocol) for each in outputs}
+    for each in outputs:
+        for option, make_metric in extended.items():
+            measured[each.name] |= measure_extended(each, evaluated, option, make_metric)
+        if write_trec is not None:
+            write_run(write_trec, each, evaluated, first_captions, trec_depth)
+    results = compare(measured, resampling)
+    print_comparison(results, resampling, _notes(evaluated, protocol, tables))
+    if output is not None:
+        setting = {"written_by": _MARK, **_setting(evaluated, protocol, tables), "resampling": vars(resampling)}
+        _write(output, setting, results)
+
+
+def _setting(captions: Captions, protocol: MeasuringOptions, labels: dict[str, Labels]) -> dict[str, Any]:
+    """What the values rest on, for the JSON."""
+    return {
+        "captions": captions.origin,
+        "images": len(captions.image_ids),
+        "texts": len(captions.text_ids),
+        "folds": protocol.folds,
+        "first_captions": protocol.first_captions,
+        "labels": {suffix: source.description for suffix, source in labels.items()},
+    }
+
+
+def _notes(captions: Captions, protocol: MeasuringOptions, labels: dict[str, Labels]) -> list[str]:
+    """The same for the reader of the table."""
+    notes = [f"{captions.origin}: {len(captions.image_ids):,} images, {len(captions.text_ids):,} captions"]
+    notes += [f"mean over {protocol.folds} folds of the images"] if protocol.folds > 1 else []
+    notes += [f"first captions of each image: {protocol.first_captions}"] if protocol.first_captions else []
+    notes += [f"labels: {source.description}" for source in labels.values()]
+    notes += [] if labels else ["recalls only: NDCG and Coherent Score need graded labels, such as --labels sbert"]
+    return notes
+
+
+def _check_output(output: Path | None) -> None:
+    require(output is None or output.parent.is_dir(), "--output must be in a folder that exists, got {}", output)
+    require(output is None or not output.is_dir(), "--output must be a file, got the folder {}", output)
+    require_own("--output", output, _MARK)
+
+
+def _captions(
+    outputs: Sequence[ModelOutput], file: str | None, split: str | None, each: int | None, image_ids: str | None
+) -> Captions:
+    path = None if file is None else existing_path("--captions", file)
+    captions = None if path is None else read_paired(path, split)
+    if captions is None:
+        require(split is None, "--split is for a Karpathy JSON as --captions, got {}", file)
+        return read_caption_lines(path, image_ids, each, len(outputs[0].text_embeds), outputs[0].text_image_ids)
+    agrees = image_ids is None and (each is None or captions.has_runs_of(each))
+    message = "--captions {} tells which captions belong to an image: leave out --captions_per_image and --image_ids "
+    require(agrees, message + "(--first_captions keeps only the first)", file)
+    for output in outputs:
+        _require_images_of(captions, output)
+    return captions
+
+
+def _require_images_of(captions: Captions, output: ModelOutput) -> None:
+    """Embeddings with ids are those of the evaluated images, which the file numbers by its rows."""
+    found, expected = output.image_ids, captions.image_ids
+    message = "{}: image ids must be the row numbers of the {} images of {}, got {} from {} to {}: was another split "
+    same = found is None or torch.equal(found, expected)
+    shown = [] if found is None else [len(found), int(found[0]), int(found[-1])]
+    require(same, message + "predicted?", output.name, len(expected), captions.origin, *shown)
+
+
+def _require_different(names: list[str]) -> None:
+    require(len(set(names)) == len(names), "models must differ in name, got {}: write NAME=FILE", ", ".join(names))
+
+
+def _write(path: Path, setting: dict[str, Any], results: dict[str, dict[str, Result]]) -> None:
+    models = {model: {name: result.as_json() for name, result in of.items()} for model, of in results.items()}
+    path.write_text(json.dumps({**setting, "models": models}, indent=1) + "\n", encoding="utf-8")

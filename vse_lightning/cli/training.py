@@ -1,0 +1,139 @@
+"""``vse-lightning fit``, ``validate``, ``test`` and ``predict``: LightningCLI with this package's manners."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, cast
+
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
+
+from vse_lightning.callbacks import EmbeddingWriter, RetrievalGallery
+from vse_lightning.cli.config_files import configs_first
+from vse_lightning.cli.remembered import WORDS_FOR_CHECKPOINTS, parse_beside_checkpoint
+from vse_lightning.cli.run_config import RunConfig
+from vse_lightning.models.checkpoints.restoring import restoring
+from vse_lightning.models.resuming import ConfiguredRates
+from vse_lightning.models.retriever import Retriever
+from vse_lightning.report import print_results
+
+TRAINING = {
+    "fit": "Train a model, then test its best checkpoint",
+    "validate": "Measure a checkpoint on the validation split",
+    "test": "Measure a checkpoint on the test split",
+    "predict": "Embed the images and captions of a split and write the embeddings with their ids",
+}
+"""The trainer's methods, and what they do."""
+USAGE = "[--OPTION VALUE ...]"
+
+
+class RetrievalCLI(LightningCLI):
+    """LightningCLI for retrieval modules and data modules; prints the metrics as a table.
+
+    ``fit`` ends with a test of the best checkpoint where the data has a test split. ``predict`` writes embeddings with
+    an ``EmbeddingWriter``, which the options ``--embeddings`` set up, unless the config has a prediction writer.
+    """
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            save_config_callback=RunConfig,
+            parser_kwargs={
+                "prog": "vse-lightning",
+                "exit_on_error": False,
+                **{
+                    name: {"exit_on_error": False, "description": does, "usage": f"vse-lightning {name} {USAGE}"}
+                    for name, does in TRAINING.items()
+                },
+            },
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The trainer's methods, with the arguments that are no options."""
+        known = LightningCLI.subcommands()
+        return {**known, "predict": known["predict"] | {"return_predictions"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Give ``predict`` the options of the writer of embeddings."""
+        if parser.description == TRAINING["predict"]:  # Lightning does not say for which command it asks
+            parser.add_lightning_class_args(EmbeddingWriter, "embeddings")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, with ``--config NAME.yaml`` found among the shipped configs too.
+
+        What the command line says counts more than what configs say, and both more than what a checkpoint remembers.
+        """
+        command, *options = cast("list[str]", args)
+        self.config, lines = parse_beside_checkpoint(parser, command, [command, *configs_first(options)])
+        for line in lines:
+            _print_once(line)
+
+    def _parse_ckpt_path(self) -> None:
+        """What LightningCLI would do here lets the checkpoint win: :meth:`parse_arguments` has read it already."""
+
+    def instantiate_classes(self) -> None:
+        """Make model and data; a model whose weights come from a checkpoint fetches no others."""
+        checkpoint = self.config.get(str(self.subcommand), {}).get("ckpt_path")
+        # for "last" there may be none yet
+        with nullcontext() if checkpoint in (None, *WORDS_FOR_CHECKPOINTS) else restoring():
+            super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer; a prediction writer of the config replaces the one that comes by itself."""
+        trainer = super().instantiate_trainer(**kwargs)
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        if not isinstance(self.model, Retriever):  # which looks after its rates without the command too
+            callbacks.append(ConfiguredRates())
+        if sum(isinstance(callback, BasePredictionWriter) for callback in callbacks) > 1:
+            callbacks.remove(self.config_init[str(self.subcommand)]["embeddings"])
+        return trainer
+
+    def after_fit(self) -> None:
+        """Test the best checkpoint, or the last weights where none was written, and say where everything is."""
+        if "test" not in getattr(getattr(self.datamodule, "source", None), "splits", {}):
+            return
+        callback = self.trainer.checkpoint_callback
+        best = getattr(callback, "best_model_path", "") or None
+        self.test(model=self.model, datamodule=self.datamodule, ckpt_path=best, weights_only=True)
+
+    def test(self, **kwargs: Any) -> None:
+        """Run ``trainer.test`` and print its table."""
+        logged = self.trainer.test(**{**kwargs, "verbose": False})
+        self._report("test", logged, kwargs.get("ckpt_path"))
+
+    def validate(self, **kwargs: Any) -> None:
+        """Run ``trainer.validate`` and print its table."""
+        logged = self.trainer.validate(**{**kwargs, "verbose": False})
+        self._report("val", logged, kwargs.get("ckpt_path"))
+
+    def predict(self, **kwargs: Any) -> None:
+        """Run ``trainer.predict``, which writes the embeddings, and print where they are."""
+        self.trainer.predict(**kwargs, return_predictions=False)
+        if self.trainer.is_global_zero:
+            for writer in self.trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(writer, EmbeddingWriter) and writer.path is not None:
+                    print(f"embeddings: {writer.path} ({writer.images:,} images, {writer.texts:,} texts)")
+
+    def _report(self, stage: str, logged: Sequence[Mapping[str, float]], checkpoint: str | None) -> None:
+        if self.trainer.is_global_zero:
+            labels = getattr(self.model, "retrieval_labels", {})
+            displays = getattr(getattr(self.model, "retrieval_metrics", None), "displays", {})
+            values = {name: value for of_loader in logged for name, value in of_loader.items()}
+            print_results(values, stage, displays, labels)
+            galleries = [found for found in self.trainer.callbacks if isinstance(found, RetrievalGallery)]  # type: ignore[attr-defined]
+            page = galleries[0].path if galleries else None
+            for name, path in (("checkpoint", checkpoint), ("log", self.trainer.log_dir), ("page", page)):
+                if path:
+                    print(f"{name:>10}: {path}")
+
+
+@rank_zero_only
+def _print_once(line: str) -> None:
+    print(line)
