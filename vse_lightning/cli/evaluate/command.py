@@ -23,6 +23,7 @@ from vse_lightning.cli.own_files import require_new, require_own
 from vse_lightning.data.files.paths import existing_path
 from vse_lightning.metrics import PMRP, ECCVCaption
 from vse_lightning.metrics._ground_truth import GroundTruthMetric
+from vse_lightning.relevance import RelevanceSource
 
 _MARK = "vse-lightning evaluate"
 
@@ -36,7 +37,7 @@ def evaluate(
     image_key: str = "image_embeds",
     text_key: str = "text_embeds",
     scores_key: str = "scores",
-    labels: tuple[str, ...] = (),
+    labels: tuple[str | RelevanceSource, ...] = (),
     recall_ks: tuple[int, ...] = (1, 5, 10),
     ndcg_ks: tuple[int, ...] = (10,),
     coherent_ks: tuple[int, ...] = (100,),
@@ -102,8 +103,9 @@ def evaluate(
         text_key: array of texts.
         scores_key: array of scores.
         labels: graded relevance for NDCG and Coherent Score; sbert (the bundled all-MiniLM-L6-v2), sbert:MODEL, cider,
-            lsa, lsa:DIMENSIONS, or an .npy file with a vector per caption. cider and lsa are fitted on the train split
-            of the captions file, or without one on the evaluated captions. By default recalls only.
+            lsa, lsa:DIMENSIONS, an .npy file with a vector per caption, or my_module.MySource. What is fitted (cider
+            and lsa) is fitted on the train split of the captions file, or without one on the evaluated captions. By
+            default recalls only.
         recall_ks: of R@K.
         ndcg_ks: of NDCG@K.
         coherent_ks: of CS@K.

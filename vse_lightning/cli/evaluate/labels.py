@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,33 +31,44 @@ class Labels(NamedTuple):
     description: str
 
 
-def make_labels(names: Sequence[str], captions: Captions) -> dict[str, Labels]:
+def make_labels(sources: Sequence[str | RelevanceSource], captions: Captions) -> dict[str, Labels]:
     """Make the tables for the evaluated captions.
 
     Args:
-        names: of sources, as :func:`_source` knows them.
+        sources: to derive labels from; names are ``sbert`` (the bundled MiniLM), ``sbert:MODEL``, ``cider``, ``lsa``,
+            ``lsa:DIMENSIONS``, an ``.npy`` file, or the dotted path of a class that needs no arguments.
         captions: what to label.
 
     Returns:
         Tables by what is added to the names of the metrics: nothing for the first, ``_`` and a short name for others.
 
     Raises:
+        ModuleNotFoundError: if there is no module of that name.
         ValueError: if a name is unknown or given twice, or there are no captions to derive labels from.
     """
-    short = [Path(name).stem if name.endswith(".npy") else name.partition(":")[0] for name in names]
-    require(len(set(short)) == len(short), "--labels must differ, got {}", ", ".join(names))
+    short = [_short(source) for source in sources]
+    require(len(set(short)) == len(short), "--labels must differ, got {}", ", ".join(short))
     suffixes = ["" if place == 0 else f"_{name}" for place, name in enumerate(short)]
-    return {suffix: _labels(name, captions) for suffix, name in zip(suffixes, names, strict=True)}
+    return {suffix: _labels(source, captions) for suffix, source in zip(suffixes, sources, strict=True)}
 
 
-def _labels(name: str, captions: Captions) -> Labels:
-    if name.endswith(".npy"):
-        precomputed = _from_file(name, captions)
+def _short(source: str | RelevanceSource) -> str:
+    if not isinstance(source, str):
+        return type(source).__name__
+    if source.endswith(".npy"):
+        return Path(source).stem
+    kind, _, setting = source.partition(":")
+    return kind if setting else source.rpartition(".")[2]
+
+
+def _labels(named: str | RelevanceSource, captions: Captions) -> Labels:
+    if isinstance(named, str) and named.endswith(".npy"):
+        precomputed = _from_file(named, captions)
         return Labels(precomputed, precomputed.label)
-    source = _source(name)
-    require(len(captions.texts) > 0, "--labels {} needs the text of the captions: give --captions", name)
+    source = _source(named) if isinstance(named, str) else named
+    require(len(captions.texts) > 0, "--labels {} needs the text of the captions: give --captions", _short(named))
     fitted = ""
-    if isinstance(source, CIDErRelevance | LSARelevance):
+    if type(source).fit is not RelevanceSource.fit:  # which learns nothing
         train = captions.train_image_ids
         fit_ids = captions.texts_of(captions.image_ids if train is None else train)
         source.fit(captions.texts_at(fit_ids), captions.text_image_ids[fit_ids])
@@ -66,19 +78,24 @@ def _labels(name: str, captions: Captions) -> Labels:
     try:
         table = source.table(captions.texts_at(text_ids), captions.text_image_ids[text_ids], text_ids)
     except RuntimeError as error:
-        raise ValueError(f"--labels {name}: {error}") from error
+        raise ValueError(f"--labels {_short(named)}: {error}") from error
     return Labels(table, source.name + fitted)
 
 
 def _source(name: str) -> RelevanceSource:
-    """``sbert`` (the bundled MiniLM), ``sbert:MODEL``, ``cider``, ``lsa`` or ``lsa:DIMENSIONS``."""
     kind, _, setting = name.partition(":")
     if kind == "sbert":
         return SBERTRelevance(setting or "bundled")
     if kind == "lsa" and (not setting or setting.isdecimal()):
         return LSARelevance(int(setting)) if setting else LSARelevance()
-    require(name == "cider", "--labels must be sbert[:MODEL], cider, lsa[:DIMENSIONS] or a .npy file, got {!r}", name)
-    return CIDErRelevance()
+    if name == "cider":
+        return CIDErRelevance()
+    module, _, attribute = name.rpartition(".")
+    source = getattr(import_module(module), attribute, None) if module else None
+    known = "sbert[:MODEL], cider, lsa[:DIMENSIONS], a .npy file or the dotted path of a RelevanceSource"
+    if not (isinstance(source, type) and issubclass(source, RelevanceSource)):
+        raise ValueError(f"--labels must be {known}, got {name!r}")
+    return source()
 
 
 def _from_file(path: str, captions: Captions) -> FeatureTable:
