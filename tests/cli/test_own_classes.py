@@ -11,8 +11,7 @@ from vse_lightning.relevance import FeatureTable
 
 THEIRS = '''
 import torch
-from vse_lightning.metrics import RetrievalMetric
-from vse_lightning.ranking.reading import Reading
+from vse_lightning.metrics import Reading, RetrievalMetric
 from vse_lightning.relevance import FeatureTable, RelevanceSource
 
 
@@ -38,6 +37,39 @@ class Learnt(Animals):
     def fit(self, captions, image_ids):
         self.words = sorted(set(captions[0].split()))
         return self
+
+
+class FirstPlace(RetrievalMetric):
+    """The share of queries whose best candidate is of at least some relevance; summed over the directions."""
+
+    display_name = "first place"
+    directions, reading = ("i2t", "t2i"), Reading(listed=1)
+
+    def __init__(self, least: float = 0.9, **options):
+        super().__init__(**options)
+        self.least, self.name = least, f"first_place_{round(100 * least)}"
+
+    def query_values(self, ranking):
+        return (ranking.relevance[:, 0] >= self.least).double()
+
+
+class SameKind(RetrievalMetric):
+    """Relevance of the text that is most like each text."""
+
+    name, display_name, directions, reading = "t2t_nearest", "nearest", ("t2t",), Reading(listed=1)
+
+    def query_values(self, ranking):
+        return ranking.relevance[:, 0].double()
+
+
+class BestRank(RetrievalMetric):
+    name, display_name, directions, reading = "i2t_best", "best rank", ("i2t",), Reading(positives=1)
+
+    def query_values(self, ranking):
+        return ranking.positive_ranks[:, 0].double()
+
+    def summarise(self, values):
+        return values["i2t"].min()
 
 
 class Broken(Animals):
@@ -103,3 +135,45 @@ def test_label_takes_a_source_by_its_dotted_path(capsys):
     main(["label", *small, "--data.relevance=theirs_of_a_user.Animals"])
     assert "nothing to cache: no label source of this config keeps anything on disk" in capsys.readouterr().out
     main(["label", *small, "--data.relevance=theirs_of_a_user.Animals", "--data.relevance.words=[red]", "--force"])
+
+
+def by_hand(outputs, words, least):
+    """Both directions of ``FirstPlace``."""
+    names = torch.tensor([[1.0, *(float(word in text) for word in words)] for text in outputs.texts_of_file])
+    table = FeatureTable(names, outputs.image_of_text_of_file, label="by hand")
+    relevance = table.block(outputs.image_ids, outputs.text_ids).numpy()
+    rows, columns = outputs.scores.argmax(axis=1), outputs.scores.argmax(axis=0)
+    best = relevance[range(len(rows)), rows], relevance[columns, range(len(columns))]
+    return sum((values >= least).mean() for values in best)
+
+
+def test_evaluate_takes_metrics_with_arguments_and_intervals(outputs, evaluate, capsys):
+    args = [outputs.save(), "--captions", outputs.captions, "--labels", "theirs_of_a_user.Animals", "--intervals"]
+    args += ["--extra_metrics", "theirs_of_a_user.FirstPlace", "--extra_metrics.least=0.5"]
+    args += ["--extra_metrics", "theirs_of_a_user.FirstPlace", "--extra_metrics=theirs_of_a_user.SameKind"]
+    values = evaluate(*args, "--extra_metrics", "theirs_of_a_user.BestRank")["models"]["model"]
+    for least in (0.5, 0.9):
+        found = values[f"first_place_{100 * least:.0f}"]
+        assert found["value"] == pytest.approx(by_hand(outputs, ("dog", "cats"), least))
+        assert found["interval"][0] <= found["value"] <= found["interval"][1]
+    assert 0 < values["t2t_nearest"]["value"] <= 1
+    assert values["t2t_nearest"]["interval"][0] < values["t2t_nearest"]["interval"][1]
+    assert values["i2t_best"] == {"value": 1.0}
+    assert "first place (animals)" in capsys.readouterr().out
+
+
+def test_evaluate_takes_metrics_from_a_config(outputs, evaluate, tmp_path):
+    (tmp_path / "mine.yaml").write_text("""
+labels: [theirs_of_a_user.Animals]
+extra_metrics: [{class_path: theirs_of_a_user.FirstPlace, init_args: {least: 0.5}}]
+""")
+    values = evaluate(outputs.save(), outputs.save("b.npz", 1.0), "--captions", outputs.captions, "--config=mine.yaml")
+    assert values["models"]["model"]["first_place_50"]["value"] == by_hand(outputs, ("dog", "cats"), 0.5)
+    assert values["models"]["b"]["first_place_50"].keys() == {"value", "p_value"}
+
+
+def test_a_graded_metric_needs_labels(outputs, evaluate):
+    args = [outputs.save(), "--captions", outputs.captions, "--extra_metrics"]
+    with pytest.raises(ValueError, match="--extra_metrics: FirstPlace needs graded labels, such as --labels sbert"):
+        evaluate(*args, "theirs_of_a_user.FirstPlace")
+    assert evaluate(*args, "theirs_of_a_user.BestRank")["models"]["model"]["i2t_best"]["value"] == 1

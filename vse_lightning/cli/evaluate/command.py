@@ -6,22 +6,21 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.caption_files import Captions, read_caption_lines
-from vse_lightning.cli.evaluate.comparison import Resampling, Result, compare, print_comparison
+from vse_lightning.cli.evaluate.comparison import Resampling, compare, print_comparison
 from vse_lightning.cli.evaluate.extended_ground_truth import measure_extended
 from vse_lightning.cli.evaluate.labels import Labels, make_labels
-from vse_lightning.cli.evaluate.measuring import MeasuringOptions, measure
+from vse_lightning.cli.evaluate.measuring import measure
 from vse_lightning.cli.evaluate.model_files import ArrayNames, ModelOutput, read_model
 from vse_lightning.cli.evaluate.paired_captions import read_paired
 from vse_lightning.cli.evaluate.trec_files import run_files, write_run
 from vse_lightning.cli.own_files import require_new, require_own
 from vse_lightning.data.files.paths import existing_path
-from vse_lightning.metrics import PMRP, ECCVCaption
+from vse_lightning.metrics import PMRP, ECCVCaption, RetrievalMetric, RetrievalMetrics
 from vse_lightning.metrics._ground_truth import GroundTruthMetric
 from vse_lightning.relevance import RelevanceSource
 
@@ -42,6 +41,7 @@ def evaluate(
     ndcg_ks: tuple[int, ...] = (10,),
     coherent_ks: tuple[int, ...] = (100,),
     ranks: bool = False,
+    extra_metrics: list[RetrievalMetric] | None = None,
     eccv: bool = False,
     eccv_data: Path | None = None,
     pmrp: Path | None = None,
@@ -110,6 +110,7 @@ def evaluate(
         ndcg_ks: of NDCG@K.
         coherent_ks: of CS@K.
         ranks: add the median and mean rank of the best positive.
+        extra_metrics: my_module.MyMetric, with its arguments as --extra_metrics.NAME VALUE behind it or in a config.
         eccv: add ECCV Caption and CxC, for a Karpathy JSON with COCO ids (extra eccv).
         eccv_data: folder of their data, instead of the installed package.
         pmrp: add PMRP, from COCO's instances_val2014.json, for a Karpathy JSON with COCO ids.
@@ -134,46 +135,59 @@ def evaluate(
     outputs = [read_model(model, ArrayNames(image_key, text_key, scores_key)) for model in models]
     _require_different([each.name for each in outputs])
     evaluated = _captions(outputs, captions, split, captions_per_image, image_ids)
-    protocol = MeasuringOptions(recall_ks, ndcg_ks, coherent_ks, ranks, folds, first_captions)
     if write_trec is not None:
         require(folds == 1, "--write_trec writes one gallery: leave out --folds")
         require_new("--write_trec", [path for each in outputs for path in run_files(write_trec, each)])
+    metrics = RetrievalMetrics(
+        recall_ks=recall_ks,
+        ndcg_ks=ndcg_ks if labels else (),
+        coherent_ks=coherent_ks if labels else (),
+        extra=_extra(extra_metrics or (), labelled=bool(labels)),
+        rank_statistics=ranks,
+        folds=folds,
+        captions_per_image=first_captions,
+    )
     tables = make_labels(labels, evaluated)
     extended: dict[str, Callable[..., GroundTruthMetric]] = {}
     if eccv:
         extended["--eccv"] = partial(ECCVCaption, recall_ks, eccv_data)
     if pmrp is not None:
         extended["--pmrp"] = partial(PMRP, pmrp)
-    measured = {each.name: measure(each, evaluated, tables, protocol) for each in outputs}
+    measured = {each.name: measure(each, evaluated, tables, metrics) for each in outputs}
     for each in outputs:
         for option, make_metric in extended.items():
             measured[each.name] |= measure_extended(each, evaluated, option, make_metric)
         if write_trec is not None:
             write_run(write_trec, each, evaluated, first_captions, trec_depth)
     results = compare(measured, resampling)
-    print_comparison(results, resampling, _notes(evaluated, protocol, tables))
+    print_comparison(results, resampling, _notes(evaluated, tables, folds, first_captions))
     if output is not None:
-        setting = {"written_by": _MARK, **_setting(evaluated, protocol, tables), "resampling": vars(resampling)}
-        _write(output, setting, results)
+        of_models = {model: {name: value.as_json() for name, value in of.items()} for model, of in results.items()}
+        content = {
+            "written_by": _MARK,
+            "captions": evaluated.origin,
+            "images": len(evaluated.image_ids),
+            "texts": len(evaluated.text_ids),
+            "folds": folds,
+            "first_captions": first_captions,
+            "labels": {suffix: source.description for suffix, source in tables.items()},
+            "resampling": vars(resampling),
+            "models": of_models,
+        }
+        output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def _setting(captions: Captions, protocol: MeasuringOptions, labels: dict[str, Labels]) -> dict[str, Any]:
-    """What the values rest on, for the JSON."""
-    return {
-        "captions": captions.origin,
-        "images": len(captions.image_ids),
-        "texts": len(captions.text_ids),
-        "folds": protocol.folds,
-        "first_captions": protocol.first_captions,
-        "labels": {suffix: source.description for suffix, source in labels.items()},
-    }
+def _extra(metrics: Sequence[RetrievalMetric], *, labelled: bool) -> Sequence[RetrievalMetric]:
+    bare = [type(metric).__name__ for metric in metrics if metric.graded and metric.relevance is None]
+    require(labelled or not bare, "--extra_metrics: {} needs graded labels, such as --labels sbert", ", ".join(bare))
+    return metrics
 
 
-def _notes(captions: Captions, protocol: MeasuringOptions, labels: dict[str, Labels]) -> list[str]:
-    """The same for the reader of the table."""
+def _notes(captions: Captions, labels: dict[str, Labels], folds: int, first_captions: int | None) -> list[str]:
+    """What the values rest on, for the reader of the table."""
     notes = [f"{captions.origin}: {len(captions.image_ids):,} images, {len(captions.text_ids):,} captions"]
-    notes += [f"mean over {protocol.folds} folds of the images"] if protocol.folds > 1 else []
-    notes += [f"first captions of each image: {protocol.first_captions}"] if protocol.first_captions else []
+    notes += [f"mean over {folds} folds of the images"] if folds > 1 else []
+    notes += [f"first captions of each image: {first_captions}"] if first_captions else []
     notes += [f"labels: {source.description}" for source in labels.values()]
     notes += [] if labels else ["recalls only: NDCG and Coherent Score need graded labels, such as --labels sbert"]
     return notes
@@ -212,8 +226,3 @@ def _require_images_of(captions: Captions, output: ModelOutput) -> None:
 
 def _require_different(names: list[str]) -> None:
     require(len(set(names)) == len(names), "models must differ in name, got {}: write NAME=FILE", ", ".join(names))
-
-
-def _write(path: Path, setting: dict[str, Any], results: dict[str, dict[str, Result]]) -> None:
-    models = {model: {name: result.as_json() for name, result in of.items()} for model, of in results.items()}
-    path.write_text(json.dumps({**setting, "models": models}, indent=1) + "\n", encoding="utf-8")

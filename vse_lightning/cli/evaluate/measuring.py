@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,23 +13,13 @@ from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.caption_files import Captions
 from vse_lightning.cli.evaluate.labels import Labels
 from vse_lightning.cli.evaluate.model_files import ModelOutput
+from vse_lightning.functional.directions import Direction
 from vse_lightning.metrics import RetrievalMetric, RetrievalMetrics
 from vse_lightning.metrics._values import summary
 from vse_lightning.ranking.gallery import Gallery, first_of_each
 from vse_lightning.ranking.query_values import query_values
+from vse_lightning.ranking.reading import EvaluationProtocol
 from vse_lightning.report import Display
-
-
-@dataclass(frozen=True)
-class MeasuringOptions:
-    """What to compute, and which images and captions compete; see :class:`~vse_lightning.metrics.RetrievalMetrics`."""
-
-    recall_ks: Sequence[int] = (1, 5, 10)
-    ndcg_ks: Sequence[int] = (10,)
-    coherent_ks: Sequence[int] = (100,)
-    rank_statistics: bool = False
-    folds: int = 1
-    first_captions: int | None = None
 
 
 @dataclass(frozen=True)
@@ -40,27 +30,27 @@ class Measurement:
         value: over all queries.
         display: how tables show it.
         per_query: ``(Q,)`` the values of the queries, by direction.
-        images: ``(Q,)`` the image that each query is about, by direction; None: the queries are independent.
+        images: ``(Q,)`` the image that each query is about, by direction.
         is_mean: whether the value is the mean of ``per_query``, added over the directions.
     """
 
     value: float
     display: Display
     per_query: Mapping[str, Tensor]
-    images: Mapping[str, Tensor] | None = None
+    images: Mapping[str, Tensor]
     is_mean: bool = True
 
 
 def measure(
-    model: ModelOutput, captions: Captions, labels: Mapping[str, Labels], protocol: MeasuringOptions
+    model: ModelOutput, captions: Captions, labels: Mapping[str, Labels], metrics: RetrievalMetrics
 ) -> dict[str, Measurement]:
     """Compute the metrics of a model, in one pass for each label source.
 
     Args:
         model: what to measure.
         captions: what its rows are, as :func:`gallery_state` describes.
-        labels: by the suffix of the metrics that use them; without any, only metrics that need none are computed.
-        protocol: what to compute.
+        labels: by the suffix of the metrics that use them.
+        metrics: what to compute; graded ones only where there are labels.
 
     Returns:
         Measurements by the name of the metric with its suffix.
@@ -69,19 +59,23 @@ def measure(
         ValueError: if the rows do not fit the captions, or the folds do not divide the images.
     """
     gallery = Gallery.from_state(gallery_state(model, captions))
-    images = _images_of_queries(gallery, protocol)
+    ranked = {str(name): cast("RetrievalMetric", metric) for name, metric in metrics.items()}
     measured = {}
     for place, (suffix, source) in enumerate(labels.items() or [("", None)]):
-        metrics = _metrics(protocol, source is not None)
-        asked = {name: metric for name, metric in metrics.items() if not place or metric.graded}
+        asked = {name: metric for name, metric in ranked.items() if not place or metric.graded}
         table = None if source is None else source.table
-        values = query_values(gallery, asked, relevance=table, similarity=model.similarity)
-        for name, metric in asked.items():
+        for name, folds in query_values(gallery, asked, relevance=table, similarity=model.similarity).items():
+            metric = asked[name]
+            value = float(summary(metric, folds).to(gallery.image_embeds.dtype))
+            display = metric.displays[""].under(None if table is None else table.label)
+            per_query = {each: torch.cat([fold[each] for fold in folds]) for each in metric.directions}
+            images = {each: _images_of_queries(gallery, metric.protocol, each) for each in metric.directions}
+            counts = {each: ~values.isnan() for each, values in per_query.items()}
             measured[name + suffix] = Measurement(
-                float(summary(metric, values[name]).to(gallery.image_embeds.dtype)),
-                metric.displays[""].under(None if table is None else table.label),
-                {direction: torch.cat([fold[direction] for fold in values[name]]) for direction in metric.directions},
-                {direction: images[direction] for direction in metric.directions},
+                value,
+                display,
+                {each: values[counts[each]] for each, values in per_query.items()},
+                {each: of_queries[counts[each]] for each, of_queries in images.items()},
                 is_mean=type(metric).summarise is RetrievalMetric.summarise,
             )
     return measured
@@ -139,24 +133,14 @@ def _one_row_per_image(model: ModelOutput, image_of_text: Tensor, origin: str) -
     return embeds[first]
 
 
-def _metrics(protocol: MeasuringOptions, labelled: bool) -> dict[str, RetrievalMetric]:
-    collection = RetrievalMetrics(
-        recall_ks=protocol.recall_ks,
-        ndcg_ks=protocol.ndcg_ks if labelled else (),
-        coherent_ks=protocol.coherent_ks if labelled else (),
-        rank_statistics=protocol.rank_statistics,
-        folds=protocol.folds,
-        captions_per_image=protocol.first_captions,
-    )
-    return {str(name): cast("RetrievalMetric", metric) for name, metric in collection.items()}
-
-
-def _images_of_queries(gallery: Gallery, protocol: MeasuringOptions) -> dict[str, Tensor]:
+def _images_of_queries(gallery: Gallery, protocol: EvaluationProtocol, direction: Direction) -> Tensor:
     """Image id of each query in the order of ``per_query``."""
-    if protocol.first_captions is not None:
-        gallery = gallery.first_captions(protocol.first_captions)
-    folds = list(gallery.folds(protocol.folds))
-    return {
-        "i2t": torch.cat([fold.image_ids[fold.query_rows("i2t")] for fold in folds]),
-        "t2i": torch.cat([fold.text_image_ids[fold.query_rows("t2i")] for fold in folds]),
-    }
+    if protocol.captions_per_image is not None:
+        gallery = gallery.first_captions(protocol.captions_per_image)
+    return torch.cat(
+        [_image_ids(fold, direction)[fold.query_rows(direction)] for fold in gallery.folds(protocol.folds)]
+    )
+
+
+def _image_ids(gallery: Gallery, direction: Direction) -> Tensor:
+    return gallery.image_ids if direction in ("i2t", "i2i") else gallery.text_image_ids
