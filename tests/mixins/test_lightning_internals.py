@@ -14,7 +14,6 @@ from vse_lightning.mixins.host.lightning_internals import (
     as_compiled,
     is_built_by_cli,
     is_logged_in_training,
-    loaded_checkpoint,
     loader_of_loop,
     running_hook,
     trainer_of,
@@ -31,16 +30,10 @@ class Watching:
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(3, 1)
-        self.hooks, self.epochs_done, self.logged = [], None, []
+        self.hooks, self.logged = [], []
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    def on_fit_start(self):
-        checkpoint = loaded_checkpoint(self.trainer) or {}
-        self.epochs_done = checkpoint.get("epoch")
-        if checkpoint:
-            checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] = 0.5  # is what the optimizer will have
 
     def training_step(self, batch, batch_idx):
         self.hooks.append(running_hook(self))
@@ -79,17 +72,6 @@ def test_the_module_knows_its_trainer_and_the_hook_it_is_in(lightning, tmp_path)
     assert trainer_of(model) is trainer
     assert model.hooks == ["training_step", "on_before_optimizer_step", "validation_step"]
     assert model.logged == [[True, False]]
-
-
-@BOTH
-def test_optimizers_take_their_states_from_the_checkpoint_after_on_fit_start(lightning, tmp_path):
-    first = trainer_in(lightning, tmp_path, max_epochs=1)
-    first.fit(watching(lightning), loader(), loader())
-    first.save_checkpoint(tmp_path / "first.ckpt")
-    model, second = watching(lightning), trainer_in(lightning, tmp_path, max_epochs=2)
-    second.fit(model, loader(), loader(), ckpt_path=tmp_path / "first.ckpt")
-    assert model.epochs_done == 1
-    assert second.optimizers[0].param_groups[0]["lr"] == 0.5
 
 
 @BOTH

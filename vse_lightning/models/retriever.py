@@ -21,9 +21,9 @@ from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
 from vse_lightning.mixins.batch.step import embeddings_and_ids, forget_pairs
 from vse_lightning.mixins.host.hooks import RetrievalHooks
 from vse_lightning.mixins.host.lightning_internals import trainer_of
+from vse_lightning.models.checkpoints.configured_rates import ConfiguredRates
 from vse_lightning.models.checkpoints.recipes import class_path
 from vse_lightning.models.checkpoints.restoring import restoring
-from vse_lightning.models.resuming import ConfiguredRates
 
 OptimizerCallable = Callable[[ParamsT], Optimizer]
 SchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]

@@ -39,12 +39,6 @@ def is_logged_in_training(trainer: Any, name: str) -> bool:
     return f"training_step.{name}" in (trainer._results or {})
 
 
-def loaded_checkpoint(trainer: Any) -> dict[str, Any]:
-    """The checkpoint that is being resumed from; the optimizers take their states from it after ``on_fit_start``."""
-    checkpoint: dict[str, Any] = trainer._checkpoint_connector._loaded_checkpoint
-    return checkpoint
-
-
 def is_built_by_cli(cls: type) -> bool:
     """Whether LightningCLI is making a module of the class and has given its hyper-parameters."""
     for base in cls.__mro__:
