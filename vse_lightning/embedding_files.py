@@ -31,7 +31,7 @@ OF_IMAGES = ("image_embeds", "image_ids")
 OF_TEXTS = ("text_embeds", "text_image_ids", "text_ids")
 OPTIONAL = "text_ids"
 SAME = 0.99
-"""Cosine from which on two embeddings of one image are the same: batches and half precision change the last digits."""
+"""Cosine from which two embeddings of an image are the same, as batches and half precision change the last digits."""
 
 
 class ShardWriter:

@@ -21,7 +21,7 @@ Ids: TypeAlias = Tensor | np.ndarray[Any, Any] | Sequence[int] | Sequence[str]
 """Integers or strings, one a row."""
 
 DISTRACTOR = -1
-"""The image id of a text that describes no image: a candidate that is no query."""
+"""The image id of a text that describes no image, a candidate that is no query."""
 
 
 @runtime_checkable

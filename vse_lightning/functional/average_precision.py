@@ -11,7 +11,7 @@ def average_precision_at_r(scores: Tensor, positives: Tensor) -> Tensor:
     """Average precision over the query's R best-scored candidates, R being its number of positives.
 
     The sum over the positives that rank within R of p / rank, for the p-th best of them, divided by R. A tie never
-    helps (:func:`positive_ranks`).
+    helps (as in :func:`~vse_lightning.functional.ranks`).
 
     Args:
         scores: ``(Q, C)``, higher is closer.

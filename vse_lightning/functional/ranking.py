@@ -90,7 +90,7 @@ class Ranking:
 
     @property
     def positive_ranks(self) -> Tensor:
-        """Ranks ``(Q, P)`` of the positives as :func:`~vse_lightning.functional.positive_ranks` defines them."""
+        """Ranks ``(Q, P)`` of the positives as ``functional.ranks`` defines them."""
         return ranks_from_counts(self.ahead, self.num_positives, self.num_candidates)
 
     @staticmethod

@@ -45,9 +45,9 @@ def smooth_ndcg(
     - :math:`\delta = 0.05`, :math:`\rho = 100`: the authors' values, for cosines.
 
     The value and the gradient by the scores are computed together. With sigmoids they take O(C log C) time per query,
-    the logarithm being a sort's (:class:`~vse_lightning.functional.sigmoid_sums.SigmoidSums`), and are exact but for
-    rounding; the bound compares all pairs in O(C^2) time; both in O(C) memory. The gradient is kept from the forward
-    pass, so there is no second derivative: asking for one is an error. The relevance is a constant.
+    the logarithm being a sort's (``functional.sigmoid_sums``), and are exact but for rounding; the bound compares all
+    pairs in O(C^2) time; both in O(C) memory. The gradient is kept from the forward pass, so there is no second
+    derivative: asking for one is an error. The relevance is a constant.
 
     Shape:
         - ``scores``, ``relevance``: ``(Q, C)`` float, relevance in [0, 1]; half precision is promoted to float32.

@@ -1,4 +1,4 @@
-"""Image-text retrieval metrics: thin :class:`torchmetrics.Metric` shells over :mod:`vse_lightning.ranking`.
+"""Image-text retrieval metrics: thin :class:`torchmetrics.Metric` shells over ``vse_lightning.ranking``.
 
 A query is an image that ranks all texts (``i2t``) or a text that ranks all images (``t2i``). Its positives are the
 texts of the image, or the image of the text; any number of texts per image. ``i2i`` and ``t2t`` rank all other images

@@ -34,7 +34,6 @@ class RetrievalMetric(StateMetric):
         display_name: what tables call it, without the direction: ``R@1``; default: the name.
         directions: whose queries are evaluated.
         reading: what is read of the ranking of each query.
-        graded: whether the value depends on labels, which tables name beside it; default: whether the reading does.
         percent: whether tables show the value in percent.
 
     Args:
@@ -92,7 +91,10 @@ class RetrievalMetric(StateMetric):
 
     @cached_property
     def graded(self) -> bool:
-        """Whether the value depends on labels; a subclass or an instance may say so itself."""
+        """Whether the value depends on labels, which tables name beside it; a subclass may say so itself.
+
+        By default as the reading does.
+        """
         return self.reading.graded
 
     @property

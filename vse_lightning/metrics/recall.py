@@ -18,7 +18,9 @@ from vse_lightning.ranking.reading import ALL, Reading
 
 
 class RecallAtK(RetrievalMetric):
-    """Share of queries with a positive among their k best candidates: a fraction, as :func:`recall_at_k` defines it.
+    """Share of queries with a positive among their k best candidates, a fraction.
+
+    See :func:`~vse_lightning.functional.recall_at_k`.
 
     Args:
         k: cut-off; larger than the gallery means the whole gallery.

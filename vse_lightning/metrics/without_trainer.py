@@ -54,7 +54,7 @@ def evaluate_embeddings(
             ``relevance``.
 
     Returns:
-        The values by name: ``i2t_recall_at_1``, ``rsum`` and so on.
+        The values by name, ``i2t_recall_at_1``, ``rsum`` and so on.
 
     Raises:
         MissingRelevanceError: if all metrics need relevance and there is none.

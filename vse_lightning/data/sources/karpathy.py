@@ -31,7 +31,7 @@ class KarpathySource(ImageTextSource):
     Args:
         captions: the split file, such as ``dataset_flickr30k.json``.
         images: folder or zip file of the pictures, as ``filepath/filename`` or ``filename``.
-        features: ``.npy`` file of pooled features ``(rows, F)`` or regions ``(rows, R, F)``; see :class:`FeatureFile`.
+        features: ``.npy`` file of pooled features ``(rows, F)`` or regions ``(rows, R, F)``; see ``FeatureFile``.
             The row of an image is its ``imgid``, also where the split file was filtered or sorted anew; of a file
             without ``imgid`` the rows are the images in their order.
 

@@ -70,7 +70,7 @@ class ShapesSource(ImageTextSource):
         return draw_scene(self.scenes[image_id], self.image_size, self._random("picture", image_id))
 
     def relevance_table(self) -> RelevanceTable:
-        """The share of attributes that two scenes have in common, see :class:`SceneTable`."""
+        """The share of attributes that two scenes have in common, see ``SceneTable``."""
         return SceneTable([scene_attributes(scene) for scene in self.scenes], self.text_image_ids)
 
     def _random(self, purpose: str, image_id: int) -> Random:
