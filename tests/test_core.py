@@ -17,7 +17,7 @@ from vse_lightning.data import HuggingFaceSource, ShapesSource
 from vse_lightning.metrics import ECCVCaption, RetrievalMetrics
 from vse_lightning.models import CLIPRetriever, TimmImageEncoder, TransformerTextEncoder
 from vse_lightning.relevance import CIDErRelevance, LSARelevance, SBERTRelevance
-from vse_lightning.relevance._sentence_encoder import find_model
+from vse_lightning.relevance._sentence_models import find_model
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -108,35 +108,19 @@ class RetrievalTargets:
             require(known, "image_ids are needed to look relevance up in a table, got None")
             numbers = first_pair + torch.arange(images, device=device)
             image_ids = text_image_ids = numbers * process_count() + process_rank()
+        fields: dict[str, Any] = {**vars(self), "image_ids": image_ids, "text_image_ids": text_image_ids}
         resolved = RetrievalTargets(
-            image_ids.to(device),
-            text_image_ids.to(device),
-            text_ids=None if self.text_ids is None else self.text_ids.to(device),
-            relevance=self.relevance.to(device) if isinstance(self.relevance, Tensor) else self.relevance,
-            text_features=None if self.text_features is None else self.text_features.to(device),
+            **{name: value.to(device) if isinstance(value, Tensor) else value for name, value in fields.items()}
         )
-        for name, rows in (
-            ("image_ids", images),
-            ("text_image_ids", texts),
-            ("text_ids", texts),
-            ("text_features", texts),
-        ):
-            value = getattr(resolved, name)
-            if value is not None:
-                kind = "image" if name == "image_ids" else "text"
-                fits = len(value) == rows
-                require(
-                    fits,
-                    "{} must have one entry for each of the {} {} embeddings, got {}",
-                    name,
-                    rows,
-                    kind,
-                    len(value),
-                )
+        for name in ("image_ids", "text_image_ids", "text_ids", "text_features"):
+            value, (kind, rows) = getattr(resolved, name), ("image", images) if name == "image_ids" else ("text", texts)
+            count = rows if value is None else len(value)
+            message = "{} must have one entry for each of the {} {} embeddings, got {}"
+            require(count == rows, message, name, rows, kind, count)
         if isinstance(resolved.relevance, Tensor):
             shape = tuple(resolved.relevance.shape)
-            fits = shape == (images, texts)
-            require(fits, "relevance must be a block of {} images x {} texts, got shape {}", images, texts, shape)
+            message = "relevance must be a block of {} images x {} texts, got shape {}"
+            require(shape == (images, texts), message, images, texts, shape)
         return resolved
 
     def positives(self, images: slice = slice(None), texts: slice = slice(None)) -> Tensor:
@@ -203,14 +187,9 @@ class RetrievalTargets:
 
     def gathered(self) -> RetrievalTargets:
         """Targets of all processes, in the order of their ranks; a table stays what it is."""
-        image_ids, text_image_ids = self.known_ids()
-        return replace(
-            self,
-            image_ids=gather_rows(image_ids),
-            text_image_ids=gather_rows(text_image_ids),
-            text_ids=None if self.text_ids is None else gather_rows(self.text_ids),
-            text_features=None if self.text_features is None else gather_rows(self.text_features),
-        )
+        self.known_ids()  # or its error
+        rows = {name: value for name, value in vars(self).items() if isinstance(value, Tensor) and name != "relevance"}
+        return replace(self, **{name: gather_rows(value) for name, value in rows.items()})
 
 
 def as_ids(name: str, ids: Ids) -> Tensor:

@@ -21,7 +21,7 @@ from vse_lightning.data.loaders.samplers import SimilarBatchSampler
 from vse_lightning.losses import SmoothNDCGLoss
 from vse_lightning.mixins import RelevanceLossMixin
 from vse_lightning.relevance import LSARelevance, PrecomputedRelevance, RelevanceTable, SBERTRelevance
-from vse_lightning.relevance._sentence_encoder import SentenceModel
+from vse_lightning.relevance._sentence_models import SentenceModel
 
 pytest.importorskip("PIL")
 

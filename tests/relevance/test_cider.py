@@ -226,9 +226,9 @@ def test_copies(duplicate):
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="n must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="n must be a whole number of at least 1, got 0"):
         CIDErRelevance(n=0)
-    with pytest.raises(ValueError, match="sigma must be positive, got -1"):
+    with pytest.raises(ValueError, match="sigma must be a finite number above 0, got -1"):
         CIDErRelevance(sigma=-1)
     with pytest.raises(RuntimeError, match="must be fitted on the training captions"):
         CIDErRelevance().table(["a"], torch.tensor([0]))

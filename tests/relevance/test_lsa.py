@@ -80,7 +80,7 @@ def test_training_captions_without_words():
 
 
 def test_wrong_use():
-    with pytest.raises(ValueError, match="n_components must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="n_components must be a whole number of at least 1, got 0"):
         LSARelevance(0)
     with pytest.raises(RuntimeError, match="must be fitted on the training captions"):
         LSARelevance().table(["a"], torch.tensor([0]))

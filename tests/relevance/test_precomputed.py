@@ -142,7 +142,7 @@ def test_values_that_are_no_numbers(save, vectors, value):
 
 def test_wrong_arguments(save, vectors):
     path = save(vectors)
-    with pytest.raises(ValueError, match="side must be 'text' or 'image', got 'both'"):
+    with pytest.raises(ValueError, match="side must be one of 'text', 'image', got 'both'"):
         PrecomputedRelevance(path, side="both")
     with pytest.raises(ValueError, match="rescale must be 'clip' or 'shift', got 'no'"):
         PrecomputedRelevance(path, rescale="no")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vse_lightning.relevance import SBERTRelevance
-from vse_lightning.relevance._sentence_encoder import SentenceModel, find_model
+from vse_lightning.relevance._sentence_models import SentenceModel, find_model
 
 pytest.importorskip("sentence_transformers")
 
@@ -116,7 +116,7 @@ def test_names(model_name, rescale, name):
 
 
 def test_wrong_arguments(tmp_path):
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1, got 0"):
         SBERTRelevance(batch_size=0)
     with pytest.raises(ValueError, match="rescale must be 'clip' or 'shift', got 'abs'"):
         SBERTRelevance(rescale="abs")

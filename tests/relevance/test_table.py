@@ -180,7 +180,7 @@ def test_ids_of_the_wrong_kind(table, image_ids, text_ids, message):
 
 
 def test_captions_per_image_of_zero(table):
-    with pytest.raises(ValueError, match="captions_per_image must be at least 1 or None, got 0"):
+    with pytest.raises(ValueError, match="captions_per_image must be a whole number of at least 1, got 0"):
         table.block(IMAGE_IDS, TEXT_IDS, captions_per_image=0)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from vse_lightning.checks import require
+from vse_lightning.checks import require, require_whole
 from vse_lightning.targets import Ids, as_ids
 
 SHOWN_IDS = 5
@@ -38,11 +38,9 @@ class CaptionIndex:
         count = len(images)
         texts = torch.arange(count) if text_ids is None else as_ids("text_ids", text_ids).cpu()
         feature_rows = torch.arange(count) if rows is None else as_ids("rows", rows).cpu()
-        if not count or len(texts) != count or len(feature_rows) != count:
-            raise ValueError(
-                f"image_ids, text_ids and rows must have one entry per caption, got {count}, {len(texts)} and "
-                f"{len(feature_rows)}"
-            )
+        counts = count, len(texts), len(feature_rows)
+        message = "image_ids, text_ids and rows must have one entry per caption, got {}, {} and {}"
+        require(count > 0 and len(set(counts)) == 1, message, *counts)
         self._text_ids, order = texts.sort(stable=True)
         repeated = order[1:][self._text_ids.diff() == 0]
         if len(repeated) and text_ids is not None:
@@ -99,10 +97,9 @@ class CaptionIndex:
 
     def _captions(self, images: Tensor, captions_per_image: int | None) -> tuple[Tensor, Tensor]:
         """Places ``(N, K)`` of the captions of each image, and how many of the K there are."""
-        if captions_per_image is not None and captions_per_image < 1:
-            raise ValueError(f"captions_per_image must be at least 1 or None, got {captions_per_image}")
         counts = self._counts[images]
         if captions_per_image is not None:
+            require_whole("captions_per_image", captions_per_image)
             counts = counts.clamp(max=captions_per_image)
         slots = torch.arange(int(counts.max()) if len(counts) else 1, device=counts.device)
         return self._starts[images, None] + torch.minimum(slots, counts[:, None] - 1), counts
@@ -124,13 +121,14 @@ def device_of(ids: Ids) -> torch.device:
     return ids.device if isinstance(ids, Tensor) else torch.device("cpu")
 
 
-def _positions(name: str, ids: Ids, known: Tensor) -> Tensor:
-    wanted = as_ids(name, ids).to(known.device).contiguous()
-    positions = torch.searchsorted(known, wanted).clamp_(max=len(known) - 1)
-    unknown = (known[positions] != wanted).nonzero().flatten()
+def _positions(name: str, ids: Ids, table_ids: Tensor) -> Tensor:
+    """Where ids are among the sorted ones of the table."""
+    wanted = as_ids(name, ids).to(table_ids.device).contiguous()
+    positions = torch.searchsorted(table_ids, wanted).clamp_(max=len(table_ids) - 1)
+    unknown = (table_ids[positions] != wanted).nonzero().flatten()
     if len(unknown):
         shown = _shown(ids, unknown)
-        raise ValueError(f"{name} must be in the relevance table, which knows {len(known)}; it lacks {shown}")
+        raise ValueError(f"{name} must be in the relevance table, which knows {len(table_ids)}; it lacks {shown}")
     return positions
 
 

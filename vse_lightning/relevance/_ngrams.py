@@ -86,19 +86,19 @@ class NgramVocabulary:
         """N-grams of other captions, each order with the numbers that its n-grams have here, -1 for those unknown."""
         last = np.array([self.words.get(word, -1) for word in words], dtype=np.int64)
         below = np.zeros(1, dtype=np.int64)
-        for known, found in zip(self.pairs, orders, strict=True):
-            wanted = _pair(below[found.pairs >> WORD_BITS], last[found.pairs & ((1 << WORD_BITS) - 1)])
-            below = _places(known, wanted)  # a pair of which either half is -1 is negative, hence not found
-            yield found, below
+        for own_pairs, ngrams in zip(self.pairs, orders, strict=True):
+            pairs = _pair(below[ngrams.pairs >> WORD_BITS], last[ngrams.pairs & ((1 << WORD_BITS) - 1)])
+            below = _places(own_pairs, pairs)  # a pair of which either half is -1 is negative, hence not there
+            yield ngrams, below
 
 
 def _pair(ngram: NDArray[np.integer], word: NDArray[np.integer]) -> NDArray[np.int64]:
     return (ngram.astype(np.int64) << WORD_BITS) | word
 
 
-def _places(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where the sorted ``known`` has what is wanted, -1 where it has not."""
-    places = np.searchsorted(known, wanted)
-    places[places == len(known)] = -1
-    found = known[places] == wanted if len(known) else np.zeros(len(wanted), dtype=bool)
-    return np.where(found, places, -1)
+def _places(own_pairs: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where pairs are among the sorted own ones, -1 for those that are not."""
+    places = np.searchsorted(own_pairs, pairs)
+    places[places == len(own_pairs)] = -1
+    same = own_pairs[places] == pairs if len(own_pairs) else np.zeros(len(pairs), dtype=bool)
+    return np.where(same, places, -1)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vse_lightning.checks import require_extra
+from vse_lightning.checks import require, require_extra, require_positive, require_whole
 from vse_lightning.relevance._cider_matrices import cider_matrices
 from vse_lightning.relevance._ngrams import Ngrams, NgramVocabulary, find_ngrams
 from vse_lightning.relevance.source import RelevanceSource, read_captions, warn_of_unknown_words
@@ -56,10 +56,8 @@ class CIDErRelevance(RelevanceSource):
 
     def __init__(self, n: int = 4, sigma: float = 6.0, tokenizer: Tokenizer | None = None) -> None:
         require_extra("CIDErRelevance", "labels", "scipy")
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}")
-        if not sigma > 0:
-            raise ValueError(f"sigma must be positive, got {sigma}")
+        require_whole("n", n)
+        require_positive("sigma", sigma)
         self.n = n
         self.sigma = sigma
         self.tokenizer = tokenizer
@@ -78,8 +76,8 @@ class CIDErRelevance(RelevanceSource):
         """
         texts, ids, _ = read_captions(captions, image_ids)
         images, image_of = np.unique(ids.numpy(), return_inverse=True)
-        if len(images) < 2:
-            raise ValueError("CIDErRelevance needs captions of at least 2 training images, got 1: every IDF would be 0")
+        message = "CIDErRelevance needs captions of at least 2 training images, got {}: every IDF would be 0"
+        require(len(images) > 1, message, len(images))
         warn_of_single_words("CIDErRelevance", texts, self._split)
         words, orders = find_ngrams(texts, self.n, self._split)
         pairs, self._idf = [], []

@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from vse_lightning.checks import require
 from vse_lightning.relevance._caption_index import device_of
 from vse_lightning.relevance.source import RelevanceSource
 from vse_lightning.relevance.table import RelevanceTable
@@ -26,17 +27,14 @@ class CaptionEnsemble(RelevanceSource):
     """
 
     def __init__(self, sources: list[RelevanceSource], weights: list[float]) -> None:
-        if not sources or len(sources) != len(weights):
-            raise ValueError(
-                f"sources and weights must be as many, at least one, got {len(sources)} sources and weights {weights}"
-            )
-        if not all(weight > 0 and math.isfinite(weight) for weight in weights):
-            raise ValueError(f"weights must be positive and finite, got {weights}")
+        message = "sources and weights must be as many, at least one, got {} sources and weights {}"
+        require(0 < len(sources) == len(weights), message, len(sources), weights)
+        positive = all(weight > 0 and math.isfinite(weight) for weight in weights)
+        require(positive, "weights must be positive and finite, got {}", weights)
         self.sources = sources
         self.weights = [weight / sum(weights) for weight in weights]
-        self.name = " + ".join(
-            f"{weight:.2g} {source.name}" for source, weight in zip(sources, self.weights, strict=True)
-        )
+        terms = zip(sources, self.weights, strict=True)
+        self.name = " + ".join(f"{weight:.2g} {source.name}" for source, weight in terms)
 
     @property
     def cache_dir(self) -> str | Path | None:

@@ -154,7 +154,7 @@ def map_features(path: Path) -> Tensor:
 
 
 def check_rescale(rescale: str) -> str:
-    """Return ``rescale`` if it is a known rule."""
+    """Return ``rescale`` if it is a rule that there is."""
     if rescale not in ("clip", "shift"):
         raise ValueError(f"rescale must be 'clip' or 'shift', got {rescale!r}")
     return rescale

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import torch
 
-from vse_lightning.checks import require_extra
+from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.relevance.feature_table import FeatureTable
 from vse_lightning.relevance.source import RelevanceSource, read_captions, warn_of_unknown_words
 from vse_lightning.targets import Ids
@@ -44,8 +44,7 @@ class LSARelevance(RelevanceSource):
 
     def __init__(self, n_components: int = 400, tokenizer: Tokenizer | None = None) -> None:
         require_extra("LSARelevance", "labels", "sklearn")
-        if n_components < 1:
-            raise ValueError(f"n_components must be at least 1, got {n_components}")
+        require_whole("n_components", n_components)
         self.n_components = n_components
         self.tokenizer = tokenizer
         self._split = splitter(tokenizer)
@@ -70,11 +69,8 @@ class LSARelevance(RelevanceSource):
             tfidf = vectorizer.fit_transform(texts)
         except ValueError as error:
             raise ValueError("captions must hold words that are no English stop words, got none") from error
-        if self.n_components > min(tfidf.shape):
-            raise ValueError(
-                f"n_components must be at most the number of training captions and of their words, got "
-                f"{self.n_components} for {tfidf.shape[0]} captions with {tfidf.shape[1]} words"
-            )
+        message = "n_components must be at most the captions and their words, got {} for {} captions with {} words"
+        require(self.n_components <= min(tfidf.shape), message, self.n_components, *tfidf.shape)
         # Products of words have the same axes as captions, need no memory per caption, and converge in half the steps.
         svd = TruncatedSVD(self.n_components, random_state=SEED).fit(tfidf.T @ tfidf)
         self._vectorizer, self._projection = vectorizer, svd.components_.T

@@ -6,9 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vse_lightning.checks import require, require_one_of
 from vse_lightning.relevance.feature_table import FeatureTable, check_rescale, map_features
 from vse_lightning.relevance.source import RelevanceSource, read_captions
 from vse_lightning.targets import Ids
+
+OF_SIDE = {"text": "caption", "image": "image"}
 
 
 class PrecomputedRelevance(RelevanceSource):
@@ -30,8 +33,7 @@ class PrecomputedRelevance(RelevanceSource):
     """
 
     def __init__(self, path: str | Path, side: str = "text", rescale: str = "clip") -> None:
-        if side not in ("text", "image"):
-            raise ValueError(f"side must be 'text' or 'image', got {side!r}")
+        require_one_of("side", side, tuple(OF_SIDE))
         self.path = path
         self.side = side
         self.rescale = check_rescale(rescale)
@@ -42,11 +44,8 @@ class PrecomputedRelevance(RelevanceSource):
         """Raise a ``ValueError`` unless the file has one row per caption, or image, of the whole data set."""
         path, features = self._map()
         needed = num_captions if self.side == "text" else num_images
-        if len(features) != needed:
-            raise ValueError(
-                f"path must have one row for each of the {needed} {'caption' if self.side == 'text' else 'image'}s of "
-                f"the data set, got {len(features)} rows in {path}"
-            )
+        message = "path must have one row for each of the {} {} of the data set, got {} rows in {}"
+        require(len(features) == needed, message, needed, OF_SIDE[self.side] + "s", len(features), path)
 
     def table(self, captions: Sequence[str], image_ids: Ids, text_ids: Ids | None = None) -> FeatureTable:
         """The table for these captions; see :meth:`RelevanceSource.table`.
@@ -65,8 +64,8 @@ class PrecomputedRelevance(RelevanceSource):
         if len(outside):
             ids = text_ids if self.side == "text" and text_ids is not None else image_ids
             raise ValueError(
-                f"path must have a row for every {'caption' if self.side == 'text' else 'image'} of the data set, "
-                f"with the id as its number, got {len(features)} rows in {path} and the id {ids[int(outside[0])]}"
+                f"path must have a row for every {OF_SIDE[self.side]} of the data set, with the id as its number, got "
+                f"{len(features)} rows in {path} and the id {ids[int(outside[0])]}"
             )
         table = FeatureTable if self.side == "text" else PictureTable
         return table(path, image_ids, text_ids, rows, label=self.name, rescale=self.rescale)
@@ -79,11 +78,9 @@ class PrecomputedRelevance(RelevanceSource):
             features = map_features(path)
         except ValueError as error:
             raise ValueError(f"path must be an .npy file of floating-point numbers, got {path} ({error})") from error
-        if features.ndim != 2 or not features.is_floating_point():
-            raise ValueError(
-                f"path must hold a floating-point array (rows, dimensions), got {features.dtype} "
-                f"{tuple(features.shape)} in {path}"
-            )
+        message = "path must hold a floating-point array (rows, dimensions), got {} {} in {}"
+        fits = features.ndim == 2 and features.is_floating_point()
+        require(fits, message, features.dtype, tuple(features.shape), path)
         return path, features
 
 

@@ -1,12 +1,13 @@
 """Relevance by sentence embeddings."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from vse_lightning.checks import require_extra, require_text
-from vse_lightning.relevance._sentence_encoder import find_model, sentence_encoder
+from vse_lightning.checks import require_extra, require_text, require_whole
+from vse_lightning.relevance._sentence_models import find_model
 from vse_lightning.relevance.cache import CachedFeatures
 from vse_lightning.relevance.feature_table import FeatureTable, check_rescale
 from vse_lightning.relevance.source import RelevanceSource, read_captions
@@ -49,8 +50,7 @@ class SBERTRelevance(RelevanceSource):
         rescale: str = "clip",
     ) -> None:
         require_extra("SBERTRelevance", "sbert", "sentence_transformers")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        require_whole("batch_size", batch_size)
         is_path = model.startswith((".", "/", "~")) or Path(model).is_absolute()
         if is_path and not Path(model).expanduser().is_dir():
             raise FileNotFoundError(
@@ -84,4 +84,5 @@ class SBERTRelevance(RelevanceSource):
         model = find_model(self.model)
         settings = {"source": type(self).__name__, "model": model.digest}
         features = CachedFeatures(self._model_name, list(dict.fromkeys(captions)), settings, self.cache_dir)
-        return [features.make(lambda: sentence_encoder(model.load(self.device), self.batch_size), force)]
+        options = {"batch_size": self.batch_size, "normalize_embeddings": True, "show_progress_bar": False}
+        return [features.make(lambda: partial(model.load(self.device).encode, **options), force)]

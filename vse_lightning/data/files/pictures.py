@@ -8,11 +8,11 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Container, Sequence
 from itertools import takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from vse_lightning.checks import require_extra
+from vse_lightning.checks import require, require_extra
 from vse_lightning.data.files.decoding import UnreadableImageError, decode_rgb
 from vse_lightning.data.files.paths import existing_path
 
@@ -110,9 +110,10 @@ def open_pictures(images: str | Path, candidates: Sequence[Names]) -> PictureSto
         ValueError: ``images`` is a file but no zip, a name leads out of it, or means several pictures of a zip.
     """
     path = existing_path("images", images)
-    for name in (name for names in candidates for name in _spellings(names)):
-        if name.startswith("/") or ".." in name.split("/"):
-            raise ValueError(f"a picture's name must be a path inside {str(path)!r}, got {name!r}")
+    for name in (name for names in candidates for name in names):
+        plain = name.replace("\\", "/")
+        inside = not plain.startswith("/") and ".." not in plain.split("/")
+        require(inside, "a picture's name must be a path inside {!r}, got {!r}", str(path), name)
     return PictureFolder(path, candidates) if path.is_dir() else PictureZip(path, candidates)
 
 
@@ -135,15 +136,8 @@ def _listed(folder: Path, candidates: Sequence[Names]) -> set[str]:
 
 def _spellings(names: Names) -> list[str]:
     """The names without ``./``, and as they would be read on Windows."""
-    return [spelling for name in names for spelling in ((name,) if _is_plain(name) else _both_spellings(name))]
-
-
-def _is_plain(name: str) -> bool:
-    return not any(part in name for part in ("\\", "//", "./"))  # a Path for each would cost seconds
-
-
-def _both_spellings(name: str) -> list[str]:
-    return [PurePosixPath(written).as_posix() for written in (name, name.replace("\\", "/"))]
+    written = [spelling for name in names for spelling in (name, *([name.replace("\\", "/")] if "\\" in name else []))]
+    return [posixpath.normpath(spelling) for spelling in written]
 
 
 def _by_path_or_name(members: Sequence[ZipInfo]) -> dict[str, list[ZipInfo]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require
-from vse_lightning.data.files.splits import group_by_split
+from vse_lightning.data.sources.image_text_source import group_by_split
 
 
 @dataclass(frozen=True)

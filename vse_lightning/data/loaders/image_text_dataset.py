@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -34,10 +34,10 @@ class ImageTextDataset(Dataset[Item]):
 
     Args:
         source: where images and captions come from.
-        transform: picture (or feature tensor) to tensor; None for :func:`default_transform`.
         image_ids: ``(items,)``, the image of each item.
         text_ids: ``(sum of counts,)``, the captions of all items, item by item.
         counts: ``(items,)``, how many captions each item has.
+        transform: picture (or feature tensor) to tensor; None for :func:`default_transform`.
         skipped: ``(num_images,)`` bool in shared memory: marks images that cannot be read, in whose place the next item
             comes; None: they are an error.
         seed: of the transform.
@@ -46,48 +46,34 @@ class ImageTextDataset(Dataset[Item]):
     def __init__(
         self,
         source: ImageTextSource,
-        transform: Callable[[Any], Tensor] | None,
         image_ids: Tensor,
         text_ids: Tensor,
         counts: Tensor,
+        transform: Callable[[Any], Tensor] | None = None,
         skipped: Tensor | None = None,
         seed: int = 0,
     ) -> None:
         self.source = source
-        self.transform = transform
         self.image_ids = image_ids
         self.text_ids = text_ids
+        self.transform = transform
         self.skipped = skipped
         self.seed = seed
         self._ends = counts.cumsum(0)
 
     @classmethod
-    def pairs(
-        cls,
-        source: ImageTextSource,
-        split: str,
-        transform: Callable[[Any], Tensor] | None = None,
-        skipped: Tensor | None = None,
-        seed: int = 0,
-    ) -> ImageTextDataset:
-        """One item for each caption of a split, with its image."""
+    def pairs(cls, source: ImageTextSource, split: str, *options: Any, **named_options: Any) -> Self:
+        """One item for each caption of a split, with its image; options are the arguments from ``transform`` on."""
         text_ids = source.text_ids(source.split(split))
         image_ids = source.text_image_ids[text_ids]
-        return cls(source, transform, image_ids, text_ids, torch.ones_like(text_ids), skipped, seed)
+        return cls(source, image_ids, text_ids, torch.ones_like(text_ids), *options, **named_options)
 
     @classmethod
-    def images(
-        cls,
-        source: ImageTextSource,
-        split: str,
-        transform: Callable[[Any], Tensor] | None = None,
-        skipped: Tensor | None = None,
-        seed: int = 0,
-    ) -> ImageTextDataset:
-        """One item for each image of a split, with all its captions."""
+    def images(cls, source: ImageTextSource, split: str, *options: Any, **named_options: Any) -> Self:
+        """One item for each image of a split, with all its captions; options likewise."""
         image_ids = source.split(split)
         counts = source.captions_per_image[image_ids]
-        return cls(source, transform, image_ids, source.text_ids(image_ids), counts, skipped, seed)
+        return cls(source, image_ids, source.text_ids(image_ids), counts, *options, **named_options)
 
     def indices(self, items: Tensor, epoch: int) -> list[int]:
         """What to ask for to get the items as they are in an epoch."""

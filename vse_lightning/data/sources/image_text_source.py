@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vse_lightning.checks import require_text
+from vse_lightning.checks import require, require_text
 from vse_lightning.relevance import RelevanceTable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+STANDARD_NAMES = {"validation": "val", "valid": "val", "dev": "val", "restval": "train"}
 
 
 class ImageTextSource(ABC):
@@ -92,47 +94,48 @@ class ImageTextSource(ABC):
         return f"image {image_id}" if self._image_names is None else self._image_names[image_id]
 
     def _check_captions(self) -> None:
-        if self.text_image_ids.shape != (len(self.captions),) or self.text_image_ids.dtype != torch.int64:
-            raise ValueError(
-                f"text_image_ids must be int64 with one entry for each of the {len(self.captions)} captions, got "
-                f"{self.text_image_ids.dtype} of shape {tuple(self.text_image_ids.shape)}"
-            )
-        self._check_ids("text_image_ids", self.text_image_ids)
+        ids, count = self.text_image_ids, len(self.captions)
+        fits = ids.shape == (count,) and ids.dtype == torch.int64
+        message = "text_image_ids must be int64 with one entry for each of the {} captions, got {} of shape {}"
+        require(fits, message, count, ids.dtype, tuple(ids.shape))
+        self._check_ids("text_image_ids", ids)
         require_text("captions", self.captions)
         for text_id, caption in enumerate(self.captions):
             if not caption.strip():
-                name = self.image_name(int(self.text_image_ids[text_id]))
+                name = self.image_name(int(ids[text_id]))
                 raise ValueError(f"captions must not be empty, got {caption!r} for {name} (caption {text_id})")
-        self.captions_per_image = torch.bincount(self.text_image_ids, minlength=self.num_images)
+        self.captions_per_image = torch.bincount(ids, minlength=self.num_images)
         bare = (self.captions_per_image == 0).nonzero().flatten().tolist()
-        if bare:
-            raise ValueError(f"every image needs at least one caption; without one: {self._naming(bare)}")
+        named = ", ".join(map(self.image_name, bare[:5])) + (f" and {len(bare) - 5} more" if len(bare) > 5 else "")
+        require(not bare, "every image needs at least one caption; without one: {}", named)
 
     def _check_splits(self) -> None:
-        if not self.splits:
-            raise ValueError("splits must name at least one split, got none")
+        require(bool(self.splits), "splits must name at least one split, got none")
         names, owner = list(self.splits), torch.full((self.num_images,), -1)
         for number, (name, image_ids) in enumerate(self.splits.items()):
-            if image_ids.numel() == 0:
-                raise ValueError(f"split {name!r} has no images")
+            require(image_ids.numel() > 0, "split {!r} has no images", name)
             self._check_ids(f"split {name!r}", image_ids)
-            taken = image_ids[owner[image_ids] >= 0]
-            if taken.numel():
-                first = int(taken[0])
+            for image_id in image_ids[owner[image_ids] >= 0][:1].tolist():
                 raise ValueError(
-                    f"an image must be in one split only, got {self.image_name(first)} in "
-                    f"{names[int(owner[first])]!r} and {name!r}"
+                    f"an image must be in one split only, got {self.image_name(image_id)} in "
+                    f"{names[int(owner[image_id])]!r} and {name!r}"
                 )
             owner[image_ids] = number
 
     def _check_ids(self, what: str, image_ids: Tensor) -> None:
-        outside = image_ids[(image_ids < 0) | (image_ids >= self.num_images)]
-        if outside.numel():
-            raise ValueError(
-                f"{what}: image ids must be 0 to {self.num_images - 1} (the source has {self.num_images} images), got "
-                f"{int(outside[0])}"
-            )
+        outside = image_ids[(image_ids < 0) | (image_ids >= self.num_images)][:1].tolist()
+        message = "{}: image ids must be 0 to {} (the source has {} images), got {}"
+        require(not outside, message, what, self.num_images - 1, self.num_images, *outside)
 
-    def _naming(self, image_ids: list[int], limit: int = 5) -> str:
-        named = ", ".join(self.image_name(image_id) for image_id in image_ids[:limit])
-        return named if len(image_ids) <= limit else f"{named} and {len(image_ids) - limit} more"
+
+def group_by_split(split_of_image: Sequence[str]) -> dict[str, Tensor]:
+    """Image ids of each split, under the names ``train``, ``val`` and ``test`` where a data set has others for them.
+
+    Example:
+        >>> group_by_split(["train", "validation", "restval"])
+        {'train': tensor([0, 2]), 'val': tensor([1])}
+    """
+    splits: dict[str, list[int]] = {}
+    for image_id, name in enumerate(split_of_image):
+        splits.setdefault(STANDARD_NAMES.get(name, name), []).append(image_id)
+    return {name: torch.tensor(image_ids) for name, image_ids in splits.items()}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -103,7 +104,7 @@ def _read_split(folder: Path, prefix: str) -> _Split:
             f"features, got {len(ids)}"
         )
     image_of_caption = _match(prefix, len(captions), features, ids)
-    first_caption = _first_of_each(image_of_caption)
+    first_caption = torch.from_numpy(np.unique(image_of_caption, return_index=True)[1])
     if len(features) not in (len(captions), len(first_caption)):
         raise ValueError(
             f"{features.path} must have a row for each of the {len(captions)} captions or of the {len(first_caption)} "
@@ -133,12 +134,6 @@ def _match(prefix: str, captions: int, features: FeatureFile, ids: Sequence[str]
             "image's id for each caption"
         )
     return torch.arange(len(features)).repeat_interleave(captions // len(features))
-
-
-def _first_of_each(image_of_caption: Tensor) -> Tensor:
-    positions = torch.arange(len(image_of_caption))
-    images = int(image_of_caption.max()) + 1 if len(positions) else 0
-    return torch.full((images,), len(positions)).scatter_reduce(0, image_of_caption, positions, "amin")
 
 
 def _id_mapping(folder: Path) -> dict[str, str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from vse_lightning.checks import require_writable
 
+REMEDY = "; set cache_dir or the environment variable VSE_LIGHTNING_CACHE to another"
+
 
 def cache_folder(chosen: str | Path | None) -> Path:
     """The chosen folder, or the default that :class:`RelevanceSource` documents."""
@@ -17,15 +19,12 @@ def cache_folder(chosen: str | Path | None) -> Path:
 
 def check_writable(folder: Path) -> None:
     """Make the folder if need be; raise an ``OSError`` that names the remedy if files cannot be made in it."""
-    remedy = "; set cache_dir or the environment variable VSE_LIGHTNING_CACHE to another"
-    require_writable(folder, "cache_dir must be a folder that can be written", remedy)
+    require_writable(folder, "cache_dir must be a folder that can be written", REMEDY)
 
 
 def check_room(folder: Path, needed: int) -> None:
     """Raise an ``OSError`` unless the disk of the folder has room for that many bytes."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise OSError(
-            f"cache_dir must have room for {needed / 1e6:.1f} MB of features, got {free / 1e6:.1f} MB in {folder}; set "
-            "cache_dir or the environment variable VSE_LIGHTNING_CACHE to another disk"
-        )
+        sizes = f"{needed / 1e6:.1f} MB of features, got {free / 1e6:.1f} MB in {folder}"
+        raise OSError(f"cache_dir must have room for {sizes}{REMEDY}")

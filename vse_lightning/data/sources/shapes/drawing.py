@@ -22,6 +22,12 @@ def _star() -> list[Point]:
     return [(radius * sin(pi * k / 5), -radius * cos(pi * k / 5)) for k, radius in enumerate(radii)]
 
 
+def _cross() -> list[Point]:
+    arm = [(-0.33, -0.33), (-0.33, -1.0), (0.33, -1.0)]  # the upper one; the others are turned by quarters
+    turns = ((1, 0), (0, 1), (-1, 0), (0, -1))
+    return [(cosine * x - sine * y, sine * x + cosine * y) for cosine, sine in turns for x, y in arm]
+
+
 def _heart() -> list[Point]:
     turns = [2 * pi * k / 24 for k in range(24)]
     return [(sin(t) ** 3, -(13 * cos(t) - 5 * cos(2 * t) - 2 * cos(3 * t) - cos(4 * t)) / 15 - 0.1) for t in turns]
@@ -31,23 +37,7 @@ OUTLINES: dict[str, list[Point]] = {  # around the origin, about one unit in rad
     "square": [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
     "triangle": [(0, -1.0), (1.0, 0.8), (-1.0, 0.8)],
     "star": _star(),
-    "cross": [
-        (x, y)
-        for x, y in (
-            (-0.33, -1),
-            (0.33, -1),
-            (0.33, -0.33),
-            (1, -0.33),
-            (1, 0.33),
-            (0.33, 0.33),
-            (0.33, 1),
-            (-0.33, 1),
-            (-0.33, 0.33),
-            (-1, 0.33),
-            (-1, -0.33),
-            (-0.33, -0.33),
-        )
-    ],
+    "cross": _cross(),
     "diamond": [(0, -1.15), (0.7, 0), (0, 1.15), (-0.7, 0)],
     "heart": _heart(),
 }

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from vse_lightning.relevance import RelevanceTable
-from vse_lightning.relevance._caption_index import device_of
-from vse_lightning.targets import Ids, as_ids
+from vse_lightning.relevance._caption_index import CaptionIndex, device_of
+from vse_lightning.targets import Ids
 
 
 class SceneTable(RelevanceTable):
@@ -28,43 +28,18 @@ class SceneTable(RelevanceTable):
     """
 
     label = "scene attributes"
+    _index: CaptionIndex
 
     def __init__(self, attributes: Sequence[AbstractSet[str]], text_image_ids: Tensor) -> None:
         columns = {attribute: column for column, attribute in enumerate(sorted(set().union(*attributes)))}
         self._has = torch.zeros(len(attributes), len(columns))
         for row, attributes_of_scene in enumerate(attributes):
             self._has[row, [columns[attribute] for attribute in attributes_of_scene]] = 1.0
-        self._text_image_ids = text_image_ids
+        self._index = CaptionIndex(text_image_ids, rows=text_image_ids)
 
     def block(self, image_ids: Ids, text_ids: Ids, captions_per_image: int | None = None) -> Tensor:
-        """Relevance ``(N, M)`` float32 in [0, 1] of images ``(N,)`` to captions ``(M,)``, on the images' device.
-
-        Raises:
-            ValueError: an id that the source does not have.
-        """
-        images = self._has[_known("image_ids", image_ids, len(self._has))]
-        scenes_of_texts = self._text_image_ids[_known("text_ids", text_ids, len(self._text_image_ids))]
-        texts = self._has[scenes_of_texts]
+        """Relevance ``(N, M)`` of images to texts; see :meth:`RelevanceTable.block`."""
+        rows = self._index.find(image_ids, text_ids, captions_per_image)
+        images, texts = self._has[rows.references[:, 0]], self._has[rows.texts]
         shared = images @ texts.T
         return (shared / (images.sum(1, keepdim=True) + texts.sum(1) - shared)).to(device_of(image_ids))
-
-    def between_texts(self) -> "SceneTable":
-        """The same of the scenes of two captions; see :meth:`RelevanceTable.between_texts`."""
-        copied = self.__copy__()
-        copied._has = self._has[self._text_image_ids]
-        copied._text_image_ids = torch.arange(len(self._text_image_ids))
-        return copied
-
-    def between_images(self) -> "SceneTable":
-        """The same of two scenes; see :meth:`RelevanceTable.between_images`."""
-        copied = self.__copy__()
-        copied._text_image_ids = torch.arange(len(self._has))
-        return copied
-
-
-def _known(argument: str, ids: Ids, count: int) -> Tensor:
-    rows = as_ids(argument, ids).cpu()
-    unknown = rows[(rows < 0) | (rows >= count)]
-    if unknown.numel():
-        raise ValueError(f"{argument} must be 0 to {count - 1}, got {unknown[:5].tolist()}")
-    return rows

