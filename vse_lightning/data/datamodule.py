@@ -100,12 +100,13 @@ class ImageTextDataModule(LightningDataModule):
         require_one_of("batches", batches, ("random", "distinct", "similar"))
         require_one_of("on_corrupt", on_corrupt, ("raise", "skip"))
         require(batches != "similar" or relevance is not None, "batches='similar' needs relevance, got None")
-        if isinstance(transforms, Mapping) and transforms.keys() != {"train", "eval"}:
-            raise ValueError(f"transforms must have the keys 'train' and 'eval', got {sorted(transforms)}")
-        if eval_relevance is None:
-            eval_relevance = {} if relevance is None else {"relevance": relevance}
+        if isinstance(transforms, Mapping):
+            complete = transforms.keys() == {"train", "eval"}
+            require(complete, "transforms must have the keys 'train' and 'eval', got {}", sorted(transforms))
         if relevance is not None:
             check_labels("relevance", relevance)
+        if eval_relevance is None:
+            eval_relevance = {} if relevance is None else {"relevance": relevance}
         check_eval_labels(eval_relevance)
         self.source = source
         self.relevance = relevance
@@ -143,10 +144,8 @@ class ImageTextDataModule(LightningDataModule):
             self.eval_relevance_tables = {
                 name: self._table(labels, evaluation) for name, labels in self.eval_relevance.items()
             }
-        fit_text = self._of_module("fit_text")
-        if stage == "fit" and fit_text is not None:
-            # here and not in the module's own setup: averaging callbacks copy the module before that
-            fit_text(self.train_captions)
+        if stage == "fit":  # here and not in the module's own setup: averaging callbacks copy the module before that
+            self._of_module("fit_text", self.train_captions)
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Shuffled (image, caption) pairs of the split ``train``."""
@@ -160,11 +159,8 @@ class ImageTextDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Item]:
         """Images of the split ``val`` with their captions."""
-        if "val" not in self.source.splits:
-            raise ValueError(
-                f"the source has no split 'val' to validate on, only {sorted(self.source.splits)}: to train without "
-                "validation set limit_val_batches=0 in the trainer"
-            )
+        message = "the source has no split 'val' to validate on, only {}: to train without, set limit_val_batches=0"
+        require("val" in self.source.splits, message, sorted(self.source.splits))
         return self._evaluation_loader("val")
 
     def test_dataloader(self) -> DataLoader[Item]:
@@ -177,10 +173,11 @@ class ImageTextDataModule(LightningDataModule):
 
     def teardown(self, stage: str) -> None:
         """Say what was skipped."""
-        if self.skipped_images:
-            named = ", ".join(self.source.image_name(image_id) for image_id in self.skipped_images[:5])
-            pictures = "picture" if len(self.skipped_images) == 1 else "pictures"
-            warn(f"skipped {len(self.skipped_images)} {pictures} that could not be read: {named}", stacklevel=2)
+        skipped = self.skipped_images
+        if skipped:
+            named = ", ".join(map(self.source.image_name, skipped[:5]))
+            pictures = "picture" if len(skipped) == 1 else "pictures"
+            warn(f"skipped {len(skipped)} {pictures} that could not be read: {named}", stacklevel=2)
 
     @property
     def skipped_images(self) -> list[int]:
@@ -236,19 +233,15 @@ class ImageTextDataModule(LightningDataModule):
     def _transform(self, *, train: bool) -> Transform | None:
         if isinstance(self.transforms, Mapping):
             return self.transforms["train" if train else "eval"]
-        if self.transforms is not None:
-            return self.transforms
-        borrowed = self._of_module("image_transform")
-        return None if borrowed is None else borrowed(train)
+        return self._of_module("image_transform", train) if self.transforms is None else self.transforms
 
     def _text(self) -> Callable[[list[str]], Any] | None:
-        if self.text is not None:
-            return self.text
-        borrowed = self._of_module("text_transform")
-        return None if borrowed is None else borrowed()
+        return self._of_module("text_transform") if self.text is None else self.text
 
-    def _of_module(self, method: str) -> Callable[..., Any] | None:
-        return None if self.trainer is None else getattr(self.trainer.lightning_module, method, None)
+    def _of_module(self, name: str, *arguments: Any) -> Any:
+        """What a method of the module returns, None where there is none."""
+        method = None if self.trainer is None else getattr(self.trainer.lightning_module, name, None)
+        return None if method is None else method(*arguments)
 
     def _text_ids(self, *splits: str) -> Tensor:
         image_ids = [self.source.splits[name] for name in splits if name in self.source.splits]

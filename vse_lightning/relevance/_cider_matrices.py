@@ -34,27 +34,26 @@ def cider_matrices(orders: Iterable[tuple[Ngrams, NDArray[np.float64]]], image_i
         orders: for each order from 1, the n-grams of the captions and the IDF of each; asked for one at a time.
         image_ids: ``(M,)`` the image that each caption describes.
     """
+    from scipy.sparse import csr_matrix, hstack
+
     images = np.unique(image_ids, return_inverse=True)[1].astype(np.int32)
     lengths = np.zeros(len(images), dtype=np.int64)
-    entries: list[_Entries] = []
+    weighted = []
     for order, (ngrams, idf) in enumerate(orders, start=1):
         if order == LENGTH_ORDER:
             lengths = np.bincount(ngrams.captions, minlength=len(images))
-        entries.append(_weigh(ngrams, idf, images))
-    return CIDErMatrices(*_joined(entries), lengths)
+        weighted.append(_weigh(ngrams, idf, images))
+    both, count = hstack(weighted, "csr"), len(weighted)
+    del weighted  # everything twice would be much
+    values = np.ascontiguousarray(both.data.real), both.data.imag / np.float32(count)
+    references, candidates = (csr_matrix((value, both.indices, both.indptr), both.shape) for value in values)
+    return CIDErMatrices(references, candidates, lengths)
 
 
-class _Entries(NamedTuple):
-    """Entries of the two matrices, which differ in their values only, caption by caption."""
+def _weigh(ngrams_of_order: Ngrams, idf: NDArray[np.float64], images: NDArray[np.int32]) -> Any:
+    """The matrix of one order: the entries of references are its real parts, those of candidates the imaginary ones."""
+    from scipy.sparse import csr_matrix
 
-    per_caption: NDArray[np.int64]  # how many each caption has
-    columns: NDArray[np.int32]
-    candidates: NDArray[np.float32]
-    references: NDArray[np.float32]
-
-
-def _weigh(ngrams_of_order: Ngrams, idf: NDArray[np.float64], images: NDArray[np.int32]) -> _Entries:
-    """The entries of one order."""
     captions, ngrams, turns, counts = _in_order(ngrams_of_order)
     weights = idf[ngrams]
     # Each of the c occurrences adds c idf^2, all together (c idf)^2.
@@ -62,8 +61,9 @@ def _weigh(ngrams_of_order: Ngrams, idf: NDArray[np.float64], images: NDArray[np
     columns = _columns(ngrams, turns, len(idf))
     useful = np.flatnonzero(_is_shared(columns, images[captions]) & (weights > 0))
     values = (weights[useful] / norms[captions[useful]]).astype(np.float32)
-    per_caption = np.bincount(captions[useful], minlength=len(images))
-    return _Entries(per_caption, _renumber(columns[useful]), values, values * counts[useful].astype(np.float32))
+    starts = np.append(0, np.cumsum(np.bincount(captions[useful], minlength=len(images))))
+    entries = values * (counts[useful].astype(np.float32) + np.complex64(1j))
+    return csr_matrix((entries, columns[useful], starts), (len(images), int(columns.max(initial=-1)) + 1))
 
 
 def _in_order(ngrams_of_order: Ngrams) -> tuple[NDArray[np.int32], ...]:
@@ -93,35 +93,3 @@ def _is_shared(columns: NDArray[np.int32], images: NDArray[np.int32]) -> NDArray
     shared = np.zeros(width, dtype=bool)
     shared[columns[images != some_image[columns]]] = True
     return shared[columns]
-
-
-def _renumber(columns: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Number the columns that remain from 0."""
-    used = np.zeros(columns.max(initial=-1) + 1, dtype=np.int32)
-    used[columns] = 1
-    return (np.cumsum(used, dtype=np.int32) - 1)[columns]
-
-
-def _joined(orders: list[_Entries]) -> tuple[Any, Any]:
-    """References and candidates as scipy CSR matrices that share their structure: the columns of all orders.
-
-    The list is emptied on the way, as everything twice would be much.
-    """
-    from scipy.sparse import csr_matrix
-
-    count = len(orders)
-    per_caption = np.sum([entries.per_caption for entries in orders], axis=0)
-    starts = np.append(0, np.cumsum(per_caption))
-    columns = np.empty(starts[-1], dtype=np.int32)
-    values = np.empty((2, starts[-1]), dtype=np.float32)
-    free, width = starts[:-1].copy(), 0
-    while orders:
-        entries = orders.pop(0)
-        first = np.cumsum(entries.per_caption) - entries.per_caption
-        places = np.arange(len(entries.columns)) + np.repeat(free - first, entries.per_caption)
-        columns[places] = entries.columns + width
-        values[:, places] = entries.references, entries.candidates / np.float32(count)
-        free += entries.per_caption
-        width += int(entries.columns.max(initial=-1)) + 1
-    references = csr_matrix((values[0], columns, starts), shape=(len(per_caption), width))
-    return references, csr_matrix((values[1], references.indices, references.indptr), shape=references.shape)

@@ -7,7 +7,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vse_lightning.checks import require, require_extra, require_one_of
@@ -134,7 +133,9 @@ def _products(captions: Any, texts: Any, normalize: bool) -> _Products:
     """The rows as captions of an image, and as texts; they may be one matrix, which is then kept once."""
     from scipy.sparse import diags
 
-    frequent = captions.getnnz(axis=0) > FREQUENT_SHARE * captions.shape[0]
+    per_column = captions.getnnz(axis=0)
+    frequent = per_column > FREQUENT_SHARE * captions.shape[0]
+    columns = np.flatnonzero(~frequent & (per_column > 0)), np.flatnonzero(frequent)
     symmetric = texts is captions
     if normalize:
         own = np.asarray(captions.astype(np.float64).multiply(texts).sum(axis=1)).ravel()
@@ -143,13 +144,9 @@ def _products(captions: Any, texts: Any, normalize: bool) -> _Products:
             captions = diags(np.sqrt(scale)) @ captions
         else:
             texts = diags(scale) @ texts
-    parts = _parts(captions, frequent)
-    return _Products(parts, parts if symmetric else _parts(texts, frequent))
-
-
-def _parts(matrix: Any, frequent: NDArray[np.bool_]) -> tuple[Any, Any]:
-    matrix = matrix.astype(np.float32, copy=False)
-    return matrix[:, np.flatnonzero(~frequent)], matrix[:, np.flatnonzero(frequent)]
+    kinds = [matrix.astype(np.float32, copy=False) for matrix in ((captions,) if symmetric else (captions, texts))]
+    rare, frequent = ([matrix[:, part] for matrix in kinds] for part in columns)
+    return _Products((rare[0], frequent[0]), (rare[-1], frequent[-1]))
 
 
 def _matrix(name: str, features: Any) -> Any:

@@ -57,9 +57,9 @@ class Collate:
 
 
 def _stacked(items: Sequence[Item]) -> Tensor:
-    first = {tuple(item.image.shape): item.image_id for item in items}
-    if len(first) > 1:
-        (shape, image_id), *_, (other_shape, other_id) = sorted(first.items())
+    image_of_shape = {tuple(item.image.shape): item.image_id for item in items}
+    if len(image_of_shape) > 1:
+        (shape, image_id), *_, (other_shape, other_id) = sorted(image_of_shape.items())
         raise ValueError(
             f"the images of a batch must have one size, got tensors of shape {shape} (image_id {image_id}) and "
             f"{other_shape} (image_id {other_id}): resize them, by the transforms of the data module or an image "

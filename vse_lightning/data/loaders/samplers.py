@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from torch.utils.data import BatchSampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
+from vse_lightning.checks import require
 from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset
 from vse_lightning.data.loaders.seeding import seed_of
 from vse_lightning.relevance import RelevanceTable
@@ -81,7 +82,7 @@ class DistinctBatchSampler(RandomBatchSampler):
         images = self.dataset.image_ids[items]
         for start in range(0, len(items), self.batch_size):
             batch = slice(start, start + self.batch_size)
-            for place in (~_first_of_each(images[batch])).nonzero().flatten().tolist():
+            for place in (~_is_first(images[batch])).nonzero().flatten().tolist():
                 other = self._exchange(images, start + place, generator)
                 for tensor in (items, images):
                     tensor[[start + place, other]] = tensor[[other, start + place]]
@@ -111,12 +112,7 @@ class SimilarBatchSampler(RandomBatchSampler):
     the captions of seven other images that are most relevant to it, chosen among the captions of 32 batches; the groups
     of a batch have nothing to do with each other. The captions drawn last for want of others are less alike.
 
-    Args:
-        sampler: as for :class:`RandomBatchSampler`; its items are pairs.
-        batch_size: items in a batch.
-        drop_last: leave out the last, shorter batch.
-        epoch: the first one.
-        relevance: labels of the captions.
+    Arguments are those of :class:`RandomBatchSampler` over pairs, and ``relevance``, the labels of their captions.
     """
 
     def __init__(
@@ -141,7 +137,7 @@ class SimilarBatchSampler(RandomBatchSampler):
             usable = relevance[anchor].masked_fill(~free | (images == images[anchor]), -1)
             best = usable.topk(min(GROUP * GROUP, len(pool)))
             ranked = best.indices[best.values >= 0]
-            members = ranked[_first_of_each(images[ranked])][: GROUP - 1]
+            members = ranked[_is_first(images[ranked])][: GROUP - 1]
             free[members] = False
             groups.append(torch.cat([anchors[anchor, None], members]))
         groups += torch.split(free.nonzero().flatten(), GROUP)
@@ -151,42 +147,25 @@ class SimilarBatchSampler(RandomBatchSampler):
 
 def make_batches(
     kind: str,
-    dataset: ImageTextDataset,
+    pairs: ImageTextDataset,
     batch_size: int,
     drop_last: bool,
     trainer: Trainer | None,
     relevance: RelevanceTable | None,
 ) -> RandomBatchSampler:
-    """The batches of an epoch, from the one on that the trainer is in.
-
-    Args:
-        kind: ``"random"``, ``"distinct"`` or ``"similar"``.
-        dataset: the pairs.
-        batch_size: items in a batch.
-        drop_last: leave out the last, shorter batch.
-        trainer: None for a loader of one's own.
-        relevance: labels of the captions, for ``"similar"``.
-
-    Raises:
-        ValueError: ``"similar"`` without labels.
-    """
+    """The batches of an epoch, from the one on that the trainer is in; ``kind`` as the data module has it."""
     progress: Any = None if trainer is None else trainer.fit_loop.epoch_progress.current
     overfit = trainer is not None and trainer.overfit_batches > 0  # type: ignore[attr-defined]
-    options: dict[str, Any] = {
-        # That of a single process; where there are several, Lightning puts its own in the place.
-        "sampler": DistributedSampler(dataset, num_replicas=1, rank=0, shuffle=not overfit, seed=dataset.seed),
-        "batch_size": batch_size,
-        "drop_last": drop_last,
-        "epoch": 0 if progress is None else progress.processed,
-    }
+    # That of a single process; where there are several, Lightning puts its own in the place.
+    sampler: Any = DistributedSampler(pairs, num_replicas=1, rank=0, shuffle=not overfit, seed=pairs.seed)
+    epoch = 0 if progress is None else progress.processed
     if kind == "similar":
-        if relevance is None:
-            raise ValueError("batches='similar' needs the labels: call setup('fit') before train_dataloader")
-        return SimilarBatchSampler(**options, relevance=relevance)
-    return (DistinctBatchSampler if kind == "distinct" else RandomBatchSampler)(**options)
+        require(relevance is not None, "batches='similar' needs the labels: call setup('fit') before train_dataloader")
+        return SimilarBatchSampler(sampler, batch_size, drop_last, epoch, relevance=relevance)  # type: ignore[arg-type]
+    return (DistinctBatchSampler if kind == "distinct" else RandomBatchSampler)(sampler, batch_size, drop_last, epoch)
 
 
-def _first_of_each(images: Tensor) -> Tensor:
+def _is_first(images: Tensor) -> Tensor:
     """Mark the places whose image has not come before, ``(places,)`` bool."""
     same = images[:, None] == images
     return ~same.tril(-1).any(1)
