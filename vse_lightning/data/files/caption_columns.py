@@ -16,22 +16,17 @@ def read_texts(rows: DatasetRows, columns: Sequence[str]) -> list[list[str]]:
         ValueError: a column is missing or holds something else than texts, or a row has no caption or a blank one.
     """
     texts: list[list[str]] = [[] for _ in rows.names]
+    names = rows.dataset.column_names
     for column in columns:
-        values, fields = _values(rows, column)
-        for row, value in enumerate(values):
+        outer, *fields = column.split(".")
+        if column in names or outer not in names:  # no dot that leads into objects
+            outer, fields = column, []
+        for row, value in enumerate(rows.values("caption_column", outer)):
             texts[row] += _texts(value, fields, column, rows.names[row])
-    for found, name in zip(texts, rows.names, strict=True):
+    for row, name in enumerate(rows.names):
         message = "caption_column: each row must have a caption, {} has none in {}"
-        require(bool(found), message, name, ", ".join(columns))
+        require(bool(texts[row]), message, name, ", ".join(columns))
     return texts
-
-
-def _values(rows: DatasetRows, column: str) -> tuple[list[Any], list[str]]:
-    """The values of a column, and the fields that lead from them to the texts."""
-    outer, *fields = column.split(".")
-    if column in rows.dataset.column_names or outer not in rows.dataset.column_names:
-        return rows.values("caption_column", column), []
-    return rows.values("caption_column", outer), fields
 
 
 def _texts(value: Any, fields: Sequence[str], column: str, name: str) -> list[str]:

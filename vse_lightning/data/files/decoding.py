@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,17 @@ ROUNDING = 1e-3
 
 class UnreadableImageError(ValueError):
     """An image cannot be read; the message names it."""
+
+
+def read_picture(open_file: Callable[[], AbstractContextManager[IO[bytes]]], name: str) -> Image:
+    """Open a picture and :func:`decode <decode_rgb>` it; errors of opening it name it too."""
+    try:
+        with open_file() as file:
+            return decode_rgb(file, name)
+    except UnreadableImageError:
+        raise
+    except Exception as error:  # of any file system; or a member of a zip that is packed in a way Python does not know
+        raise UnreadableImageError(f"{name} cannot be read: {error}") from error
 
 
 def decode_rgb(file: IO[bytes], name: str = "picture") -> Image:
@@ -94,11 +106,11 @@ def _as_8_bits(picture: Image, full_range: float | None, inverted: bool) -> Imag
 def _white(ranges: Sequence[float], least: float, most: float) -> float:
     """The largest value of the first range that all values are in."""
     rounding = ROUNDING if ranges[0] == 1 else 0  # floats
-    white = next((high for high in ranges if least >= -rounding * high and most <= high * (1 + rounding)), None)
-    if white is None:
-        listed = " or ".join(f"[0, {high:g}]" for high in ranges)
-        raise ValueError(f"what is black and white must be told by values in {listed}, got {least:g} to {most:g}")
-    return white
+    for high in ranges:
+        if least >= -rounding * high and most <= high * (1 + rounding):
+            return high
+    listed = " or ".join(f"[0, {high:g}]" for high in ranges)
+    raise ValueError(f"what is black and white must be told by values in {listed}, got {least:g} to {most:g}")
 
 
 def _from_lab(picture: Image) -> Image:

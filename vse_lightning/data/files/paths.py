@@ -1,4 +1,4 @@
-"""Paths that a user wrote: found, or an error that says what is there instead."""
+"""Paths that a user wrote: they exist, or an error says what is there instead."""
 
 import os
 import re
@@ -18,15 +18,15 @@ def existing_path(argument: str, path: str | Path) -> Path:
         FileNotFoundError: nothing is there; the message names the argument and, where there is one, a similar name.
     """
     in_data = not os.environ.get("VSE_DATA") and bool(_DATA.search(str(path)))
-    found = Path(os.path.expandvars(_DATA.sub("data", str(path)) if in_data else path)).expanduser().absolute()
-    if found.exists():
-        return found
-    parent = found.parent
+    full = Path(os.path.expandvars(_DATA.sub("data", str(path)) if in_data else path)).expanduser().absolute()
+    if full.exists():
+        return full
+    parent = full.parent
     while not parent.exists():
-        found, parent = parent, parent.parent
+        full, parent = parent, parent.parent
     if not parent.is_dir():
         raise FileNotFoundError(f"{argument}: nothing at {str(path)!r}: {parent} is a file, not a folder")
-    similar = get_close_matches(found.name, [entry.name for entry in parent.iterdir()], n=1)
+    similar = get_close_matches(full.name, [entry.name for entry in parent.iterdir()], n=1)
     hint = "; set VSE_DATA to the folder that has it" if in_data else ""
     hint = f"; did you mean {str(parent / similar[0])!r}?" if similar else hint
-    raise FileNotFoundError(f"{argument}: nothing at {str(path)!r}: {parent} has no {found.name!r}{hint}")
+    raise FileNotFoundError(f"{argument}: nothing at {str(path)!r}: {parent} has no {full.name!r}{hint}")

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from vse_lightning.checks import require
 from vse_lightning.data.files.dataset_rows import DatasetRows
-from vse_lightning.data.files.decoding import UnreadableImageError, decode_rgb
+from vse_lightning.data.files.decoding import read_picture
 from vse_lightning.data.files.pictures import PictureFolder, PictureStore, count_present, open_pictures
 
 if TYPE_CHECKING:
@@ -20,13 +20,7 @@ BESIDE = "images"  # the folder that tables have beside them, in any case
 
 
 class EncodedPictures:
-    """Pictures in a column of bytes, or of ``{bytes, path}`` as ``datasets`` keeps them, by row number of the images.
-
-    Args:
-        rows: of the data set.
-        column: has the pictures.
-        rows_of_images: the row in which each image comes first.
-    """
+    """Pictures in a column of bytes, or of ``{bytes, path}`` as ``datasets`` keeps them, by image id."""
 
     def __init__(self, rows: DatasetRows, column: str, rows_of_images: Sequence[int]) -> None:
         from datasets import Image
@@ -42,17 +36,11 @@ class EncodedPictures:
         value = self._pictures[self._rows_of_images[image_id]][self._column]
         content, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
         name = self._names[image_id] + (f" ({path})" if path else "")
-        if content is not None:
-            return decode_rgb(BytesIO(content), name)
-        try:
-            with self._open(path) as file:
-                return decode_rgb(file, name)
-        except UnreadableImageError:
-            raise
-        except Exception as error:  # of whatever file system
-            raise UnreadableImageError(f"{name} cannot be read: {error}") from error
+        return read_picture(lambda: self._open(content, path), name)
 
-    def _open(self, path: str | None) -> AbstractContextManager[IO[bytes]]:
+    def _open(self, content: bytes | None, path: str | None) -> AbstractContextManager[IO[bytes]]:
+        if content is not None:
+            return BytesIO(content)
         if path is None:
             raise ValueError("there is no picture, neither bytes nor a path")
         if "://" in path:  # in an archive, or at the hub
@@ -92,14 +80,7 @@ def open_column(
     rows_of_images: Sequence[int],
     images: str | Path | None,
 ) -> EncodedPictures | PictureStore:
-    """The pictures of a data set by image id.
-
-    Args:
-        rows: of the data set.
-        column: has the pictures.
-        paths: of the picture of each row, if they are known by it; all are looked for at once.
-        rows_of_images: the row in which each image comes first.
-        images: a folder or zip file that has the paths.
+    """The pictures of a data set by image id, whose first rows are ``rows_of_images``; ``paths`` are those of all rows.
 
     Raises:
         FileNotFoundError: a picture is not there.

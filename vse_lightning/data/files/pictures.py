@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from vse_lightning.checks import require, require_extra
-from vse_lightning.data.files.decoding import UnreadableImageError, decode_rgb
+from vse_lightning.data.files.decoding import read_picture
 from vse_lightning.data.files.paths import existing_path
 
 if TYPE_CHECKING:
@@ -38,21 +38,11 @@ class PictureStore(ABC):
 
     def __getitem__(self, image_id: int) -> Image:
         member = self._members[image_id]
-        name = str(self._where / member)
-        try:
-            file = self.open(member)
-        except Exception as error:  # a zip member may be encrypted, or packed in a way that Python does not know
-            raise UnreadableImageError(f"{name} cannot be read: {error}") from error
-        with file:
-            return decode_rgb(file, name)
+        return read_picture(lambda: self.open(member), str(self._where / member))
 
 
 class PictureFolder(PictureStore):
-    """Pictures below a folder.
-
-    Raises:
-        FileNotFoundError: some picture is not there under any of its names.
-    """
+    """Pictures below a folder."""
 
     def __init__(self, folder: Path, candidates: Sequence[Names]) -> None:
         super().__init__(folder, _first_present(candidates, _listed(folder, candidates), folder))
@@ -67,10 +57,6 @@ class PictureZip(PictureStore):
 
     The path may leave out folders that all members share, and members may be written with backslashes. Each process
     opens the file for itself: a handle shared with a forked worker would share its position too.
-
-    Raises:
-        FileNotFoundError: some picture is not there under any of its names.
-        ValueError: the file is no zip, or a name means several different pictures.
     """
 
     def __init__(self, path: Path, candidates: Sequence[Names]) -> None:
@@ -78,11 +64,11 @@ class PictureZip(PictureStore):
         self._zip: ZipFile | None = None
         self._process = 0
         try:
-            known = _by_path_or_name(self._open_zip().infolist())
+            members = _by_path_or_name(self._open_zip().infolist())
         except BadZipFile as error:
             raise ValueError(f"images must be a folder or a zip file, got {str(path)!r}: {error}") from error
-        found = _first_present(candidates, known, path)
-        super().__init__(path, [_only_one(name, known[name], path) for name in found])
+        names = _first_present(candidates, members, path)
+        super().__init__(path, [_only_one(name, members[name], path) for name in names])
 
     def open(self, member: str) -> IO[bytes]:
         """Open a member of the zip file."""
@@ -106,7 +92,7 @@ def open_pictures(images: str | Path, candidates: Sequence[Names]) -> PictureSto
             present is used.
 
     Raises:
-        FileNotFoundError: ``images`` does not exist, or some picture is not there under any of its names.
+        FileNotFoundError: ``images`` does not exist, or a picture is not there under any of its names.
         ValueError: ``images`` is a file but no zip, a name leads out of it, or means several pictures of a zip.
     """
     path = existing_path("images", images)
@@ -148,13 +134,13 @@ def _by_path_or_name(members: Sequence[ZipInfo]) -> dict[str, list[ZipInfo]]:
     folders = [path[:-1] for path in parts] or [[]]
     ends = zip(min(folders), max(folders), strict=False)  # what the first and the last share in order, all share
     shared = len(list(takewhile(lambda pair: pair[0] == pair[1], ends)))
-    known: dict[str, list[ZipInfo]] = {}
+    members_of: dict[str, list[ZipInfo]] = {}
     for start in (-1, shared, 0):
         meant = defaultdict(list)
         for member, path in zip(files, parts, strict=True):
             meant["/".join(path[start:])].append(member)
-        known |= meant
-    return known
+        members_of |= meant
+    return members_of
 
 
 def _only_one(name: str, members: Sequence[ZipInfo], where: Path) -> str:
@@ -165,14 +151,9 @@ def _only_one(name: str, members: Sequence[ZipInfo], where: Path) -> str:
 
 
 def _first_present(candidates: Sequence[Names], present: Container[str], where: Path) -> list[str]:
-    found, missing = [], []
-    for names in candidates:
-        name = next((name for name in _spellings(names) if name in present), None)
-        if name is None:
-            missing.append(names[0])
-        else:
-            found.append(name)
+    first = [next((name for name in _spellings(names) if name in present), "") for names in candidates]
+    missing = [names[0] for name, names in zip(first, candidates, strict=True) if not name]
     if missing:
         listed = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise FileNotFoundError(f"images: {len(missing)} of {len(candidates)} pictures are not in {where}: {listed}")
-    return found
+    return first

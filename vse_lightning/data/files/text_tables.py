@@ -56,7 +56,13 @@ def read_table(argument: str, path: Path) -> TextTable:
     require(any(lines), "{} must be a table, got an empty file: {}", argument, path)
     if NUMBERED.fullmatch(lines[0]):
         return _of_numbered_lines(argument, path, lines)
-    return _of_delimited(argument, path, "\t" if suffix == ".tsv" else _delimiter(argument, path, lines[0]))
+    delimiter = "\t" if suffix == ".tsv" else _delimiter(lines[0])
+    if delimiter is None:
+        raise ValueError(
+            f"{argument} must be a table whose first line names at least two columns, divided by a tab, a comma, | or "
+            f"; alone, or have lines name#number<TAB>caption; the first line of {path} is {lines[0][:80]!r}"
+        )
+    return _of_delimited(argument, path, delimiter)
 
 
 def has_json_lines(path: Path) -> bool:
@@ -73,18 +79,14 @@ def column_names(line: str) -> list[str]:
     """The names of columns in the first line of a text file, if it is that of a table; none if it is a sentence."""
     if NUMBERED.fullmatch(line):
         return ["image", "caption"]
-    found = [delimiter for delimiter in DELIMITERS if delimiter in line]
-    return [name.strip() for name in line.split(found[0])] if len(found) == 1 else []
+    delimiter = _delimiter(line)
+    return [] if delimiter is None else [name.strip() for name in line.split(delimiter)]
 
 
-def _delimiter(argument: str, path: Path, header: str) -> str:
-    found = [delimiter for delimiter in DELIMITERS if delimiter in header]
-    if len(found) != 1:
-        raise ValueError(
-            f"{argument} must be a table whose first line names at least two columns, divided by a tab, a comma, | or "
-            f"; alone, or have lines name#number<TAB>caption; the first line of {path} is {header[:80]!r}"
-        )
-    return found[0]
+def _delimiter(header: str) -> str | None:
+    """The only one that is there."""
+    there = [delimiter for delimiter in DELIMITERS if delimiter in header]
+    return there[0] if len(there) == 1 else None
 
 
 def _of_delimited(argument: str, path: Path, delimiter: str) -> TextTable:
@@ -93,9 +95,8 @@ def _of_delimited(argument: str, path: Path, delimiter: str) -> TextTable:
     except csv.Error as error:
         if delimiter != "\t":
             raise ValueError(f"{argument}: {path} cannot be read as a table: {error}") from error
-        (_, names), *rows = _cells(
-            path, delimiter, csv.QUOTE_NONE
-        )  # tabs are often written without a thought of quotes
+        # Tabs are often written without a thought of quotes.
+        (_, names), *rows = _cells(path, delimiter, csv.QUOTE_NONE)
     require(len(set(names)) == len(names), "{} must name each column once, got {} in {}", argument, names, path)
     for line, cells in rows:
         message = "{}: line {} of {} must have {} cells, as many as the first line, got {}: {}"
@@ -115,16 +116,17 @@ def _cells(path: Path, delimiter: str, quoting: Literal[0, 3]) -> list[tuple[int
 
 
 def _of_numbered_lines(argument: str, path: Path, lines: Sequence[str]) -> TextTable:
-    found = [(number, line, NUMBERED.fullmatch(line)) for number, line in enumerate(lines, start=1) if line]
+    numbers = [number for number, line in enumerate(lines, start=1) if line]
     columns: dict[str, list[str]] = {"image": [], "caption": []}
-    for number, line, match in found:
+    for number in numbers:
+        match = NUMBERED.fullmatch(lines[number - 1])
         if match is None:
-            raise ValueError(
-                f"{argument}: line {number} of {path} must be name#number<TAB>caption as line 1 is, got {line[:80]!r}"
-            )
+            start = lines[number - 1][:80]
+            rule = "must be name#number<TAB>caption as line 1 is"
+            raise ValueError(f"{argument}: line {number} of {path} {rule}, got {start!r}")
         for name, values in columns.items():
             values.append(match[name])
-    return _checked(argument, path, columns, [number for number, _, _ in found])
+    return _checked(argument, path, columns, numbers)
 
 
 def table_of_objects(argument: str, path: Path, content: Any) -> TextTable:

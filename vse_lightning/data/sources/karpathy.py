@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,8 @@ class KarpathySource(ImageTextSource):
         self, captions: str | Path, images: str | Path | None = None, features: str | Path | None = None
     ) -> None:
         if (images is None) == (features is None):
-            given = "neither" if images is None else "both"
-            raise ValueError(f"give either images (pictures) or features (an .npy file of them), got {given}")
+            which = "neither" if images is None else "both"
+            raise ValueError(f"give either images (pictures) or features (an .npy file of them), got {which}")
         path = existing_path("captions", captions)
         file = parse_split_file("captions", path, read_json("captions", path))
         self._read: PictureStore | FeatureFile
@@ -89,32 +89,33 @@ def _open_features(features: str | Path, file: SplitFile) -> tuple[FeatureFile, 
 
 def _imgids(file: SplitFile) -> Tensor | None:
     """What the file says about the row of each image."""
-    told = [entry.get("imgid") for entry in file.entries]
-    if told.count(None) == len(told):
+    imgids = [entry.get("imgid") for entry in file.entries]
+    if imgids.count(None) == len(imgids):
         return None
-    first_row: dict[int, int] = {}
-    for row, imgid in enumerate(told):
+    for row, imgid in enumerate(imgids):
         whole = type(imgid) is int and imgid >= 0
         require(whole, "captions: images[{}] of {} must have a row number as 'imgid', got {!r}", row, file.path, imgid)
-        first = first_row.setdefault(imgid, row)  # type: ignore[arg-type]
-        message = "captions: images[{}] and images[{}] of {} have the same 'imgid', {}"
-        require(first == row, message, first, row, file.path, imgid)
-    return torch.tensor(told)
+    _require_different(file, imgids, "have the same 'imgid',")
+    return torch.tensor(imgids)
 
 
 def _names(file: SplitFile) -> list[list[str]]:
     """What each picture may be called in a folder or zip."""
-    rows: dict[str, int] = {}
     names = []
     for row, entry in enumerate(file.entries):
         problem = _problem_of_name(entry)
         require(not problem, "captions: images[{}] of {} {}", row, file.path, problem)
         filename, filepath = entry["filename"], entry.get("filepath")
-        path = f"{filepath}/{filename}" if filepath else filename
-        first = rows.setdefault(path, row)
-        require(first == row, "captions: images[{}] and images[{}] of {} are both {}", first, row, file.path, path)
-        names.append([path, filename] if filepath else [filename])
+        names.append([f"{filepath}/{filename}", filename] if filepath else [filename])
+    _require_different(file, [first for first, *_ in names], "are both")
     return names
+
+
+def _require_different(file: SplitFile, values: Sequence[Any], problem: str) -> None:
+    rows: dict[Any, int] = {}
+    for row, value in enumerate(values):
+        first = rows.setdefault(value, row)
+        require(first == row, "captions: images[{}] and images[{}] of {} {} {}", first, row, file.path, problem, value)
 
 
 def _problem_of_name(entry: Mapping[str, Any]) -> str:
