@@ -122,10 +122,10 @@ def _torch(path: Path) -> dict[str, Callable[[], Tensor]]:
     except Exception as error:  # an unpickler that is fed anything raises anything, with advice that is none here
         raise ValueError(f"{path} {_problem_of_torch(path)}") from error
     tensors = content if isinstance(content, dict) else {"" if isinstance(content, Tensor) else A_LIST: content}
-    found = {str(name): joined for name, value in tensors.items() if (joined := _joined(value)) is not None}
+    arrays = {str(name): joined for name, value in tensors.items() if (joined := _joined(value)) is not None}
     kinds = ", ".join(sorted({type(value).__name__ for value in tensors.values()}))
-    require(bool(found), "{} must hold tensors, or lists of tensors of one width, got {}", path, kinds or "nothing")
-    return {name: tensor.detach for name, tensor in found.items()}
+    require(bool(arrays), "{} must hold tensors, or lists of tensors of one width, got {}", path, kinds or "nothing")
+    return {name: tensor.detach for name, tensor in arrays.items()}
 
 
 def _joined(value: Any) -> Tensor | None:

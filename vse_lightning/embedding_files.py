@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -88,19 +89,24 @@ class ShardWriter:
         if self._waiting:
             self._write_shard()
         content = {"images": self.images, "texts": self.texts, "format": self.file_format, "shards": self._shards}
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".writing-") as folder:
-            written = Path(folder) / "index.json"
-            written.write_text(json.dumps(content, indent=1), encoding="utf-8")
-            written.replace(self.folder / f"{self._name}.json")
+        with self._moved_when_written() as folder:
+            (folder / f"{self._name}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
     def _write_shard(self) -> None:
         rows = {name: torch.cat([batch[name] for batch in self._waiting]) for name in self._names}
         shard = f"{self._name}-{len(self._shards):05d}"
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".writing-") as folder:
-            for path in _save(Path(folder), shard, self.file_format, rows):
-                path.replace(self.folder / path.name)
+        with self._moved_when_written() as folder:
+            _save(folder, shard, self.file_format, rows)
         self._shards.append(shard)
         self._waiting, self._rows_waiting = [], 0
+
+    @contextmanager
+    def _moved_when_written(self) -> Iterator[Path]:
+        """A folder from which files come to their own when all are whole."""
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".writing-") as folder:
+            yield Path(folder)
+            for path in Path(folder).iterdir():
+                path.replace(self.folder / path.name)
 
 
 @dataclass(frozen=True)
@@ -138,9 +144,8 @@ def read_embeddings(folder: Path) -> Embeddings:
         texts = _first_rows(folder, OPTIONAL, rows[OPTIONAL], rows["text_embeds"])
     else:
         texts = rows["text_image_ids"].argsort(stable=True)
-    known = torch.isin(rows["text_image_ids"], rows["image_ids"])
-    message = "{}: text_image_ids must be among the image_ids, got {} without an image"
-    require(bool(known.all()), message, folder, *rows["text_image_ids"][~known][:1].tolist())
+    alone = rows["text_image_ids"][~torch.isin(rows["text_image_ids"], rows["image_ids"])][:1].tolist()
+    require(not alone, "{}: text_image_ids must be among the image_ids, got {} without an image", folder, *alone)
     return Embeddings(
         **{name: rows[name][images] for name in OF_IMAGES},
         **{name: rows[name][texts] if name in rows else None for name in OF_TEXTS},  # type: ignore[arg-type]
@@ -152,19 +157,15 @@ def files_of_embeddings(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("rank*of*") if re.match(r"rank\d+of\d+[-.]", path.name))
 
 
-def _save(folder: Path, shard: str, file_format: FileFormat, rows: Rows) -> list[Path]:
+def _save(folder: Path, shard: str, file_format: FileFormat, rows: Rows) -> None:
     if file_format == "safetensors":
         from safetensors.torch import save
 
-        path = folder / f"{shard}.safetensors"
-        path.write_bytes(save(dict(rows)))  # save_file would let nobody else read it
-        return [path]
-    paths = {name: folder / f"{shard}.{name}.npy" for name in rows}
-    for name, path in paths.items():
-        # NumPy has no bfloat16.
-        tensor = rows[name].float() if rows[name].dtype == torch.bfloat16 else rows[name]
-        np.save(path, tensor.numpy(), allow_pickle=False)
-    return list(paths.values())
+        (folder / f"{shard}.safetensors").write_bytes(save(dict(rows)))  # save_file would let nobody else read it
+        return
+    for name, tensor in rows.items():
+        array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16
+        np.save(folder / f"{shard}.{name}.npy", array, allow_pickle=False)
 
 
 def _load(folder: Path, shard: str, file_format: str) -> dict[str, Tensor]:
@@ -178,8 +179,8 @@ def _load(folder: Path, shard: str, file_format: str) -> dict[str, Tensor]:
         except SafetensorError as error:
             raise ValueError(f"{path} is damaged: {error}") from error
     paths = {name: folder / f"{shard}.{name}.npy" for name in (*OF_IMAGES, *OF_TEXTS)}
-    found = {name: path for name, path in paths.items() if name != OPTIONAL or path.exists()}
-    return {name: as_tensor(map_npy(path), str(path)) for name, path in found.items()}
+    there = {name: path for name, path in paths.items() if name != OPTIONAL or path.exists()}
+    return {name: as_tensor(map_npy(path), str(path)) for name, path in there.items()}
 
 
 def _indices(folder: Path) -> list[dict[str, Any]]:

@@ -104,8 +104,8 @@ class RetrievalTargets:
         if image_ids is None or text_image_ids is None:
             require(images == texts, "a batch without image_ids and text_image_ids must be pairs, got {} images and {} "
                     "texts: return RetrievalTargets with ids from retrieval_targets(batch)", images, texts)  # fmt: skip
-            known = not isinstance(self.relevance, LabelTable)
-            require(known, "image_ids are needed to look relevance up in a table, got None")
+            from_table = isinstance(self.relevance, LabelTable)
+            require(not from_table, "image_ids are needed to look relevance up in a table, got None")
             numbers = first_pair + torch.arange(images, device=device)
             image_ids = text_image_ids = numbers * process_count() + process_rank()
         fields: dict[str, Any] = {**vars(self), "image_ids": image_ids, "text_image_ids": text_image_ids}
@@ -144,7 +144,7 @@ class RetrievalTargets:
         return self.image_ids, self.text_image_ids
 
     def relevance_between(self, images: slice, texts: slice) -> Tensor | None:
-        """Relevance of some images to some texts, or ``None`` where there are no labels.
+        """Relevance of these images to these texts, or ``None`` where there are no labels.
 
         Raises:
             ValueError: where a table is to be asked and there are no ``text_ids``.
@@ -159,7 +159,7 @@ class RetrievalTargets:
         return None
 
     def relevance_within(self, direction: Direction, queries: slice) -> Tensor | None:
-        """Relevance ``(Q, C)`` of some images to all images (``"i2i"``) or of some texts to all texts (``"t2t"``).
+        """Relevance ``(Q, C)`` of images to all images (``"i2i"``) or of texts to all texts (``"t2t"``).
 
         A table answers by its ``between_images()`` or ``between_texts()``. Of ``text_features`` it is the cosine of two
         texts, negatives clipped to 0, or the largest one between a text of the one image and one of the other.
@@ -174,8 +174,8 @@ class RetrievalTargets:
             method = "between_images" if direction == "i2i" else "between_texts"
             between = getattr(self.relevance, method, None)
             if between is None:
-                found = type(self.relevance).__name__
-                raise ValueError(f"direction {direction!r} needs labels with a method {method}(), got {found}")
+                kind = type(self.relevance).__name__
+                raise ValueError(f"direction {direction!r} needs labels with a method {method}(), got {kind}")
             return between().block(ids[queries], ids).detach()  # type: ignore[no-any-return]
         if self.text_features is None:
             return None
@@ -226,10 +226,8 @@ def as_ids(name: str, ids: Ids) -> Tensor:
     if tensor.ndim == 2 and tensor.shape[1] == 1:  # what default_collate makes of one-element tensors
         tensor = tensor[:, 0]
     whole = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
-    shape = tuple(tensor.shape)
-    require(
-        whole and tensor.ndim == 1, "{} must be integers or strings, one a row, got {} {}", name, tensor.dtype, shape
-    )
+    message = "{} must be integers or strings, one a row, got {} {}"
+    require(whole and tensor.ndim == 1, message, name, tensor.dtype, tuple(tensor.shape))
     return tensor.long()
 
 

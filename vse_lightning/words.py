@@ -175,10 +175,10 @@ def _patterns() -> _Patterns:
 
 def _ranges(codes: Iterable[int]) -> str:
     """Characters, ascending, as the inside of a character class."""
-    found: list[list[int]] = []
+    ranges: list[list[int]] = []
     for code in codes:
-        if found and found[-1][1] == code - 1:
-            found[-1][1] = code
+        if ranges and ranges[-1][1] == code - 1:
+            ranges[-1][1] = code
         else:
-            found.append([code, code])
-    return "".join(f"{chr(first)}-{chr(last)}" for first, last in found)
+            ranges.append([code, code])
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)

@@ -133,7 +133,7 @@ def _positions(name: str, ids: Ids, table_ids: Tensor) -> Tensor:
 
 
 def _shown(ids: Ids, places: Tensor) -> str:
-    """The first ids at some places, as they were given."""
+    """The first ids at these places, as the user wrote them."""
     named = list(dict.fromkeys(_plain(ids[place]) for place in places.tolist()))
     more = len(named) - SHOWN_IDS
     return ", ".join(map(str, named[:SHOWN_IDS])) + (f" and {more} more" if more > 0 else "")

@@ -98,13 +98,13 @@ class SparseTable(RelevanceTable):
 
         relevance = torch.zeros(len(image_ids), len(text_ids))
         step = max(1, PAIRS_PER_STEP // max(1, len(text_ids)))
-        for captions, of_images in zip(torch.split(references, step), torch.split(images, step), strict=True):
+        for captions, owners in zip(torch.split(references, step), torch.split(images, step), strict=True):
             sparse, dense = (matrix[captions.numpy()] for matrix in self._products.captions)
             similarity = torch.from_numpy((sparse @ rare).toarray())
             similarity.addmm_(torch.from_numpy(dense.toarray()), frequent)
             if self._pair_weight is not None:
                 similarity *= self._pair_weight(captions, rows.texts)
-            relevance.scatter_reduce_(0, of_images[:, None].expand_as(similarity), similarity, self._reduce)
+            relevance.scatter_reduce_(0, owners[:, None].expand_as(similarity), similarity, self._reduce)
         if self._reduce == "sum":
             relevance.div_(rows.reference_counts[:, None])
         largest = float(relevance.max()) if relevance.numel() else 0.0

@@ -41,8 +41,8 @@ class DatasetRows:
         Raises:
             ValueError: there is no such column; ``argument`` named it.
         """
-        known = sorted(self.dataset.column_names)
-        require(column in known, "{} must be one of {}, got {!r}", argument, known, column)
+        columns = sorted(self.dataset.column_names)
+        require(column in columns, "{} must be one of {}, got {!r}", argument, columns, column)
         return self.dataset.select_columns([column])
 
     def values(self, argument: str, column: str) -> list[Any]:

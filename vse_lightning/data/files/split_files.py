@@ -16,7 +16,7 @@ from vse_lightning.data.sources.image_text_source import group_by_split
 
 @dataclass(frozen=True)
 class SplitFile:
-    """What a split file says; an image or caption is known by its place in the file.
+    """What a split file says; the id of an image or caption is its place in the file.
 
     Attributes:
         path: the file.
@@ -60,12 +60,12 @@ def parse_split_file(argument: str, path: Path, content: Any) -> SplitFile:
     for row, entry in enumerate(entries):
         problem = _problem(entry)
         require(not problem, "{}: images[{}] of {} {}", argument, row, path, problem)
-    texts = [[_text(sentence) for sentence in entry["sentences"]] for entry in entries]
+    counts = torch.tensor([len(entry["sentences"]) for entry in entries])
     return SplitFile(
         path,
         entries,
-        [text for of_image in texts for text in of_image],
-        torch.arange(len(entries)).repeat_interleave(torch.tensor([len(of_image) for of_image in texts])),
+        [_text(sentence) for entry in entries for sentence in entry["sentences"]],
+        torch.arange(len(entries)).repeat_interleave(counts),
         group_by_split([entry["split"] for entry in entries]),
     )
 

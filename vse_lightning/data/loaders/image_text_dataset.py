@@ -27,7 +27,7 @@ class Item(NamedTuple):
 
 
 class ImageTextDataset(Dataset[Item]):
-    """Items of some images of a source: :meth:`pairs` for training, :meth:`images` for evaluation.
+    """Items of the images of a split: :meth:`pairs` for training, :meth:`images` for evaluation.
 
     What the transform draws from the generators of Python, NumPy and PyTorch is a function of the seed, the epoch and
     the item's (first) text id. The epoch is in the index: ``epoch * len(dataset) + item``, as :meth:`indices` makes it.

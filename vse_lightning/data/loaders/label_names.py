@@ -17,8 +17,8 @@ WORDS_OF_METRICS = (
 
 def check_labels(argument: str, labels: object) -> None:
     """Raise a ``ValueError`` unless an argument is a label source or ``"source"``."""
-    known = labels == "source" or isinstance(labels, RelevanceSource)
-    require(known, "{} must be a RelevanceSource or 'source', got {!r}", argument, labels)
+    right = labels == "source" or isinstance(labels, RelevanceSource)
+    require(right, "{} must be a RelevanceSource or 'source', got {!r}", argument, labels)
 
 
 def check_eval_labels(labels: object) -> None:

@@ -1,6 +1,6 @@
 """Which pairs meet in a training batch.
 
-The samplers take the items of the sampler they are given and only change which of them meet: every item comes as often
+The samplers take the items of another sampler and only change which of them meet: every item comes as often
 as before, and there are as many batches. So they work on the part of the data that Lightning gives each process. What
 they draw is a function of the dataset's seed and the epoch; the global generator has no part in it.
 """

@@ -84,7 +84,7 @@ class ImageTextSource(ABC):
         return self.splits[name]
 
     def text_ids(self, image_ids: Tensor) -> Tensor:
-        """Ids of all captions of the given images, image by image, those of one image in source order."""
+        """Ids of all captions of these images, image by image, those of one image in source order."""
         counts = self.captions_per_image[image_ids]
         starts = self._first_caption[image_ids] - (counts.cumsum(0) - counts)
         return self._captions_by_image[starts.repeat_interleave(counts) + torch.arange(int(counts.sum()))]

@@ -20,9 +20,9 @@ class PrecompSource(ImageTextSource):
 
     For each split there are ``{split}_caps.txt``, one caption on each line; ``{split}_ims.npy``, pooled features
     ``(rows, F)`` or regions ``(rows, R, F)``, float16 or float32, memory-mapped and never loaded whole; and perhaps
-    ``{split}_ids.txt``, image ids. Which captions belong to an image is found so:
+    ``{split}_ids.txt``, image ids. Which captions belong to an image follows from them:
 
-    * ``{split}_ids.txt`` has a line for each caption, and some repeat: captions with the same id belong to one image,
+    * ``{split}_ids.txt`` has a line for each caption, and lines repeat: captions with the same id belong to one image,
       any number of them. The features have a row for each caption, or one for each different id in order of appearance.
     * As many rows as captions: a row that repeats the one before is the same image, written once for each caption.
     * ``k`` times as many captions as rows: each image has the next ``k`` captions.
