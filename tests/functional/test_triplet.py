@@ -85,3 +85,17 @@ def test_selective_lies_between_hardest_and_all(lists, epsilon, same_as):
 def test_gradient(lists, mining):
     scores = (lists.scores + 0.003 * torch.arange(88).view(8, 11)).requires_grad_()  # no hinge sits on its kink
     assert torch.autograd.gradcheck(lambda s: triplet(s, lists.positives, 0.187, mining, 0.05, 0.15)[0], scores)
+
+
+def test_many_positives_cost_what_all_pairs_cost():
+    """More than a few are sorted with the list, not compared one by one; both are the sum over all pairs."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(30, 50, dtype=torch.float64, generator=generator).requires_grad_()
+    for share in (0.02, 0.1, 0.5, 0.9):
+        positives = torch.rand(30, 50, generator=generator) < share
+        pairs = positives[:, :, None] & ~positives[:, None, :]
+        expected = torch.where(pairs, (0.3 + scores[:, None, :] - scores[:, :, None]).clamp(min=0), 0).sum((1, 2))
+        total, _ = triplet(scores, positives, 0.3, "all", average=False)
+        torch.testing.assert_close(total, expected)
+        slopes = [torch.autograd.grad(value.sum(), scores)[0] for value in (total, expected)]
+        torch.testing.assert_close(*slopes)

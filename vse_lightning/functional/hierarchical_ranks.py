@@ -5,13 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vse_lightning.functional.comparisons import Comparisons
+from vse_lightning.functional.comparisons import compared, slopes_of
 from vse_lightning.functional.sigmoid_sums import SigmoidSums
 from vse_lightning.functional.soft_ranks import near_zero
 from vse_lightning.functional.sorting import ascending_order
 
 # candidates whose pairs are compared one by one, and how many pairs at a time
-_SHORT, _PAIRS_ON_CPU, _PAIRS_ELSEWHERE = 128, 2**20, 2**26
+_SHORT, _PAIRS_ON_CPU, _PAIRS_ELSEWHERE = 64, 2**20, 2**26
 
 
 def rows_at_once(scores: Tensor) -> int:
@@ -112,13 +112,13 @@ class _Pairs:
     def sums(self) -> Tensor:
         sums = torch.empty_like(self.scores)
         for rows in self._parts():
-            sums[rows] = self._compared(rows).above.mul_(self._shared(rows)).sum(1)
+            sums[rows] = self._compared(rows).mul_(self._shared(rows)).sum(1)
         return sums.sub_(self.relevance, alpha=0.5)  # sigma(0) = 1/2 of each candidate itself
 
     def pull_back(self, upstream: Tensor) -> Tensor:
         gradient = torch.empty_like(self.scores)
         for rows in self._parts():
-            slopes = self._compared(rows).slopes().mul_(self._shared(rows))
+            slopes = slopes_of(self._compared(rows)).mul_(self._shared(rows))
             own = upstream[rows] * slopes.sum(1)
             gradient[rows] = slopes.mul_(upstream[rows, :, None]).sum(1) - own
         return gradient
@@ -128,8 +128,8 @@ class _Pairs:
         size = max(1, pairs // self.scores.shape[1] ** 2)
         return [slice(start, start + size) for start in range(0, len(self.scores), size)]
 
-    def _compared(self, rows: slice) -> Comparisons:
-        return Comparisons(self.scores[rows], self.temperature)
+    def _compared(self, rows: slice) -> Tensor:
+        return compared(self.scores[rows], self.temperature)
 
     def _shared(self, rows: slice) -> Tensor:
         return torch.minimum(self.relevance[rows, :, None], self.relevance[rows, None, :])

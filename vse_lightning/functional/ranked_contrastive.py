@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from vse_lightning.functional.log_sum_exp import log_sum_exp
+
 VARIANTS = ("in", "out")
 
 
@@ -53,13 +55,14 @@ def ranked_contrastive(
         >>> ranked_contrastive(scores, relevance, torch.tensor([[True, False, False, False]]))  # (log 4 + log 3) / 2
         (tensor([1.2425]), tensor([1]))
     """
+    scores = scores - scores.detach().amax(1, keepdim=True)  # a shift only keeps digits
     below, level = ~positives, positives
     totals, filled = [], []
     for number, temperature in enumerate(temperatures):
         if number:
             level = below & (relevance >= thresholds[number - 1])
             below = below & ~level
-        members = level.any(1)
+        members = level.sum(1) > 0
         total = (_in if variant == "in" else _out)(scores, level, below, temperature)
         totals.append(torch.where(members, total, 0))
         filled.append(members)
@@ -68,24 +71,11 @@ def ranked_contrastive(
 
 
 def _in(scores: Tensor, level: Tensor, below: Tensor, temperature: float) -> Tensor:
-    exponents = _exponents(scores, level | below, temperature)
-    return _log_sum_exp(exponents, level | below) - _log_sum_exp(exponents, level)
+    together = log_sum_exp(scores, level | below, temperature)
+    return (together - log_sum_exp(scores, level, temperature)) / temperature
 
 
 def _out(scores: Tensor, level: Tensor, below: Tensor, temperature: float) -> Tensor:
-    exponents = _exponents(scores, level | below, temperature)
-    lower = torch.where(below.any(1), _log_sum_exp(exponents, below), -torch.inf)
-    each = -logsigmoid(exponents - lower[:, None])
+    lower = torch.where(below.sum(1) > 0, log_sum_exp(scores, below, temperature), -torch.inf)
+    each = -logsigmoid((scores - lower[:, None]) / temperature)
     return torch.where(level, each, 0).sum(1) / level.sum(1).clamp(min=1)
-
-
-def _exponents(scores: Tensor, listed: Tensor, temperature: float) -> Tensor:
-    """Scores by temperature, shifted so that a tiny one overflows to minus infinity only; 0 for those not listed."""
-    origin = scores.detach().masked_fill(~listed, -torch.inf).amax(1, keepdim=True)
-    return torch.where(listed, (scores - torch.where(listed.any(1, keepdim=True), origin, 0)) / temperature, 0)
-
-
-def _log_sum_exp(exponents: Tensor, listed: Tensor) -> Tensor:
-    """Over the listed; over all where nothing is, as a log-sum-exp over nothing has a NaN gradient."""
-    ignored = ~listed & listed.any(1, keepdim=True)
-    return torch.logsumexp(exponents.masked_fill(ignored, -torch.inf), 1)

@@ -4,11 +4,11 @@ from typing import Protocol
 
 from torch import Tensor
 
-from vse_lightning.functional.comparisons import Comparisons
+from vse_lightning.functional.comparisons import compared, slopes_of
 from vse_lightning.functional.sigmoid_sums import SigmoidSums
 
 # the longest lists of which comparing all pairs is faster; where operations cost more than numbers, much longer ones
-_SHORT_ON_CPU, _SHORT_ELSEWHERE = 128, 512
+_SHORT_ON_CPU, _SHORT_ELSEWHERE = 64, 512
 
 
 class Ranks(Protocol):
@@ -69,12 +69,12 @@ class _SortedRanks:
 
 class _ComparedRanks:
     def __init__(self, scores: Tensor, temperature: float) -> None:
-        self.pairs, self.temperature = Comparisons(scores, temperature), temperature
+        self.above, self.temperature = compared(scores, temperature), temperature
 
     def ranks(self) -> Tensor:
-        return self.pairs.above.sum(1).add_(0.5)  # of the 1, sigma(0) = 1/2 of the candidate itself is in the sum
+        return self.above.sum(1).add_(0.5)  # of the 1, sigma(0) = 1/2 of the candidate itself is in the sum
 
     def pull_back(self, upstream: Tensor) -> Tensor:
-        slopes, upstream = self.pairs.slopes(), near_zero(upstream)
+        slopes, upstream = slopes_of(self.above), near_zero(upstream)
         own = upstream * slopes.sum(1)
         return slopes.mul_(upstream[:, :, None]).sum(1).sub_(own).div_(self.temperature)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.functional.hinges import sum_of_hinges
+from vse_lightning.functional.log_sum_exp import log_sum_exp
 
 MINING = ("all", "hardest", "soft", "selective")
 
@@ -59,7 +60,7 @@ def triplet(
     elif mining == "hardest":
         total = _against(_hardest(scores + margin, negatives), scores, pairs)
     elif mining == "soft":
-        total = _against(_softly_hardest(scores + margin, negatives, temperature), scores, pairs)
+        total = _against(log_sum_exp(scores + margin, negatives, temperature), scores, pairs)
     else:
         vanishing = (scores - _hardest(scores, negatives).detach()[:, None]).abs() < epsilon
         total = _all_negatives(scores, pairs & vanishing, negatives, margin, average=True)
@@ -69,14 +70,6 @@ def triplet(
 
 def _hardest(scores: Tensor, negatives: Tensor) -> Tensor:
     return scores.masked_fill(~negatives, -torch.inf).amax(1)
-
-
-def _softly_hardest(scores: Tensor, negatives: Tensor, temperature: float) -> Tensor:
-    # a row without negatives keeps its scores: a log-sum-exp over nothing has a NaN gradient
-    ignored = ~negatives & negatives.any(1, keepdim=True)
-    origin = scores.detach().masked_fill(ignored, -torch.inf).amax(1, keepdim=True)  # a tiny temperature: no overflow
-    exponents = ((scores - origin) / temperature).masked_fill(ignored, -torch.inf)
-    return temperature * torch.logsumexp(exponents, 1) + origin[:, 0]
 
 
 def _against(rival: Tensor, scores: Tensor, pairs: Tensor) -> Tensor:
