@@ -10,6 +10,7 @@ from vse_lightning.pages import PAGE_MARK
 from vse_lightning.pages.evaluation_page import evaluation_page
 from vse_lightning.pages.items import Items
 from vse_lightning.pages.ranked_run import RankedQueries, RankedRun
+from vse_lightning.report import Display
 
 EVIL = "<script>alert('x')</script>"
 CAPTIONS = ["a dog", f"a cat {EVIL}", "two birds"]
@@ -17,22 +18,23 @@ CAPTIONS = ["a dog", f"a cat {EVIL}", "two birds"]
 
 class Result(NamedTuple):
     value: float
+    display: Display
     interval: tuple[float, float] | None = None
     p_value: float | None = None
 
 
 RESULTS = {
     "ours": {
-        "i2t_recall_at_1": Result(0.5, (0.4, 0.625)),
-        "i2t_ndcg_at_10": Result(0.9),
-        "t2i_recall_at_1": Result(0.25),
-        "rsum": Result(75.0),
+        "i2t_recall_at_1": Result(0.5, Display("R@1", "i2t", percent=True), (0.4, 0.625)),
+        "i2t_ndcg_at_10": Result(0.9, Display("NDCG@10 (SBERT)", "i2t", graded=True)),
+        "t2i_recall_at_1": Result(0.25, Display("R@1", "t2i", percent=True)),
+        "rsum": Result(75.0, Display("rsum")),
     },
     "<theirs>": {
-        "i2t_recall_at_1": Result(0.75, None, 0.049),
-        "i2t_ndcg_at_10": Result(0.7, None, 0.05),
-        "t2i_recall_at_1": Result(0.125, None, 0.5),
-        "rsum": Result(87.5),
+        "i2t_recall_at_1": Result(0.75, Display("R@1", "i2t", percent=True), None, 0.049),
+        "i2t_ndcg_at_10": Result(0.7, Display("NDCG@10 (SBERT)", "i2t", graded=True), None, 0.05),
+        "t2i_recall_at_1": Result(0.125, Display("R@1", "t2i", percent=True), None, 0.5),
+        "rsum": Result(87.5, Display("rsum")),
     },
 }
 
@@ -61,13 +63,13 @@ def text_of(page):
 
 
 def test_table_has_values_intervals_and_stars():
-    page = evaluation_page(RESULTS, labels={"": "SBERT"}, notes=["3 images"], level=0.05)
+    page = evaluation_page(RESULTS, notes=["3 images"], level=0.05)
     body = page[page.index("<h2>Metrics") :]
     sections = re.findall(r'<th scope="rowgroup".*?>(.*?)</th>', body)
-    assert sections == ["image → text", "text → image", "both directions"]
+    assert sections == ["image → text", "text → image", "several directions"]
     assert "R@1 50.0 % [40.0, 62.5] 75.0 % * NDCG@10 (SBERT) 0.9000 0.7000 text → image" in text_of(body)
     assert body.count(">*<") == 1  # 0.05 is not below the level
-    assert "R@1 25.0 % 12.5 % both directions" in text_of(body)
+    assert "R@1 25.0 % 12.5 % several directions" in text_of(body)
     assert "3 images" in body
     assert "random" not in body
     assert "Hardest" not in page
@@ -75,7 +77,7 @@ def test_table_has_values_intervals_and_stars():
 
 def test_floors_stand_beside_and_bars_show_the_share_between_them():
     floors = {"random": {"i2t_ndcg_at_10": 0.8}, "ideal": {"i2t_ndcg_at_10": 1.0}}
-    page = evaluation_page(RESULTS, labels={"": "SBERT"}, baselines=floors)
+    page = evaluation_page(RESULTS, baselines=floors)
     assert "NDCG@10 (SBERT) 0.8000 0.9000 0.7000 1.000" in text_of(page)
     assert re.findall(r'class="bar" style="--r:(.*?)"', page) == ["0.500", "0.000"]  # below random there is no bar
 
@@ -83,7 +85,7 @@ def test_floors_stand_beside_and_bars_show_the_share_between_them():
 def test_curves_and_hardest_queries_of_all_models():
     runs = [run("ours", [2, 3, 2]), run("<theirs>", [2, 2, 2])]
     items = Items(CAPTIONS, torch.arange(3))
-    page = evaluation_page(RESULTS, labels={"": "SBERT"}, runs=runs, items=items)
+    page = evaluation_page(RESULTS, runs=runs, items=items)
     assert page.count("<polyline") == 2 * 3  # directions; two models and the ideal
     assert 'aria-label="Mean relevance by rank, image → text: A 0.12 at rank 1, 1.00 at rank 2; B 0.12' in page
     asked = re.findall(r"<blockquote>(.*?)</blockquote>", page)
@@ -93,14 +95,14 @@ def test_curves_and_hardest_queries_of_all_models():
 
 
 def test_captions_that_nobody_knows_are_numbered():
-    page = evaluation_page(RESULTS, labels={}, runs=[run("ours", [1, 1, 1])], items=Items([], torch.arange(3)))
+    page = evaluation_page(RESULTS, runs=[run("ours", [1, 1, 1])], items=Items([], torch.arange(3)))
     assert "<blockquote>text 2</blockquote>" in page
     assert "of image 2" in page
 
 
 def test_page_is_ours_and_asks_for_nothing():
     runs = [run("ours", [2, 3, 2]), run("<theirs>", [2, 2, 2])]
-    page = evaluation_page(RESULTS, labels={"": EVIL}, notes=[EVIL], runs=runs, items=Items(CAPTIONS, torch.arange(3)))
+    page = evaluation_page(RESULTS, notes=[EVIL], runs=runs, items=Items(CAPTIONS, torch.arange(3)))
     assert PAGE_MARK in page[:4096]
     assert "<script" not in page
     assert "<theirs>" not in page
@@ -111,6 +113,6 @@ def test_page_is_ours_and_asks_for_nothing():
 @pytest.mark.parametrize("count", [1, 30])
 def test_any_number_of_models(count):
     results = {f"model {place}": RESULTS["ours"] for place in range(count)}
-    page = evaluation_page(results, labels={})
+    page = evaluation_page(results)
     assert ('class="run A"' in page) == (count > 1)
     assert all(name in page for name in results)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from vse_lightning.functional.directions import Direction
 from vse_lightning.pages import render
 from vse_lightning.pages.items import Items
 from vse_lightning.pages.rank_chart import rank_charts
 from vse_lightning.pages.ranked_run import RankedRun
-from vse_lightning.report import DIRECTIONS, metric_label, shown_value, without_direction
+from vse_lightning.report import DIRECTIONS, Display, Row, table_rows
 
 _HARDEST = 5
 
@@ -23,6 +22,10 @@ class Result(Protocol):
     @property
     def value(self) -> float:
         """Over all queries."""
+
+    @property
+    def display(self) -> Display:
+        """How it is shown, with its label source."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -36,7 +39,6 @@ class Result(Protocol):
 def evaluation_page(
     results: Mapping[str, Mapping[str, Result]],
     *,
-    labels: Mapping[str, str],
     notes: Sequence[str] = (),
     level: float = 0.05,
     baselines: Mapping[str, Mapping[str, float]] | None = None,
@@ -46,8 +48,7 @@ def evaluation_page(
     """The whole page as one HTML document without references.
 
     Args:
-        results: by model and by the name of the metric, with its direction.
-        labels: label sources by the suffix of the metrics that use them.
+        results: by model and by the name of the metric.
         notes: what a reader must know of the values.
         level: p-values below it get a star.
         baselines: values by metric of ``"random"`` scores and of the ``"ideal"`` order, as far as they are known.
@@ -55,18 +56,21 @@ def evaluation_page(
         items: the captions, and pictures if there are any.
     """
     letters = {model: ascii_uppercase[place] if place < 26 else str(place + 1) for place, model in enumerate(results)}
-    floors = {"random": {}, "ideal": {}, **(baselines or {})}
+    first = next(iter(results.values()))
     sections: dict[str, list[_Row]] = {}
-    for name in next(iter(results.values())):
-        of_models = {letters[model]: of_model[name] for model, of_model in results.items()}
-        row = _Row.of(name, of_models, floors["random"].get(name), floors["ideal"].get(name), labels, level)
-        sections.setdefault(DIRECTIONS.get(name.partition("_")[0], "both directions"), []).append(row)
+    rows = table_rows(first, {name: result.display for name, result in first.items()})
+    for direction, title in {**DIRECTIONS, "": "several directions"}.items():
+        for row in rows:
+            if name := row.names.get(direction):
+                floor, ceiling = ((baselines or {}).get(kind, {}).get(name) for kind in ("random", "ideal"))
+                of_models = {letters[model]: of_model[name] for model, of_model in results.items()}
+                sections.setdefault(title, []).append(_row(row, of_models, floor, ceiling, level))
     lettered = {letters[run.name]: run for run in runs}
     return render(
         "evaluation.html",
         title="Evaluation",
+        facts={},
         models={letter: model for model, letter in letters.items()},
-        facts={"labels": ", ".join(labels.values())} if labels else {},
         notes=notes,
         with_baselines=bool(baselines),
         sections=sections,
@@ -82,38 +86,28 @@ def _hardest(run: RankedRun) -> dict[Direction, list[int]]:
     return {direction: ranked.select(_HARDEST, seed=0)["worst"] for direction, ranked in run.directions.items()}
 
 
-@dataclass(frozen=True)
-class _Cell:
+class _Cell(NamedTuple):
     shown: str
     interval: str
     star: bool
     share: float | None  # of the way from random to ideal
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     label: str
     random: str
     ideal: str
     cells: dict[str, _Cell]  # by the letter of the model
 
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        results: Mapping[str, Result],
-        random: float | None,
-        ideal: float | None,
-        labels: Mapping[str, str],
-        level: float,
-    ) -> _Row:
-        row = without_direction(name)
-        cells = {}
-        for letter, result in results.items():
-            ends = [shown_value(row, end).removesuffix(" %") for end in result.interval or ()]
-            share = None
-            if random is not None and ideal is not None and random != ideal:
-                share = min(max((result.value - random) / (ideal - random), 0), 1)
-            star = result.p_value is not None and result.p_value < level
-            cells[letter] = _Cell(shown_value(row, result.value), ", ".join(ends), star, share)
-        return cls(metric_label(row, labels), shown_value(row, random), shown_value(row, ideal), cells)
+
+def _row(row: Row, results: Mapping[str, Result], random: float | None, ideal: float | None, level: float) -> _Row:
+    cells, show = {}, row.display.shown
+    for letter, result in results.items():
+        share = None
+        if random is not None and ideal is not None and random != ideal:
+            share = min(max((result.value - random) / (ideal - random), 0), 1)
+        star = result.p_value is not None and result.p_value < level
+        interval = ", ".join(show(end).removesuffix(" %") for end in result.interval or ())
+        cells[letter] = _Cell(show(result.value), interval, star, share)
+    floor, ceiling = ("" if value is None else show(value) for value in (random, ideal))
+    return _Row(row.label, floor, ceiling, cells)
