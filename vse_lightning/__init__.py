@@ -22,7 +22,10 @@ from vse_lightning.losses import (
 )
 from vse_lightning.metrics import (
     CoherentScore,
+    CumulativeSemantic,
+    HierarchicalAP,
     MAPAtR,
+    MeanAveragePrecision,
     MeanRank,
     MedianRank,
     RecallAtK,
@@ -40,11 +43,14 @@ __version__ = "0.1.0"
 __all__ = [
     "CoherentScore",
     "ContrastiveLoss",
+    "CumulativeSemantic",
+    "HierarchicalAP",
     "HierarchicalAPLoss",
     "KendallLoss",
     "LSEHLoss",
     "LadderLoss",
     "MAPAtR",
+    "MeanAveragePrecision",
     "MeanRank",
     "MedianRank",
     "RPrecision",

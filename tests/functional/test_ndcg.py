@@ -116,3 +116,23 @@ def test_a_constant_list_is_not_coherent():
 def test_wrong_arguments(relevance, k, gain, message):
     with pytest.raises(ValueError, match=message):
         ndcg_at_k(torch.rand(2, 3), relevance, k, gain)
+
+
+def test_the_example_of_epic_kitchens():
+    """The protocol's 3 videos x 4 captions (mwray/Joint-Part-of-Speech-Embeddings)."""
+    scores = torch.tensor([[1, 0.7, 0.4, 0], [0.3, 0.9, 0.6, 0.1], [0.2, 0.5, 0.8, 0.4]], dtype=torch.float64)
+    relevance = torch.tensor([[1, 0.5, 0.25, 0], [0, 1, 0.4, 0], [0.5, 0.3, 1, 0]], dtype=torch.float64)
+    assert float(ndcg_at_k(scores, relevance, "relevant", "linear").mean()) == pytest.approx(0.93717899, abs=1e-8)
+
+
+@settings(deadline=None)
+@given(graded_lists())
+def test_as_far_as_anything_is_relevant(case):
+    scores, relevance = case
+    for gain in GAIN:
+        values = ndcg_at_k(scores, relevance, "relevant", gain)
+        for row, value in enumerate(values):
+            cutoff = max(1, int((relevance[row] > 0).sum()))
+            torch.testing.assert_close(
+                value, ndcg_at_k(scores[row : row + 1], relevance[row : row + 1], cutoff, gain)[0]
+            )

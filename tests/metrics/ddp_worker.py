@@ -6,8 +6,30 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
-from vse_lightning.metrics import CoherentScore, RecallAtK, RetrievalMetrics
+from vse_lightning.metrics import (
+    CoherentScore,
+    CumulativeSemantic,
+    HierarchicalAP,
+    MeanAveragePrecision,
+    RecallAtK,
+    RetrievalMetrics,
+    RetrievalNDCG,
+)
 from vse_lightning.ranking.pair_scores import PairScores
+
+WHOLE = [
+    metric
+    for direction in ("i2t", "t2i")
+    for metric in (
+        HierarchicalAP(direction),
+        HierarchicalAP(direction, exclude_positives=True),
+        MeanAveragePrecision(direction),
+        MeanAveragePrecision(direction, positive_threshold=0.7),
+        CumulativeSemantic(5, direction),
+        RetrievalNDCG("relevant", direction),
+        CoherentScore(20, direction, exclude_positives=True),
+    )
+]
 
 
 class Table:
@@ -46,6 +68,7 @@ def values_of_all(batch, scored=(), rank=0, world_size=1, group=None):
         "table": {"relevance": Table()},
         "no labels": {"ndcg_ks": (), "coherent_ks": ()},
         "long lists": {"coherent_ks": (1000,), "chunk_size": 64},
+        "whole lists": {"extra": WHOLE, "chunk_size": 64},
         "others": {"directions": ("i2i", "t2t"), "chunk_size": 64},
         "inexact": {"similarity": inexact, "chunk_size": 64},
     }

@@ -5,10 +5,13 @@ how many there are. A ranking function returns one value per query. The other di
 transposes.
 """
 
-from vse_lightning.functional.average_precision import average_precision_at_r, r_precision
+from vse_lightning.functional.agreement import agreement
+from vse_lightning.functional.average_precision import average_precision, average_precision_at_r, r_precision
 from vse_lightning.functional.coherent_score import coherent_score
 from vse_lightning.functional.contrastive import contrastive
+from vse_lightning.functional.cumulative_semantic import cumulative_semantic
 from vse_lightning.functional.hierarchical_ap import hierarchical_ap
+from vse_lightning.functional.hierarchical_average_precision import hierarchical_average_precision
 from vse_lightning.functional.kendall import kendall
 from vse_lightning.functional.kendall_tau import kendall_tau
 from vse_lightning.functional.ladder import ladder
@@ -25,13 +28,17 @@ from vse_lightning.functional.smooth_ndcg import smooth_ndcg
 from vse_lightning.functional.triplet import triplet
 
 __all__ = [
+    "agreement",
+    "average_precision",
     "average_precision_at_r",
     "bootstrap_interval",
     "caption_relevance",
     "coherent_score",
     "contrastive",
     "cosine_similarity",
+    "cumulative_semantic",
     "hierarchical_ap",
+    "hierarchical_average_precision",
     "kendall",
     "kendall_tau",
     "ladder",

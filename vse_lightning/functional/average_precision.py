@@ -1,10 +1,57 @@
-"""Mean average precision at R and R-Precision, where R is the query's number of positives."""
+"""Average precision of the whole list, or at R, the query's number of positives, and R-Precision."""
 
 import torch
 from torch import Tensor
 
 from vse_lightning.functional.query_lists import as_positives, as_scores
-from vse_lightning.functional.ranks import positive_ranks
+from vse_lightning.functional.ranks import columns_of, count_ahead, positive_ranks
+from vse_lightning.functional.ties import last_places
+
+
+def average_precision(scores: Tensor, positives: Tensor) -> Tensor:
+    """Average precision over the whole list: the mean of the precisions at the query's positives.
+
+    Candidates with equal scores are retrieved together: the precision at a positive is the share of positives among all
+    that score at least as high.
+
+    Args:
+        scores: ``(Q, C)``, higher is closer.
+        positives: ``(Q, C)`` bool.
+
+    Returns:
+        ``(Q,)`` in [0, 1], in the dtype of ``scores``; 0 for a query without a positive.
+
+    Raises:
+        ValueError: if the shapes differ or ``positives`` is no mask.
+
+    Relations:
+        Equal to :func:`sklearn.metrics.average_precision_score`; :func:`average_precision_at_r` stops at the R-th
+        candidate.
+
+    Example:
+        >>> import torch
+        >>> scores = torch.tensor([[0.9, 0.5, 0.7], [0.9, 0.5, 0.9]])
+        >>> average_precision(scores, torch.tensor([[False, True, True], [True, True, False]]))
+        tensor([0.5833, 0.5833])
+    """
+    scores = as_scores(scores)
+    positives = as_positives(positives, scores)
+    counts = count_ahead(scores, columns_of(positives))
+    return average_precision_of_counts(*counts, positives.sum(dim=1)).to(scores.dtype)
+
+
+def average_precision_of_counts(ahead: Tensor, alongside: Tensor, num_positives: Tensor) -> Tensor:
+    """:func:`average_precision` from the two counts ``(Q, P)`` of :func:`count_ahead`: ``(Q,)`` float64."""
+    present = torch.arange(ahead.shape[1], device=ahead.device) < num_positives[:, None]
+    precision = (alongside.double() / (ahead + alongside)).where(present, 0)
+    return precision.sum(dim=1) / num_positives.clamp(min=1)
+
+
+def average_precision_of_sorted(ordered: Tensor, positives: Tensor) -> Tensor:
+    """:func:`average_precision` of lists whose scores ``(Q, C)`` are ``ordered``, descending; for many positives."""
+    last, _ = last_places(ordered)
+    precision = positives.cumsum(dim=1).gather(1, last - 1).to(ordered.dtype) / last
+    return (precision * positives).sum(dim=1) / positives.sum(dim=1).clamp(min=1)
 
 
 def average_precision_at_r(scores: Tensor, positives: Tensor) -> Tensor:

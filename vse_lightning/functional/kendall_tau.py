@@ -54,6 +54,12 @@ def kendall_tau(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _tau(x: Tensor, y: Tensor) -> Tensor:
+    surplus, x_untied, y_untied = kendall_counts(x, y)
+    return (surplus / (x_untied.double().sqrt() * y_untied.double().sqrt()).clamp(min=1)).clamp(-1, 1)
+
+
+def kendall_counts(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Concordant minus discordant pairs of each row of ``x (Q, k)`` and ``y``, and pairs that do not tie in either."""
     x, y = _sort_by_both(x, y)
     x_changes, y_changes = x[:, 1:] != x[:, :-1], y[:, 1:] != y[:, :-1]
     # Ranking equal y in list order makes tied pairs no inversions.
@@ -62,9 +68,7 @@ def _tau(x: Tensor, y: Tensor) -> Tensor:
     x_untied = num_pairs - _tied_pairs(x_changes)
     y_untied = num_pairs - _tied_pairs(sorted_y[:, 1:] != sorted_y[:, :-1])
     tied_in_both = _tied_pairs(x_changes | y_changes)
-    concordant_minus_discordant = x_untied + y_untied - num_pairs + tied_in_both - 2 * _inversions(permutation)
-    scale = x_untied.double().sqrt() * y_untied.double().sqrt()
-    return (concordant_minus_discordant / scale.clamp(min=1)).clamp(-1, 1)
+    return x_untied + y_untied - num_pairs + tied_in_both - 2 * _inversions(permutation), x_untied, y_untied
 
 
 def _sort_by_both(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,20 @@
 """Normalised discounted cumulative gain on graded relevance."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from vse_lightning.checks import require
 from vse_lightning.functional.gains import GAINS, gains_of
 from vse_lightning.functional.query_lists import as_relevance, as_scores, check_cutoff
 from vse_lightning.functional.ranking import Ranking
 
+Cutoff = int | Literal["relevant"]
+"""How many of the best candidates; ``"relevant"``: as many as the query has candidates of relevance above 0."""
 
-def ndcg_at_k(scores: Tensor, relevance: Tensor, k: int, gain: str = "exponential") -> Tensor:
+
+def ndcg_at_k(scores: Tensor, relevance: Tensor, k: Cutoff, gain: str = "exponential") -> Tensor:
     r"""NDCG of each query's k best-scored candidates.
 
     .. math:: \frac{\mathrm{DCG}}{\mathrm{IDCG}}, \qquad \mathrm{DCG} = \sum_{p=1}^{k} \frac{g_p}{\log_2(1 + p)}
@@ -20,14 +26,16 @@ def ndcg_at_k(scores: Tensor, relevance: Tensor, k: int, gain: str = "exponentia
     Args:
         scores: ``(Q, C)``, higher is closer.
         relevance: ``(Q, C)`` in [0, 1].
-        k: cut-off; larger than C means the whole list.
+        k: cut-off; larger than C means the whole list; ``"relevant"``: as many as the query has candidates of relevance
+            above 0, the protocol of EPIC-Kitchens multi-instance retrieval (with the linear gain).
         gain: ``"exponential"`` or ``"linear"``.
 
     Returns:
         ``(Q,)`` in [0, 1], in the dtype of ``scores``; 0 for a query to which nothing is relevant.
 
     Raises:
-        ValueError: if ``k`` is not positive, ``gain`` is unknown, the shapes differ or relevance leaves [0, 1].
+        ValueError: if ``k`` is neither positive nor ``"relevant"``, ``gain`` is unknown, the shapes differ or relevance
+            leaves [0, 1].
 
     References:
         Järvelin and Kekäläinen, "Cumulated Gain-Based Evaluation of IR Techniques", TOIS 2002 (linear); Burges et al.,
@@ -45,23 +53,32 @@ def ndcg_at_k(scores: Tensor, relevance: Tensor, k: int, gain: str = "exponentia
     """
     scores = as_scores(scores)
     relevance = as_relevance(relevance, scores)
-    check_cutoff(k)
-    return ndcg_of_ranking(Ranking.of(scores, relevance, listed=k, ideal=k), k, gain)
+    check_ndcg_cutoff(k)
+    longest = k if isinstance(k, int) else scores.shape[1]
+    return ndcg_of_ranking(Ranking.of(scores, relevance, listed=longest, ideal=longest), k, gain)
 
 
-def ndcg_of_ranking(ranking: Ranking, k: int, gain: str = "exponential") -> Tensor:
+def ndcg_of_ranking(ranking: Ranking, k: Cutoff, gain: str = "exponential") -> Tensor:
     """:func:`ndcg_at_k` of a ``ranking`` that lists, and keeps ideal relevance of, at least the first k places."""
     check_gain(gain)
-    places = torch.arange(min(k, ranking.scores.shape[1]), device=ranking.scores.device)
+    width = ranking.scores.shape[1] if k == "relevant" else min(k, ranking.scores.shape[1])
+    places = torch.arange(width, device=ranking.scores.device)
     discount = 1 / torch.log2((places + 2).to(ranking.scores.dtype))
+    gains, ideal = shared_gains(ranking, gain)[:, :width], gains_of(ranking.ideal[:, :width], gain)
+    if k == "relevant":  # beyond the cut-off of a query nothing is relevant in the ideal order
+        gains = gains * (places < (ranking.ideal > 0).sum(dim=1, keepdim=True))
+    dcg, ideal_dcg = (gains * discount).sum(dim=1), (ideal * discount).sum(dim=1)
+    return (dcg / ideal_dcg).where(ideal_dcg > 0, 0)
+
+
+def shared_gains(ranking: Ranking, gain: str) -> Tensor:
+    """Gains ``(Q, K)`` of the listed candidates; those of equal scores share the mean of theirs, unlisted ones too."""
     gains = gains_of(ranking.relevance, gain)
-    tied = (ranking.scores[:, 1 : k + 1] == ranking.scores[:, :k][:, : ranking.scores.shape[1] - 1]).any(dim=1)
+    tied = (ranking.scores[:, 1:] == ranking.scores[:, :-1]).any(dim=1)
     shared = (tied | (ranking.overflow[:, 0] > 0)).nonzero()[:, 0]
     if len(shared):
         gains = gains.index_copy(0, shared, _share_among_ties(ranking.select(shared), gains[shared], gain))
-    dcg = (gains[:, : len(places)] * discount).sum(dim=1)
-    ideal_dcg = (gains_of(ranking.ideal[:, : len(places)], gain) * discount).sum(dim=1)
-    return (dcg / ideal_dcg).where(ideal_dcg > 0, 0)
+    return gains
 
 
 def _share_among_ties(ranking: Ranking, gains: Tensor, gain: str) -> Tensor:
@@ -73,6 +90,14 @@ def _share_among_ties(ranking: Ranking, gains: Tensor, gain: str) -> Tensor:
     totals.index_add_(0, run.flatten(), torch.stack([torch.ones_like(gains), gains], dim=2).view(-1, 2))
     totals[run[:, -1]] += ranking.overflow[:, [0, 1 + GAINS.index(gain)]]
     return (totals[:, 1] / totals[:, 0])[run]
+
+
+def check_ndcg_cutoff(k: Cutoff) -> None:
+    """Refuse a cut-off that is neither a positive integer nor ``"relevant"``."""
+    if isinstance(k, str):
+        require(k == "relevant", "k must be a positive integer or 'relevant', got {!r}", k)
+    else:
+        check_cutoff(k)
 
 
 def check_gain(gain: str) -> None:

@@ -1,4 +1,4 @@
-"""Sorted rows, by the fastest sort that the device has."""
+"""Sorted and selected entries, by the fastest way that the device has."""
 
 import numpy as np
 import torch
@@ -15,6 +15,13 @@ def ascending_order(values: Tensor) -> Tensor:
     """Where the entries of the sorted rows stand in ``values (Q, C)``: int64 ``(Q, C)``. Ties come in any order."""
     values = values.detach()
     return torch.from_numpy(np.argsort(values.numpy())) if _numpy_is_faster(values) else values.argsort(dim=1)
+
+
+def selected(values: Tensor, mask: Tensor) -> Tensor:
+    """The entries of ``values`` that a mask of the same shape marks, in order: ``(count,)``."""
+    if values.device.type != "cpu":
+        return values[mask]
+    return torch.from_numpy(np.compress(mask.numpy().ravel(), values.numpy().ravel()))
 
 
 def _numpy_is_faster(values: Tensor) -> bool:

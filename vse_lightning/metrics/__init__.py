@@ -10,7 +10,10 @@ matches another: ``i2i`` is graded, by the most relevant text of the other image
 - Recall at k (``RecallAtK``, ``RSum``): the share of queries whose rank is at most k. ``recall="all"`` is another
   measure: the mean share of a query's positives that rank within k.
 - MAP@R, R-Precision: over the R best candidates of a query with R positives; ties as above.
-- NDCG at k: candidates with equal scores share the mean of their gains, as in scikit-learn; positives have relevance 1.
+- mAP, hierarchical AP: over the whole list; candidates with equal scores are retrieved together, as in scikit-learn.
+- NDCG, NCS at k: candidates with equal scores share the mean of their gains, as in scikit-learn; positives have
+  relevance 1. NCS leaves the query's own positives out, and so do NDCG, Coherent Score and hierarchical AP with
+  ``exclude_positives=True``.
 - Coherent Score at k: Kendall's tau-b of score and relevance over the k best candidates; of those that tie across the
   cut the first by id are taken; a constant list counts 0.
 - Median rank: that of numpy, the mean of the two middle ranks of an even number of queries.
@@ -22,11 +25,13 @@ only (the Ladder Loss paper), in the gallery and in the relevance.
 """
 
 from vse_lightning.metrics._values import MissingRelevanceError
-from vse_lightning.metrics.average_precision import MAPAtR, RPrecision
+from vse_lightning.metrics.average_precision import MAPAtR, MeanAveragePrecision, RPrecision
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.metrics.coherent_score import CoherentScore
 from vse_lightning.metrics.collection import RetrievalMetrics
+from vse_lightning.metrics.cumulative_semantic import CumulativeSemantic
 from vse_lightning.metrics.eccv_caption import ECCVCaption
+from vse_lightning.metrics.hierarchical_ap import HierarchicalAP
 from vse_lightning.metrics.ndcg import RetrievalNDCG
 from vse_lightning.metrics.pmrp import PMRP
 from vse_lightning.metrics.rank_statistics import MeanRank, MedianRank
@@ -37,8 +42,11 @@ from vse_lightning.ranking.reading import Reading
 __all__ = [
     "PMRP",
     "CoherentScore",
+    "CumulativeSemantic",
     "ECCVCaption",
+    "HierarchicalAP",
     "MAPAtR",
+    "MeanAveragePrecision",
     "MeanRank",
     "MedianRank",
     "MissingRelevanceError",

@@ -135,7 +135,7 @@ def _counted(metric: RankingReader, folds: Sequence[QueryValues], needed: Mappin
     """The values of the queries that count; nothing is refused."""
     for direction in _without_query(folds):
         name = getattr(metric, "name", type(metric).__name__)
-        relevant = ", and something relevant to it" if metric.reading.only_relevant else ""
+        relevant = "" if metric.reading.relevant_from is None else ", and something relevant to it"
         raise ValueError(
             f"{name} has no query in the gallery or one of its folds: it needs {needed[direction]}{relevant}"
         )

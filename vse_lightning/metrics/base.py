@@ -88,6 +88,8 @@ class RetrievalMetric(StateMetric):
         check_direction(direction, matches=reading.positives > 0)
         self.directions, self.reading = (direction,), reading
         self.name, self.display_name = f"{direction}_{name}", display_name
+        if reading.exclude_positives:
+            self.name, self.display_name = f"{self.name}_without_positives", f"{display_name} without positives"
 
     @cached_property
     def graded(self) -> bool:

@@ -23,6 +23,7 @@ class CoherentScore(RetrievalMetric):
     Args:
         k: cut-off; larger than the gallery means the whole gallery.
         direction: ``"i2t"`` (images rank texts), ``"t2i"``, ``"i2i"`` (images rank the other images) or ``"t2t"``.
+        exclude_positives: leave the query's own positives out of its list: they hide how the others are ordered.
         options: of :class:`RetrievalMetric`.
 
     Raises:
@@ -39,10 +40,13 @@ class CoherentScore(RetrievalMetric):
         tensor(0.1111)
     """
 
-    def __init__(self, k: int = 100, direction: Direction = "i2t", **options: Any) -> None:
+    def __init__(
+        self, k: int = 100, direction: Direction = "i2t", exclude_positives: bool = False, **options: Any
+    ) -> None:
         check_cutoff(k)
         super().__init__(**options)
-        self._rank_in(direction, f"coherent_score_at_{k}", f"CS@{k}", Reading(listed=k))
+        reading = Reading(listed=k, exclude_positives=exclude_positives)
+        self._rank_in(direction, f"coherent_score_at_{k}", f"CS@{k}", reading)
         self.k = k
 
     @override

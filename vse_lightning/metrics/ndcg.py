@@ -8,20 +8,21 @@ from torch import Tensor
 from typing_extensions import override
 
 from vse_lightning.functional.directions import Direction
-from vse_lightning.functional.ndcg import check_gain, ndcg_of_ranking
-from vse_lightning.functional.query_lists import check_cutoff
+from vse_lightning.functional.ndcg import Cutoff, check_gain, check_ndcg_cutoff, ndcg_of_ranking
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics.base import RetrievalMetric
-from vse_lightning.ranking.reading import Reading
+from vse_lightning.ranking.reading import ALL, Reading
 
 
 class RetrievalNDCG(RetrievalMetric):
     """Mean NDCG of the queries' k best candidates, as :func:`~vse_lightning.functional.ndcg_at_k` defines it.
 
     Args:
-        k: cut-off; larger than the gallery means the whole gallery.
+        k: cut-off; larger than the gallery means the whole gallery; ``"relevant"``: as many as the query has candidates
+            of relevance above 0, as the EPIC-Kitchens challenge does (with the linear gain).
         direction: ``"i2t"`` (images rank texts), ``"t2i"``, ``"i2i"`` (images rank the other images) or ``"t2t"``.
         gain: ``"exponential"`` or ``"linear"``.
+        exclude_positives: leave the query's own positives out of its list: they hide how the others are ordered.
         options: of :class:`RetrievalMetric`.
 
     Raises:
@@ -37,11 +38,20 @@ class RetrievalNDCG(RetrievalMetric):
         tensor(0.8093)
     """
 
-    def __init__(self, k: int = 10, direction: Direction = "i2t", gain: str = "exponential", **options: Any) -> None:
-        check_cutoff(k)
+    def __init__(
+        self,
+        k: Cutoff = 10,
+        direction: Direction = "i2t",
+        gain: str = "exponential",
+        exclude_positives: bool = False,
+        **options: Any,
+    ) -> None:
+        check_ndcg_cutoff(k)
         check_gain(gain)
         super().__init__(**options)
-        self._rank_in(direction, f"ndcg_at_{k}", f"NDCG@{k}", Reading(listed=k, ideal=k))
+        longest = k if isinstance(k, int) else ALL
+        reading = Reading(listed=longest, ideal=longest, exclude_positives=exclude_positives)
+        self._rank_in(direction, f"ndcg_at_{k}", f"NDCG@{k}", reading)
         self.k = k
         self.gain = gain
 

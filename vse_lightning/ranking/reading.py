@@ -55,19 +55,20 @@ class Reading:
         listed: how many of the best-scored candidates; ``ALL`` takes the whole list.
         ideal: how many of the largest relevances.
         exclude_positives: whether the query's own positives are taken out of its list.
-        only_relevant: whether queries to which nothing is relevant are left out.
+        relevant_from: leave out queries to which nothing is relevant, or nothing as relevant as this.
     """
 
     positives: int = 0
     listed: int = 0
     ideal: int = 0
     exclude_positives: bool = False
-    only_relevant: bool = False
+    relevant_from: float | None = None
 
     def __post_init__(self) -> None:
         contradiction = self.exclude_positives and self.positives > 0
         require(not contradiction, "exclude_positives leaves no positives to rank, got positives={}", self.positives)
-        require(self.ideal > 0 or not self.only_relevant, "only_relevant must come with ideal of at least 1, got 0")
+        read = self.relevant_from is None or self.ideal > 0
+        require(read, "relevant_from must come with ideal of at least 1, got {}", self.ideal)
 
     def __or__(self, other: Reading) -> Reading:
         return Reading(
@@ -92,7 +93,10 @@ class Reading:
         counted = ranking.num_candidates > 0
         if self.positives:
             counted = ranking.num_positives > 0
-        return counted & (ranking.ideal[:, 0] > 0) if self.only_relevant else counted
+        if self.relevant_from is None:
+            return counted
+        best = ranking.ideal[:, 0]
+        return counted & (best > 0) & (best >= self.relevant_from)
 
 
 class RankingReader(Protocol):
