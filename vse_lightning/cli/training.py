@@ -13,7 +13,7 @@ from vse_lightning.callbacks import EmbeddingWriter, RetrievalGallery
 from vse_lightning.cli.config_files import configs_first
 from vse_lightning.cli.remembered import WORDS_FOR_CHECKPOINTS, parse_beside_checkpoint
 from vse_lightning.cli.run_config import RunConfig
-from vse_lightning.models.checkpoints.optimizer_setup import ConfiguredRates
+from vse_lightning.models.checkpoints.configured_rates import ConfiguredRates
 from vse_lightning.models.checkpoints.restoring import restoring
 from vse_lightning.models.retriever import Retriever
 from vse_lightning.report import print_results
