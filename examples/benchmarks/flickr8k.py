@@ -26,6 +26,7 @@ from typing import Any
 import torch
 import yaml
 
+from vse_lightning import __version__
 from vse_lightning.cli.program import RetrievalCLI
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +96,10 @@ def train(file: Path, description: dict[str, Any], options: list[str]) -> None:
     result = {
         **description,
         "config": [option.replace(f"{CONFIGS}{os.sep}", "configs/") for option in options],
-        "versions": {name: version(name) for name in ("torch", "lightning", "torchmetrics", "vse-lightning")},
+        "versions": {
+            "vse-lightning": __version__,
+            **{name: version(name) for name in ("torch", "lightning", "torchmetrics")},
+        },
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "git": os.environ.get("GIT_COMMIT") or commit(),
         "seconds": round(perf_counter() - start, 1),
@@ -137,7 +141,7 @@ def main() -> None:
     parser.add_argument("--losses", nargs="+", default=losses(), help="default: all")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--labels", nargs="+", default=["sbert"], help="configs/relevance/{labels}.yaml")
-    parser.add_argument("--trials", type=Path, help="YAML: by loss and name of the trial, arguments of the loss")
+    parser.add_argument("--trials", type=Path, nargs="+", help="YAML: arguments by loss and name of the trial")
     parser.add_argument("--config", action="append", default=[], help="a further config for each training")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, each with OMP_NUM_THREADS threads")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -153,7 +157,7 @@ def main() -> None:
     extra = [f"--config={path}" for path in options.config]
     jobs: dict[Path, tuple[dict[str, Any], list[str]]] = {}
     if options.trials:
-        for loss, trials in yaml.safe_load(options.trials.read_text()).items():
+        for loss, trials in (pair for path in options.trials for pair in yaml.safe_load(path.read_text()).items()):
             for name, arguments in trials.items():
                 described = {"loss": loss, "trial": name, "labels": "sbert", "seed": 0}
                 config = None if "class_path" in arguments else loss

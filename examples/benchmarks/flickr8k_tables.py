@@ -12,13 +12,12 @@ from scipy.stats import ttest_ind
 Result = dict[str, Any]
 BASELINES = {"triplet": "▵", "infonce": "°"}
 """Losses without labels, and the sign of what differs from them beyond the spread of the seeds."""
-COLUMNS = {
-    "R@1 %": "recall_at_1",
+GRADED = {
     "NDCG@10": "ndcg_at_10",
     "CS@100": "coherent_score_at_100",
     "CS@1000": "coherent_score_at_1000",
+    "H-AP": "hierarchical_ap",
 }
-GRADED = {**{title: name for title, name in COLUMNS.items() if title != "R@1 %"}, "H-AP": "hierarchical_ap"}
 
 
 def read(folder: Path) -> list[Result]:
