@@ -19,6 +19,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -27,7 +28,8 @@ import torch
 import yaml
 
 from vse_lightning import __version__
-from vse_lightning.cli.program import RetrievalCLI
+from vse_lightning.cli.training import RetrievalCLI
+from vse_lightning.metrics import HierarchicalAP, RetrievalMetrics
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -74,7 +76,9 @@ class Training(RetrievalCLI):
     """A ``fit`` that ends with the values of the best epoch on both splits."""
 
     def after_fit(self) -> None:
-        """Measure the best epoch."""
+        """Measure the best epoch, by H-AP too."""
+        extra = [HierarchicalAP("i2t"), HierarchicalAP("t2i")]
+        self.model.retrieval_metrics = RetrievalMetrics(coherent_ks=(100, 1000), extra=extra)
         best = self.trainer.checkpoint_callback.best_model_path
         self.values = {}
         for stage, measure in (("val", self.trainer.validate), ("test", self.trainer.test)):
@@ -111,6 +115,27 @@ def train(file: Path, description: dict[str, Any], options: list[str]) -> None:
     partly.rename(file)
 
 
+def best_trials(folder: Path) -> dict[str, list[str]]:
+    """By loss, the options of its best trial: recall and order on the validation split weigh about the same."""
+    found: dict[str, tuple[float, list[str]]] = {}
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text())
+        value = score(result["val"])
+        if value > found.get(result["loss"], (-1.0, []))[0]:
+            found[result["loss"]] = value, result["config"]
+    return {
+        loss: [option.replace("=configs/", f"={CONFIGS}/", 1) for option in best] for loss, (_, best) in found.items()
+    }
+
+
+def score(values: dict[str, float]) -> float:
+    """What a trial is chosen by."""
+    graded = (("ndcg_at_10", 200), ("coherent_score_at_100", 200), ("coherent_score_at_1000", 100))
+    return values["rsum"] + sum(
+        weight * values[f"{direction}_{name}"] for name, weight in graded for direction in ("i2t", "t2i")
+    )
+
+
 def commit() -> str:
     """What is checked out, with ``-dirty`` where files differ from it."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
@@ -142,6 +167,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--labels", nargs="+", default=["sbert"], help="configs/relevance/{labels}.yaml")
     parser.add_argument("--trials", type=Path, nargs="+", help="YAML: arguments by loss and name of the trial")
+    parser.add_argument("--best", action="store_true", help="every loss with the arguments of its best trial")
     parser.add_argument("--config", action="append", default=[], help="a further config for each training")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, each with OMP_NUM_THREADS threads")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -159,20 +185,16 @@ def main() -> None:
     if options.trials:
         for loss, trials in (pair for path in options.trials for pair in yaml.safe_load(path.read_text()).items()):
             for name, arguments in trials.items():
-                described = {"loss": loss, "trial": name, "labels": "sbert", "seed": 0}
-                config = None if "class_path" in arguments else loss
-                jobs[options.results / "trials" / f"{loss}-{name}.json"] = (
-                    described,
-                    [*options_of(config, arguments), *extra],
-                )
+                file = options.results / "trials" / f"{loss}-{name}.json"
+                chosen = options_of(None if "class_path" in arguments else loss, arguments)
+                jobs[file] = {"loss": loss, "trial": name, "labels": "sbert", "seed": 0}, [*chosen, *extra]
     else:
-        for seed in options.seeds:
-            for labels in options.labels:
-                for loss in options.losses:
-                    source = [] if labels == "sbert" else [f"--config={CONFIGS / 'relevance' / labels}.yaml"]
-                    described = {"loss": loss, "labels": labels, "seed": seed}
-                    file = options.results / f"{loss}-{labels}-{seed}.json"
-                    jobs[file] = (described, [*options_of(*VARIANTS.get(loss, (loss, {}))), *source, *extra])
+        best = best_trials(options.results / "trials") if options.best else {}
+        for seed, labels, loss in product(options.seeds, options.labels, options.losses):
+            chosen = [o for o in best.get(loss, options_of(*VARIANTS.get(loss, (loss, {})))) if o not in extra]
+            source = [] if labels == "sbert" else [f"--config={CONFIGS / 'relevance' / labels}.yaml"]
+            file = options.results / f"{loss}-{labels}-{seed}.json"
+            jobs[file] = {"loss": loss, "labels": labels, "seed": seed}, [*chosen, *source, *extra]
     return run_missing(jobs, options.jobs)
 
 
