@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from vse_lightning.cli import main
-from vse_lightning.cli.search import ranking
+from vse_lightning.cli.search import answers as search_answers
 from vse_lightning.cli.search.answers import Query, answer, search_page
-from vse_lightning.cli.search.collection import Collection
-from vse_lightning.cli.search.index import SearchIndex
-from vse_lightning.cli.search.indexing import make_index
+from vse_lightning.cli.search.index_file import SearchIndex
+from vse_lightning.cli.search.indexing import Pictures, make_index
 from vse_lightning.data import ShapesSource
 from vse_lightning.models import DualEncoder, FeatureImageEncoder, GRUTextEncoder, load_retriever
 
@@ -257,10 +256,10 @@ def test_unknown_options_are_refused(search):
 
 @pytest.mark.parametrize("count", [1, 4, 40])
 def test_chunks_rank_as_one_list_with_ties_in_order(monkeypatch, count):
-    monkeypatch.setattr(ranking, "_ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr(search_answers, "_ROWS_AT_A_TIME", 7)
     candidates = torch.randint(0, 4, (30, 1), generator=torch.Generator().manual_seed(0)).float()
     queries = torch.tensor([[1.0], [-1.0]])
-    lists = ranking.rank(lambda some, others: some @ others.T, queries, candidates, count)
+    lists = search_answers.rank(lambda some, others: some @ others.T, queries, candidates, count)
     for query, hits in zip(queries, lists, strict=True):
         scores = [float(query * value) for value in candidates[:, 0]]
         best = sorted(range(30), key=lambda row: (-scores[row], row))[:count]
@@ -279,7 +278,7 @@ def features():
     """Three images that are features, with two captions for the first and one for each other."""
     rows = torch.eye(3)
     captions = ["a red <ball>", "a ball", "two dogs", "a black cat"]
-    return Collection("features", ["first", "<second>", "third"], rows, captions, torch.tensor([0, 0, 1, 2]))
+    return Pictures("features", ["first", "<second>", "third"], rows, captions, torch.tensor([0, 0, 1, 2]))
 
 
 def model_of_features(kind):
@@ -320,7 +319,7 @@ def test_features_are_found_by_texts_and_described(features, tmp_path):
     assert "<img" not in page
     with pytest.raises(ValueError, match="pictures need a model of pictures, but the image encoder of this one"):
         answer(model, index, [Query("query.png", Image.new("RGB", (8, 8)))], None, 3)
-    pictures = Collection("pictures", ["one"], [Image.new("RGB", (8, 8))], [], torch.arange(0))
+    pictures = Pictures("pictures", ["one"], [Image.new("RGB", (8, 8))], [], torch.arange(0))
     with pytest.raises(ValueError, match="pictures need a model of pictures, but the image encoder of this one"):
         make_index(model, tmp_path / "model.ckpt", "", pictures)
 
@@ -332,7 +331,7 @@ def test_captions_of_unreadable_pictures_are_left_out(features, tmp_path):
                 raise OSError("torn")
             return torch.eye(3)[row]
 
-    torn = Collection("features", features.names, Torn(), features.captions, features.text_image_rows)
+    torn = Pictures("features", features.names, Torn(), features.captions, features.text_image_rows)
     index = index_of(model_of_features(DualEncoder), torn, tmp_path)
     assert index.names == ["<second>", "third"]
     assert index.captions == ["two dogs", "a black cat"]
@@ -341,6 +340,6 @@ def test_captions_of_unreadable_pictures_are_left_out(features, tmp_path):
 
 
 def test_embeddings_that_are_no_numbers_are_refused(features, tmp_path):
-    broken = Collection("features", ["nan"], torch.full((1, 3), torch.nan), [], torch.arange(0))
+    broken = Pictures("features", ["nan"], torch.full((1, 3), torch.nan), [], torch.arange(0))
     with pytest.raises(ValueError, match="the model must give finite embeddings"):
         make_index(model_of_features(DualEncoder), tmp_path / "model.ckpt", "", broken)

@@ -10,9 +10,9 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities import rank_zero_only
 
 from vse_lightning.callbacks import EmbeddingWriter, RetrievalGallery
+from vse_lightning.cli.checkpoint_config import WORDS_FOR_CHECKPOINTS, parse_beside_checkpoint
 from vse_lightning.cli.config_files import configs_first
-from vse_lightning.cli.remembered import WORDS_FOR_CHECKPOINTS, parse_beside_checkpoint
-from vse_lightning.cli.run_config import RunConfig
+from vse_lightning.cli.saved_config import RunConfig
 from vse_lightning.models.checkpoints.configured_rates import ConfiguredRates
 from vse_lightning.models.checkpoints.restoring import restoring
 from vse_lightning.models.retriever import Retriever

@@ -13,12 +13,12 @@ from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.caption_files import Captions, read_caption_lines
 from vse_lightning.cli.evaluate.comparison import Resampling, compare, print_comparison
 from vse_lightning.cli.evaluate.extended_ground_truth import measure_extended
-from vse_lightning.cli.evaluate.labels import Labels, make_labels
+from vse_lightning.cli.evaluate.label_sources import Labels, make_labels
 from vse_lightning.cli.evaluate.measuring import measure
 from vse_lightning.cli.evaluate.model_files import ArrayNames, ModelOutput, read_model
 from vse_lightning.cli.evaluate.paired_captions import read_paired
 from vse_lightning.cli.evaluate.trec_files import run_files, write_run
-from vse_lightning.cli.own_files import require_new, require_own
+from vse_lightning.cli.overwriting import require_new, require_own
 from vse_lightning.data.files.paths import existing_path
 from vse_lightning.metrics import PMRP, ECCVCaption, RetrievalMetric, RetrievalMetrics
 from vse_lightning.metrics._ground_truth import GroundTruthMetric
@@ -131,7 +131,7 @@ def evaluate(
     # "--intervals" alone is True
     confidence = None if intervals is False else 0.95 if intervals is True else intervals
     resampling = Resampling(confidence, level, resamples, seed)
-    _check_output(output)
+    require_own("--output", output, _MARK)
     outputs = [read_model(model, ArrayNames(image_key, text_key, scores_key)) for model in models]
     _require_different([each.name for each in outputs])
     evaluated = _captions(outputs, captions, split, captions_per_image, image_ids)
@@ -191,12 +191,6 @@ def _notes(captions: Captions, labels: dict[str, Labels], folds: int, first_capt
     notes += [f"labels: {source.description}" for source in labels.values()]
     notes += [] if labels else ["recalls only: NDCG and Coherent Score need graded labels, such as --labels sbert"]
     return notes
-
-
-def _check_output(output: Path | None) -> None:
-    require(output is None or output.parent.is_dir(), "--output must be in a folder that exists, got {}", output)
-    require(output is None or not output.is_dir(), "--output must be a file, got the folder {}", output)
-    require_own("--output", output, _MARK)
 
 
 def _captions(

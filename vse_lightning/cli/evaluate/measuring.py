@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.caption_files import Captions
-from vse_lightning.cli.evaluate.labels import Labels
+from vse_lightning.cli.evaluate.label_sources import Labels
 from vse_lightning.cli.evaluate.model_files import ModelOutput
 from vse_lightning.functional.directions import Direction
 from vse_lightning.metrics import RetrievalMetric, RetrievalMetrics

@@ -15,7 +15,7 @@ from vse_lightning.checks import require, require_extra, require_positive
 from vse_lightning.cli.export.formats import write_program
 from vse_lightning.cli.export.preprocessing import write_preprocessing
 from vse_lightning.cli.export.towers import Tower, towers_of
-from vse_lightning.cli.own_files import require_new, require_own
+from vse_lightning.cli.overwriting import require_new, require_own
 from vse_lightning.models import load_retriever
 
 FACTS = "export.json"

@@ -10,12 +10,11 @@ import torch
 from lightning import LightningDataModule
 
 from vse_lightning.checks import require, require_whole
-from vse_lightning.cli.own_files import require_own
+from vse_lightning.cli.overwriting import require_own
 from vse_lightning.cli.search.answers import answer, read_queries, search_page
-from vse_lightning.cli.search.collection import Collection, collect_folder, collect_splits
-from vse_lightning.cli.search.index import FORMAT, SearchIndex
-from vse_lightning.cli.search.indexing import make_index
-from vse_lightning.cli.search.table import print_answers, print_line
+from vse_lightning.cli.search.index_file import FORMAT, SearchIndex
+from vse_lightning.cli.search.indexing import Pictures, make_index, pictures_of_folder, pictures_of_splits
+from vse_lightning.cli.search.printing import print_answers, print_line
 from vse_lightning.data import ImageTextDataModule
 from vse_lightning.data.files.paths import existing_path
 from vse_lightning.models import load_retriever
@@ -72,7 +71,9 @@ def search(
         ValueError: an option is out of its range, the index is another model's, or a picture cannot be read.
     """
     _check_numbers(top_k, batch_size, num_workers)
-    _check_files(index, html, force=force)
+    require_own("--html", html, PAGE_MARK)
+    if force or not index.is_file():
+        require_own("--index", index, FORMAT)
     both = images is not None and data is not None
     require(not both, "--images and --config are two things to index: give one of them")
     require(data is not None or not split, "--split is for the data of --config, got {}", ", ".join(split))
@@ -92,11 +93,11 @@ def search(
         print_line(f"{index}: {_content(indexed)}, indexed before{again}")
         model = _load(checkpoint)
     else:
-        collection = _collect(index, images, data, split, force=force)
+        pictures = _collect(index, images, data, split, force=force)
         model = _load(checkpoint)
-        indexed = make_index(model, checkpoint, sha256, collection, batch_size, num_workers)
+        indexed = make_index(model, checkpoint, sha256, pictures, batch_size, num_workers)
         indexed.save(index)
-        _print_indexed(index, indexed, collection)
+        _print_indexed(index, indexed, pictures)
     if queries:
         answers = answer(model, indexed, queries, find, top_k)
         print_answers(answers, indexed)
@@ -112,22 +113,13 @@ def _check_numbers(top_k: int, batch_size: int, num_workers: int | None) -> None
         require_whole("--num_workers", num_workers, least=0)
 
 
-def _check_files(index: Path, html: Path | None, *, force: bool) -> None:
-    for name, path in (("index", index), ("html", html)):
-        require(path is None or path.parent.is_dir(), f"--{name} must be in a folder that exists, got {{}}", path)
-        require(path is None or not path.is_dir(), f"--{name} must be a file, got the folder {{}}", path)
-    require_own("--html", html, PAGE_MARK)
-    if force:
-        require_own("--index", index, FORMAT)
-
-
 def _load(checkpoint: Path) -> Retriever:
     return load_retriever(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _collect(index: Path, images: Path | None, data: Any, splits: Sequence[str], *, force: bool) -> Collection:
+def _collect(index: Path, images: Path | None, data: Any, splits: Sequence[str], *, force: bool) -> Pictures:
     if images is not None:
-        return collect_folder(images)
+        return pictures_of_folder(images)
     if data is None:
         remedy = "give --images or --config to index something"
         require(not force, "--force indexes again: {}", remedy)
@@ -136,15 +128,15 @@ def _collect(index: Path, images: Path | None, data: Any, splits: Sequence[str],
         raise ValueError(f"data must be an ImageTextDataModule to be indexed, got {type(data).__name__}")
     own = data.text is None and data.transforms is None
     require(own, "data must have no text and no transforms: queries are prepared as the model does it, without them")
-    return collect_splits(data.source, splits or [data.predict_split])
+    return pictures_of_splits(data.source, splits or [data.predict_split])
 
 
-def _print_indexed(path: Path, index: SearchIndex, collection: Collection) -> None:
+def _print_indexed(path: Path, index: SearchIndex, pictures: Pictures) -> None:
     print_line(f"{path}: {_content(index)}, {path.stat().st_size / 1e6:,.1f} MB")
-    unread = sorted(set(collection.names) - set(index.names))
+    unread = sorted(set(pictures.names) - set(index.names))
     if unread:
         some = ", ".join(unread[:5]) + (", ..." if len(unread) > 5 else "")
-        print_line(f"left out, because they cannot be read: {len(unread):,} of {len(collection.names):,}: {some}")
+        print_line(f"left out, because they cannot be read: {len(unread):,} of {len(pictures.names):,}: {some}")
 
 
 def _content(index: SearchIndex) -> str:

@@ -8,14 +8,18 @@ from vse_lightning.checks import is_own, require
 
 
 def require_own(option: str, path: Path | None, mark: str) -> None:
-    """Raise a ``ValueError`` if there is a file that the command did not write.
+    """Raise a ``ValueError`` if a file cannot be written, or is there and the command did not write it.
 
     Args:
         option: where the path comes from.
         path: of what will be written; None for nothing.
         mark: what all files of the command have among their first 4,096 bytes.
     """
-    own = path is None or not path.exists() or is_own(path, mark)
+    if path is None:
+        return
+    require(path.parent.is_dir(), "{} must be in a folder that exists, got {}", option, path)
+    require(not path.is_dir(), "{} must be a file, got the folder {}", option, path)
+    own = not path.exists() or is_own(path, mark)
     require(own, "{}: {} is there already, and not of this command: give another name, or remove it", option, path)
 
 

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vse_lightning.cli.search.answers import Answer
-from vse_lightning.cli.search.index import SearchIndex
+from vse_lightning.cli.search.index_file import SearchIndex
 
 
 def print_answers(answers: list[Answer], index: SearchIndex) -> None:
