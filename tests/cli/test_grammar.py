@@ -142,11 +142,14 @@ def test_a_config_of_training_will_do_where_only_its_data_is_wanted(tmp_path):
 seed_everything: 1
 model: {{class_path: nowhere.Model}}
 trainer: {{max_epochs: 3}}
+ckpt_path: null
 data: {{class_path: {__name__}.Shape, init_args: {{size: 5}}}}
 """)
     config = ["--config", str(tmp_path / "fit.yaml")]
     assert parsed(*config, "--words", "a b", "c", command=look) == {"data": Shape(5), "words": ("a b", "c")}
     assert parsed(*config, "--data.init_args.size=6", command=look)["data"] == Shape(6)
+    (tmp_path / "own.yaml").write_text("words: [x]")
+    assert parsed(*config, "--config", str(tmp_path / "own.yaml"), command=look)["words"] == ("x",)
     (tmp_path / "typo.yaml").write_text("dta: 3")
     with pytest.raises(ArgumentError, match="Option 'dta' is not accepted"):
         parsed(*config, "--config", str(tmp_path / "typo.yaml"), command=look)

@@ -15,8 +15,8 @@ from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter 
 
 from vse_lightning.cli.config_files import configs_first
 
-OF_TRAINING = ("seed_everything", "model", "trainer", "optimizer", "lr_scheduler", "weights_only", "embeddings")
-"""What a config for ``fit`` or ``predict`` says beside its data."""
+OF_TRAINING = ("seed_everything", "model", "trainer")
+"""What a config of a training says, and no other."""
 _CONFIG = "YAML with options under their names; may be repeated, later ones count; shipped ones are found by name"
 _EPILOG = "Options of several values may be repeated, or written [A,B]. A switch alone means true."
 
@@ -36,7 +36,7 @@ def run_command(command: Command, args: list[str]) -> None:
     """
     args = configs_first(args)
     if "data" in inspect.signature(command).parameters:
-        args = [_without_training(arg) if arg.startswith("--config=") else arg for arg in args]
+        args = [_data_alone(arg) if arg.startswith("--config=") else arg for arg in args]
     parser = _parser(command)
     config = parser.parse_args(written_out(command, args))
     config.pop("config")
@@ -127,8 +127,10 @@ def _parser(command: Command) -> ArgumentParser:
     return parser
 
 
-def _without_training(config: str) -> str:
-    """``--config=FILE`` with what is not for training."""
+def _data_alone(config: str) -> str:
+    """``--config=FILE``, of which only the data counts where it is one of a training."""
     content = yaml.safe_load(Path(config.partition("=")[2]).read_text(encoding="utf-8")) or {}
-    kept = {key: value for key, value in content.items() if key.partition(".")[0] not in OF_TRAINING}
-    return f"--config={yaml.safe_dump(kept)}"
+    keys = {key: key.partition(".")[0] for key in content}
+    if not {*OF_TRAINING} & {*keys.values()}:
+        return config
+    return f"--config={yaml.safe_dump({key: content[key] for key, first in keys.items() if first == 'data'})}"
