@@ -1,9 +1,12 @@
 """Who wins: the command line, then configs, then what a checkpoint remembers."""
 
+import inspect
+
 import pytest
 import torch
 import yaml
 from lightning import LightningModule, Trainer
+from lightning.pytorch.cli import LightningCLI
 
 from vse_lightning.cli.errors import told
 from vse_lightning.cli.program import main
@@ -189,6 +192,13 @@ def test_a_configuration_of_another_version_does_not_stand_in_the_way(parsed, tr
     arguments, lines = parsed("test", "--config", "model.yaml", "--ckpt_path", "old.ckpt")
     assert arguments["retrieval_metrics"]["init_args"]["folds"] == 1
     assert lines[0].startswith("old.ckpt: its configuration is none of this version, so that only yours counts: ")
+    assert lines[0].endswith("Option 'renamed' is not accepted")
+
+
+def test_lightning_reads_a_checkpoint_where_the_command_does_it_in_its_own_way():
+    """An override that Lightning no longer calls would let the checkpoint win."""
+    assert "_parse_ckpt_path" in vars(LightningCLI)
+    assert "self._parse_ckpt_path()" in inspect.getsource(LightningCLI.__init__)
 
 
 def test_a_checkpoint_made_in_python_brings_its_encoders(parsed, trained):

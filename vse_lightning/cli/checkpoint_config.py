@@ -11,6 +11,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentParser, Namespace
 
+from vse_lightning.cli.parser_errors import readable
 from vse_lightning.data.files.paths import existing_path
 from vse_lightning.models.checkpoints.reading import read_checkpoint
 from vse_lightning.models.checkpoints.recipes import is_plain
@@ -73,7 +74,9 @@ def parse_beside_checkpoint(parser: ArgumentParser, command: str, args: list[str
     except ArgumentError as error:
         if alone is None:
             raise
-        return alone, [f"{path}: its configuration is none of this version, so that only yours counts: {error}"]
+        return alone, [
+            f"{path}: its configuration is none of this version, so that only yours counts: {readable(str(error))}"
+        ]
     own = None if alone is None else model_of(alone)
     return config, [*words, *differences(remembered, own, model_of(config))]
 

@@ -12,9 +12,8 @@ import torch
 from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.caption_files import Captions, read_caption_lines
 from vse_lightning.cli.evaluate.comparison import Resampling, compare, print_comparison
-from vse_lightning.cli.evaluate.extended_ground_truth import measure_extended
 from vse_lightning.cli.evaluate.label_sources import Labels, make_labels
-from vse_lightning.cli.evaluate.measuring import measure
+from vse_lightning.cli.evaluate.measuring import measure, measure_extended
 from vse_lightning.cli.evaluate.model_files import ArrayNames, ModelOutput, read_model
 from vse_lightning.cli.evaluate.paired_captions import read_paired
 from vse_lightning.cli.evaluate.trec_files import run_files, write_run
