@@ -150,7 +150,7 @@ def test_terms_outside_a_step_leave_nothing_behind():
     batch = next(iter(pairs()))
     before = set(vars(model))
     terms = model.relevance_terms(batch)
-    assert set(vars(model)) <= before | {"_retrieval_running", "_retrieval_recorders", "_relevance_checked"}
+    assert set(vars(model)) <= before | {"_retrieval_running", "_retrieval_tapes", "_relevance_checked"}
     assert model.__dict__.get("_retrieval_step") is None
     embeds = model.retrieval_embeds(batch)
     torch.testing.assert_close(model.relevance_terms(batch, embeds)["triplet"], terms["triplet"])

@@ -102,7 +102,7 @@ class EmbeddingWriter(BasePredictionWriter):
         Raises:
             TypeError: it is no dict of embeddings and ids.
         """
-        self._shards[dataloader_idx].add(_embeddings_in(prediction, pl_module))
+        self._shards[dataloader_idx].add(_checked_prediction(prediction, pl_module))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what is left, and count the rows of all processes."""
@@ -115,7 +115,7 @@ class EmbeddingWriter(BasePredictionWriter):
         rank_zero_info(f"Embeddings of {self.images:,} images and {self.texts:,} texts: {self.path}")
 
 
-def _embeddings_in(prediction: Any, pl_module: LightningModule) -> Mapping[str, Tensor]:
+def _checked_prediction(prediction: Any, pl_module: LightningModule) -> Mapping[str, Tensor]:
     needed = ("image_embeds", "text_embeds", "image_ids", "text_image_ids")
     if isinstance(prediction, Mapping) and all(isinstance(prediction.get(name), Tensor) for name in needed):
         return prediction

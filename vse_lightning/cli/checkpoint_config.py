@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from vse_lightning.cli.parser_errors import readable
 from vse_lightning.data.files.paths import existing_path
-from vse_lightning.models.checkpoints.reading import read_checkpoint
+from vse_lightning.models.checkpoints.opening import read_checkpoint
 from vse_lightning.models.checkpoints.recipes import is_plain
 from vse_lightning.models.retriever import CLASS_KEY
 

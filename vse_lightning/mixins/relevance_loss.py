@@ -13,7 +13,7 @@ from vse_lightning.checks import require_not_negative, require_whole
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 from vse_lightning.mixins.batch.loss import batch_terms, log_training
 from vse_lightning.mixins.batch.memory_queue import MemoryQueue
-from vse_lightning.mixins.batch.returned_embeddings import Embeddings
+from vse_lightning.mixins.batch.returned_embeddings import EmbeddingPair
 from vse_lightning.mixins.batch.step import Step, step_of
 from vse_lightning.mixins.host.extension import Extension, HostFirst, uncompiled
 from vse_lightning.mixins.host.hooks import RetrievalHooks, configure, host_arguments, refuse_assigned_step
@@ -60,7 +60,7 @@ def _training_signature(self: Any, batch: Any, batch_idx: int = 0) -> Any:
     """Relevance loss of the batch."""
 
 
-def _loss(self: Any, step: Step, embeds: Embeddings, *, total: bool = False) -> Tensor:
+def _loss(self: Any, step: Step, embeds: EmbeddingPair, *, total: bool = False) -> Tensor:
     """The weighted loss of a training step, logged; ``total`` where it is all that the step returns."""
     learns = total or self.relevance_weight != 0
     terms = _terms(self, step, embeds, learns=learns)
@@ -72,7 +72,7 @@ def _loss(self: Any, step: Step, embeds: Embeddings, *, total: bool = False) -> 
     return loss
 
 
-def _terms(self: Any, step: Step, embeds: Embeddings, *, learns: bool = True) -> dict[str, Tensor]:
+def _terms(self: Any, step: Step, embeds: EmbeddingPair, *, learns: bool = True) -> dict[str, Tensor]:
     if learns and torch.is_grad_enabled() and not (embeds[0].requires_grad or embeds[1].requires_grad):
         raise RuntimeError(
             f"the image_embeds and text_embeds of {step.name} carry no gradient, so that the relevance loss would "
@@ -245,7 +245,7 @@ class RelevanceLossMixin(RetrievalHooks):
 
     @HostFirst
     @uncompiled
-    def relevance_terms(self, batch: Any, embeds: Embeddings | None = None) -> dict[str, Tensor]:
+    def relevance_terms(self, batch: Any, embeds: EmbeddingPair | None = None) -> dict[str, Tensor]:
         """Terms of the loss of a batch, unweighted, over its directions.
 
         Args:

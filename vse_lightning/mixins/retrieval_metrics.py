@@ -9,7 +9,7 @@ from torchmetrics import MetricCollection
 
 from vse_lightning.distributed import process_count, sum_over_processes
 from vse_lightning.metrics import RetrievalMetrics
-from vse_lightning.mixins.batch.returned_embeddings import Embeddings
+from vse_lightning.mixins.batch.returned_embeddings import EmbeddingPair
 from vse_lightning.mixins.batch.step import count_pairs, embeddings_and_ids, forget_pairs, pairs_seen, step_of
 from vse_lightning.mixins.host.extension import Extension, HostFirst
 from vse_lightning.mixins.host.hooks import RetrievalHooks, configure, host_arguments, refuse_assigned_step
@@ -78,7 +78,7 @@ def _on_predict_epoch_start(self: Any, host: Any, *args: Any, **kwargs: Any) -> 
     return host(*args, **kwargs)
 
 
-def _update(self: Any, loader: int, embeds: Embeddings, targets: RetrievalTargets) -> None:
+def _update(self: Any, loader: int, embeds: EmbeddingPair, targets: RetrievalTargets) -> None:
     count_pairs(self, loader, len(embeds[0]))
     if isinstance(targets.relevance, LabelTable):
         self.__dict__["_retrieval_table"] = targets.relevance

@@ -1,6 +1,6 @@
 """Reference encoders and models, built on the mixins."""
 
-from vse_lightning.models.checkpoints.reading import load_retriever
+from vse_lightning.models.checkpoints.opening import load_retriever
 from vse_lightning.models.clip import CLIPRetriever
 from vse_lightning.models.dual_encoder import DualEncoder
 from vse_lightning.models.encoders import (

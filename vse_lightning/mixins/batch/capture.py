@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction
 
 
-class Recorder(NamedTuple):
+class Tape(NamedTuple):
     """A method that records what it returns, and one in its place that gives it back instead of running."""
 
     record: Callable[..., Any]
     replay: Callable[..., Any]
-    outputs: list["Recorded"]
+    outputs: list["Output"]
 
 
-class Recorded(NamedTuple):
+class Output(NamedTuple):
     """What a method returned.
 
     Attributes:
@@ -31,27 +31,27 @@ class Recorded(NamedTuple):
     untraced: bool
 
 
-class Recorders(dict[tuple[int, str], Recorder]):
-    """The recorders of a host, kept so that torch.compile sees the same functions in every step.
+class TapesOfHost(dict[tuple[int, str], Tape]):
+    """The tapes of a host, kept so that torch.compile sees the same functions in every step.
 
     Copies of the host start without: theirs would call the original's encoders.
     """
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Recorders":
-        return Recorders()
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TapesOfHost":
+        return TapesOfHost()
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        return Recorders, ()
+        return TapesOfHost, ()
 
 
 @contextmanager
-def capturing(module: nn.Module, names: Sequence[str], recorders: Recorders) -> Iterator[dict[str, list[Recorded]]]:
+def capturing(module: nn.Module, names: Sequence[str], tapes: TapesOfHost) -> Iterator[dict[str, list[Output]]]:
     """Record what the named submodules or methods return meanwhile.
 
     Args:
         module: the host.
         names: dotted: ``"forward"``, ``"image_projection"``, ``"model.encode_image"``.
-        recorders: of the host.
+        tapes: of the host.
 
     Yields:
         The outputs by name, filled as the host calls them.
@@ -60,29 +60,29 @@ def capturing(module: nn.Module, names: Sequence[str], recorders: Recorders) -> 
         AttributeError: the host has nothing of that name.
         TypeError: what has that name cannot be called.
     """
-    outputs: dict[str, list[Recorded]] = {}
+    outputs: dict[str, list[Output]] = {}
 
     def recording() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
         for name in names:
             owner, attribute = _find(module, name)
             method = getattr(owner, attribute)
-            recorder = recorders.get((id(owner), attribute))
-            if recorder is None or recorder.record.__wrapped__ != method:  # type: ignore[attr-defined]
-                recorder = recorders[id(owner), attribute] = _recorder(method, name)
-            recorder.outputs.clear()
-            outputs[name] = recorder.outputs
-            yield owner, attribute, recorder.record
+            tape = tapes.get((id(owner), attribute))
+            if tape is None or tape.record.__wrapped__ != method:  # type: ignore[attr-defined]
+                tape = tapes[id(owner), attribute] = _tape_of(method, name)
+            tape.outputs.clear()
+            outputs[name] = tape.outputs
+            yield owner, attribute, tape.record
 
     with _patched(recording()):
         yield outputs
 
 
 @contextmanager
-def replaying(module: nn.Module, names: Sequence[str], recorders: Recorders) -> Iterator[None]:
+def replaying(module: nn.Module, names: Sequence[str], tapes: TapesOfHost) -> Iterator[None]:
     """Meanwhile, what has run once gives back, once, what it returned; what has not runs as ever."""
     places = [_find(module, name) for name in names]
-    found = [(owner, attribute, recorders[id(owner), attribute]) for owner, attribute in places]
-    with _patched((owner, attribute, recorder.replay) for owner, attribute, recorder in found if recorder.outputs):
+    found = [(owner, attribute, tapes[id(owner), attribute]) for owner, attribute in places]
+    with _patched((owner, attribute, tape.replay) for owner, attribute, tape in found if tape.outputs):
         yield
 
 
@@ -127,14 +127,14 @@ def _attribute(owner: Any, part: str, module: nn.Module, name: str) -> Any:
         ) from None
 
 
-def _recorder(method: Callable[..., Any], name: str) -> Recorder:
-    outputs: list[Recorded] = []
+def _tape_of(method: Callable[..., Any], name: str) -> Tape:
+    outputs: list[Output] = []
 
     @wraps(method, updated=())  # not what torch.compile has marked the method with
     def record(*args: Any, **kwargs: Any) -> Any:
         output = method(*args, **kwargs)
         untraced = not (torch.is_grad_enabled() or torch.compiler.is_compiling()) and _in_checkpoint()
-        outputs.append(Recorded(output, untraced))
+        outputs.append(Output(output, untraced))
         return output
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -146,7 +146,7 @@ def _recorder(method: Callable[..., Any], name: str) -> Recorder:
             )
         return outputs.pop().output
 
-    return Recorder(record, replay, outputs)
+    return Tape(record, replay, outputs)
 
 
 def _in_checkpoint() -> bool:
@@ -156,7 +156,7 @@ def _in_checkpoint() -> bool:
     return frame is not None
 
 
-def require_once(outputs: Mapping[str, Sequence[Recorded]], step: str) -> None:
+def require_once(outputs: Mapping[str, Sequence[Output]], step: str) -> None:
     """Raise a ``RuntimeError`` unless everything captured ran exactly once in a step."""
     for name, recorded in outputs.items():
         if len(recorded) != 1:

@@ -9,7 +9,7 @@ from torchmetrics.utilities.prints import rank_zero_warn
 from vse_lightning.distributed import process_count
 from vse_lightning.losses.embeddings import terms_of_embeddings
 from vse_lightning.mixins.batch.memory_queue import MemoryQueue
-from vse_lightning.mixins.batch.returned_embeddings import Embeddings
+from vse_lightning.mixins.batch.returned_embeddings import EmbeddingPair
 from vse_lightning.mixins.host.lightning_internals import is_logged_in_training, running_hook, trainer_of
 from vse_lightning.targets import RetrievalTargets
 
@@ -18,7 +18,7 @@ _HOOKS = ("training_step", "on_before_backward", "on_after_backward", "on_before
 
 
 def batch_terms(
-    module: Any, embeds: Embeddings, targets: RetrievalTargets, queue: MemoryQueue | None
+    module: Any, embeds: EmbeddingPair, targets: RetrievalTargets, queue: MemoryQueue | None
 ) -> dict[str, Tensor]:
     """Terms of the loss of a batch, as :meth:`RelevanceLossMixin.relevance_terms` returns them."""
     checked = module.__dict__.get("_relevance_checked", False)

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Embeddings = tuple[Tensor, Tensor]
+EmbeddingPair = tuple[Tensor, Tensor]
 FIELDS = ("image_embeds", "text_embeds")
 _AGAIN = ", which may call what was captured: in the host's step it does not run again"
 
 
-def captured_embeddings(outputs: Mapping[str, Any]) -> Embeddings:
+def captured_embeddings(outputs: Mapping[str, Any]) -> EmbeddingPair:
     """The embeddings in what was captured, by name.
 
     Raises:
@@ -38,7 +38,7 @@ def _one_output(output: Any, field: str, name: str) -> Any:
     )
 
 
-def checked_embeddings(returned: Any, source: str, *, captured: bool = False) -> Embeddings:
+def checked_embeddings(returned: Any, source: str, *, captured: bool = False) -> EmbeddingPair:
     """Two matrices from a pair, or from a mapping or object that has both fields.
 
     Args:
@@ -90,7 +90,7 @@ def _is_matrix(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()
 
 
-def embeddings_in(output: Any) -> Embeddings | None:
+def embeddings_in(output: Any) -> EmbeddingPair | None:
     """The two fields of a mapping or object, if it has both."""
     if isinstance(output, Tensor | tuple | list) and not hasattr(output, FIELDS[0]):
         return None

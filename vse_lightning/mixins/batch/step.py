@@ -12,8 +12,8 @@ from torch import Tensor
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.mixins.batch.capture import (
-    Recorded,
-    Recorders,
+    Output,
+    TapesOfHost,
     capturing,
     replaying,
     require_gradients,
@@ -21,7 +21,7 @@ from vse_lightning.mixins.batch.capture import (
 )
 from vse_lightning.mixins.batch.chunks import embed_in_chunks
 from vse_lightning.mixins.batch.returned_embeddings import (
-    Embeddings,
+    EmbeddingPair,
     captured_embeddings,
     checked_embeddings,
     embeddings_in,
@@ -46,9 +46,9 @@ class Step:
         self.copy = copy(batch) if _can_be_emptied(batch) else batch
         self.targets = checked_targets(module.retrieval_targets(self.copy))
         self.finished = False
-        self._made: Embeddings | None = None
+        self._made: EmbeddingPair | None = None
         self._replays = False
-        self._outputs: dict[str, list[Recorded]] | None = None if outer is None else outer._outputs
+        self._outputs: dict[str, list[Output]] | None = None if outer is None else outer._outputs
 
     def is_about(self, batch: Any) -> bool:
         """Whether the step is that of a batch, not of another one, or of a part."""
@@ -69,12 +69,12 @@ class Step:
     def host_running(self) -> Iterator[None]:
         """Record the embeddings that the host names while its own step runs."""
         names = embeds_from(self.module)
-        with capturing(self.module, names, self._recorders()) if names else nullcontext() as self._outputs:
+        with capturing(self.module, names, self._tapes()) if names else nullcontext() as self._outputs:
             yield
 
-    def _recorders(self) -> Recorders:
-        recorders: Recorders = self.module.__dict__.setdefault("_retrieval_recorders", Recorders())
-        return recorders
+    def _tapes(self) -> TapesOfHost:
+        tapes: TapesOfHost = self.module.__dict__.setdefault("_retrieval_tapes", TapesOfHost())
+        return tapes
 
     def embed(self, method: Callable[[Any], Any], batch: Any) -> Any:
         """What the host's ``retrieval_embeds`` returns, called once for the batch of the step whoever asks."""
@@ -87,7 +87,7 @@ class Step:
             self._made = checked_embeddings(made, "retrieval_embeds(batch)")
         return self._made
 
-    def embeddings(self, output: Any = None, *, supplied: bool = False) -> Embeddings:
+    def embeddings(self, output: Any = None, *, supplied: bool = False) -> EmbeddingPair:
         """The embeddings of the batch.
 
         Args:
@@ -107,23 +107,23 @@ class Step:
             captured = {name: recorded for name, recorded in captured.items() if recorded}
         return self._from_captured(captured, method=method) if captured else self._from_method()
 
-    def _from_captured(self, captured: Mapping[str, list[Recorded]], *, method: bool) -> Embeddings:
+    def _from_captured(self, captured: Mapping[str, list[Output]], *, method: bool) -> EmbeddingPair:
         """Embeddings in what the host's step ran, picked by ``retrieval_embeds`` if there is one."""
         require_once(captured, self.name)
         untraced = {name: recorded.untraced for name, (recorded,) in captured.items()}
         if method:
             self._replays = True
-            with replaying(self.module, list(captured), self._recorders()):
+            with replaying(self.module, list(captured), self._tapes()):
                 embeds = self._from_method()
         else:
             embeds = captured_embeddings({name: recorded.output for name, (recorded,) in captured.items()})
         require_gradients(untraced, embeds)
         return embeds
 
-    def _from_method(self) -> Embeddings:
+    def _from_method(self) -> EmbeddingPair:
         return checked_embeddings(self.module.retrieval_embeds(self.copy), "retrieval_embeds(batch)")
 
-    def resolved(self, embeds: Embeddings, first_pair: int = 0) -> RetrievalTargets:
+    def resolved(self, embeds: EmbeddingPair, first_pair: int = 0) -> RetrievalTargets:
         """The targets of the embeddings, checked against them."""
         widths = embeds[0].shape[1], embeds[1].shape[1]
         message = (

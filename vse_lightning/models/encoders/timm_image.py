@@ -68,7 +68,7 @@ class TimmImageEncoder(Rebuildable, nn.Module):
         self.embed_dim: int = width if embed_dim is None else embed_dim
         self.projection = nn.Identity() if embed_dim is None else projection(width, embed_dim)
         if gradient_checkpointing:
-            _checkpoint_gradients(self.backbone, model)
+            _recompute_activations(self.backbone, model)
         if freeze:
             self.backbone.requires_grad_(False).eval()
 
@@ -127,7 +127,7 @@ def _network(model: str, pretrained: bool | str, image_size: int | None) -> Any:
         ) from error
 
 
-def _checkpoint_gradients(backbone: Any, model: str) -> None:
+def _recompute_activations(backbone: Any, model: str) -> None:
     try:
         backbone.set_grad_checkpointing(True)
     except AssertionError as error:
