@@ -112,5 +112,12 @@ def test_the_command_line_is_told_from_a_call(tmp_path, monkeypatch):
             seen.append(is_built_by_cli(type(self)))
 
     Module()
-    LightningCLI(Module, run=False, args=[], save_config_callback=None, seed_everything_default=False)
+    LightningCLI(
+        Module,
+        run=False,
+        args=[],
+        save_config_callback=None,
+        seed_everything_default=False,
+        trainer_defaults={"logger": False},
+    )
     assert seen == [False, True]
