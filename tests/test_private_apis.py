@@ -25,18 +25,16 @@ USED = {
     },
     "callbacks/loss_schedule.py": {"_generate_state_key"},
     "cli/export/formats.py": {"_dispatch_cache", "_patches"},
-    "cli/program.py": {"_get"},
     "metrics/_state_metric.py": {"_is_synced", "_to_sync", "_update_count"},
     "metrics/collection.py": {"_modules", "_set_name"},
 }
 OVERRIDDEN = {
-    "cli/config_data.py": {"_run_subcommand"},
-    "cli/program.py": {"_parse_ckpt_path", "_prepare_subcommand_parser"},
+    "cli/training.py": {"_parse_ckpt_path"},
     "metrics/_state_metric.py": {"_copy_state_dict", "_sync_dist"},
     "metrics/collection.py": {"_compute_groups_create_state_ref"},
 }
 THEIRS = {
-    lightning.pytorch.cli.LightningCLI: OVERRIDDEN["cli/program.py"] | OVERRIDDEN["cli/config_data.py"] | {"_get"},
+    lightning.pytorch.cli.LightningCLI: OVERRIDDEN["cli/training.py"],
     lightning.Callback: {"_generate_state_key"},
     torchmetrics.Metric: OVERRIDDEN["metrics/_state_metric.py"],
     torchmetrics.MetricCollection: OVERRIDDEN["metrics/collection.py"] | {"_set_name"},

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vse_lightning.checks import require
-from vse_lightning.functional.directions import ACROSS, Direction
+from vse_lightning.functional.directions import ACROSS, WITHIN, Direction
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.losses.embeddings import Similarity, terms_of_embeddings
 from vse_lightning.losses.lists import Lists, checked_lists
@@ -157,7 +157,7 @@ class RetrievalLoss(nn.Module):
 
     def ranked_directions(self) -> tuple[Direction, ...]:
         """The directions that some part of it is computed on."""
-        return tuple(direction for direction in get_args(Direction) if self.parts_in(direction))
+        return tuple(direction for direction in (*ACROSS, *WITHIN) if self.parts_in(direction))
 
     def needs_relevance_in(self, direction: Direction) -> bool:
         """Whether the terms that are computed in a direction read relevance."""
