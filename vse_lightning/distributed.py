@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
-Item = TypeVar("Item")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Processes:
             return cls()
         return cls(distributed.get_rank(group), distributed.get_world_size(group), group)
 
-    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+    def share(self, items: Sequence[T]) -> Sequence[T]:
         """This process's part of ``items``: consecutive ones, so that the parts in rank order are all in order."""
         first, last = (len(items) * place // self.count for place in (self.rank, self.rank + 1))
         return items[first:last]

@@ -11,8 +11,8 @@ from vse_lightning.models._hugging_face import (
     config_text,
     empty_model,
     explaining_absence,
+    load_model,
     longest_text,
-    read_model,
     read_tokenizer,
 )
 from vse_lightning.models.checkpoints.restoring import is_restoring
@@ -134,7 +134,7 @@ def _load(model: str, pretrained: bool, max_length: int | None) -> tuple[Any, Pr
         limit = longest_text(tokenizer, config.text_config)
         fits = max_length is None or max_length <= limit
         require(fits, "max_length must be at most {} for model={!r}, got {}", limit, model, max_length)
-        loaded = read_model(model, config, pretrained)
+        loaded = load_model(model, config, pretrained)
     parts = ("get_image_features", "get_text_features", "vision_model", "text_model")
     missing = [part for part in parts if not hasattr(loaded, part)]
     require(not missing, "model={!r} must be a dual encoder such as CLIP, but it has no {}", model, ", ".join(missing))

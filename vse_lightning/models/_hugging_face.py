@@ -25,7 +25,7 @@ def explaining_absence(model: str, alternative: str) -> Iterator[None]:
         ) from error
 
 
-def read_model(path: str, config: Any, pretrained: bool) -> Any:
+def load_model(path: str, config: Any, pretrained: bool) -> Any:
     """The model of a folder or hub name, or one with random weights."""
     from transformers import AutoModel
 

@@ -8,7 +8,7 @@ from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.models.checkpoints.restoring import restoring
 from vse_lightning.models.encoders.gru_text import GRUTextEncoder
 
-POOLINGS = ["last", "mean", "max", "gpo"]
+POOLING_KINDS = ["last", "mean", "max", "gpo"]
 
 
 def make(captions, **arguments):
@@ -19,7 +19,7 @@ def make(captions, **arguments):
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", POOLING_KINDS)
 def test_an_embedding_does_not_depend_on_its_batch(pooling, bidirectional, captions):
     encoder = make(captions, pooling=pooling, bidirectional=bidirectional)
     number = encoder.transform()
@@ -162,7 +162,7 @@ def test_dropout_acts_in_training_only(captions):
     assert torch.equal(encoder(text), encoder(text))
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", POOLING_KINDS)
 def test_learns(pooling, captions):
     encoder = make(captions, pooling=pooling)
     text, targets = encoder.transform()(captions), torch.randn(len(captions), 10)

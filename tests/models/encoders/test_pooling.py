@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from vse_lightning.models.encoders._pooling import POOLINGS, Pooling, RankWeights, sinusoidal_encodings
+from vse_lightning.models.encoders._pooling import POOLING_KINDS, Pooling, RankWeights, sinusoidal_encodings
 
 VALID = torch.tensor([[True, True, True, True], [True, False, False, False], [True, True, False, False]])
 
@@ -47,7 +47,7 @@ def test_gpo_with_all_weight_on_the_first_rank_is_the_maximum(vectors, monkeypat
     torch.testing.assert_close(pooling(vectors, VALID), Pooling("max")(vectors, VALID))
 
 
-@pytest.mark.parametrize("kind", POOLINGS)
+@pytest.mark.parametrize("kind", POOLING_KINDS)
 def test_invalid_vectors_padding_and_order_do_not_matter(kind, vectors):
     pooling = Pooling(kind)
     expected = pooling(vectors, VALID)
@@ -58,18 +58,18 @@ def test_invalid_vectors_padding_and_order_do_not_matter(kind, vectors):
     torch.testing.assert_close(pooling(spoiled[:, order], longer[:, order]), expected)
 
 
-@pytest.mark.parametrize("kind", POOLINGS)
+@pytest.mark.parametrize("kind", POOLING_KINDS)
 def test_no_mask_means_all_valid(kind, vectors):
     pooling = Pooling(kind)
     torch.testing.assert_close(pooling(vectors), pooling(vectors, torch.ones(3, 4, dtype=torch.bool)))
 
 
-@pytest.mark.parametrize("kind", POOLINGS)
+@pytest.mark.parametrize("kind", POOLING_KINDS)
 def test_a_single_vector_pools_to_itself(kind, vectors):
     torch.testing.assert_close(Pooling(kind)(vectors[:, :1]), vectors[:, 0])
 
 
-@pytest.mark.parametrize("kind", POOLINGS)
+@pytest.mark.parametrize("kind", POOLING_KINDS)
 def test_an_empty_set_pools_to_zeros_with_finite_gradients(kind, vectors):
     pooling = Pooling(kind)
     vectors.requires_grad_()
@@ -82,13 +82,13 @@ def test_an_empty_set_pools_to_zeros_with_finite_gradients(kind, vectors):
     assert all(parameter.grad.isfinite().all() for parameter in pooling.parameters())
 
 
-@pytest.mark.parametrize("kind", POOLINGS)
+@pytest.mark.parametrize("kind", POOLING_KINDS)
 def test_gradcheck(kind, vectors):
     pooling = Pooling(kind).double()
     torch.autograd.gradcheck(pooling, (vectors[..., :2].double().requires_grad_(), VALID))
 
 
-@pytest.mark.parametrize("kind", POOLINGS)
+@pytest.mark.parametrize("kind", POOLING_KINDS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_keeps_half_precision(kind, dtype, vectors):
     pooled = Pooling(kind).to(dtype)(vectors.to(dtype), VALID)

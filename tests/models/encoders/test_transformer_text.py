@@ -9,7 +9,7 @@ from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.models.checkpoints.restoring import restoring
 from vse_lightning.models.encoders.transformer_text import TransformerTextEncoder
 
-POOLINGS = ["mean", "cls", "max", "gpo"]
+POOLING_KINDS = ["mean", "cls", "max", "gpo"]
 
 
 def test_bundled_model_equals_sentence_transformers(captions):
@@ -25,7 +25,7 @@ def test_bundled_model_equals_sentence_transformers(captions):
     torch.testing.assert_close(normalize(embeds), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", POOLING_KINDS)
 def test_an_embedding_does_not_depend_on_its_batch(pooling, tiny_bert, captions):
     encoder = TransformerTextEncoder(str(tiny_bert), embed_dim=8, pooling=pooling).eval()
     tokenize = encoder.transform()

@@ -6,17 +6,19 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-State = dict[str, Any]
+OptimizerState = dict[str, Any]
 
 
-def take_out(states: Sequence[State], optimizers: Sequence[Optimizer], parameters: Mapping[str, nn.Parameter]) -> State:
+def take_out(
+    states: Sequence[OptimizerState], optimizers: Sequence[Optimizer], parameters: Mapping[str, nn.Parameter]
+) -> OptimizerState:
     """Remove what belongs to some ``parameters`` from the ``states`` of the ``optimizers``, in place.
 
     Returns:
         What was removed, by parameter name.
     """
     names = {id(parameter): name for name, parameter in parameters.items()}
-    removed: State = {}
+    removed: dict[str, Any] = {}
     for state, optimizer in zip(states, optimizers, strict=True):
         groups = []
         for group, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
@@ -30,7 +32,7 @@ def take_out(states: Sequence[State], optimizers: Sequence[Optimizer], parameter
 
 
 def put_back(
-    states: Sequence[State],
+    states: Sequence[OptimizerState],
     optimizers: Sequence[Optimizer],
     parameters: Mapping[str, nn.Parameter],
     removed: Mapping[str, Any],
@@ -53,7 +55,7 @@ def put_back(
         _number(state, groups)
 
 
-def _number(state: State, groups: Sequence[State]) -> None:
+def _number(state: OptimizerState, groups: Sequence[OptimizerState]) -> None:
     """Give an optimizer's state these groups, and number their parameters through as PyTorch does."""
     numbers = {place: number for number, place in enumerate(place for group in groups for place in group["params"])}
     state["state"] = {numbers[place]: of_one for place, of_one in state["state"].items() if place in numbers}

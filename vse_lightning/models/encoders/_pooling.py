@@ -10,7 +10,7 @@ from vse_lightning.checks import require_one_of
 from vse_lightning.models.encoders._recurrent import PaddedGRU
 
 PoolingKind = Literal["mean", "max", "gpo"]
-POOLINGS: tuple[str, ...] = get_args(PoolingKind)
+POOLING_KINDS: tuple[str, ...] = get_args(PoolingKind)
 
 
 class Pooling(nn.Module):
@@ -41,7 +41,7 @@ class Pooling(nn.Module):
 
     def __init__(self, kind: PoolingKind) -> None:
         super().__init__()
-        require_one_of("pooling", kind, POOLINGS)
+        require_one_of("pooling", kind, POOLING_KINDS)
         self.kind = kind
         self.rank_weights = RankWeights() if kind == "gpo" else None
 

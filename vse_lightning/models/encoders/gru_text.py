@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vse_lightning.checks import require, require_one_of, require_text, require_whole
 from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.checkpoints.restoring import is_restoring
-from vse_lightning.models.encoders._pooling import POOLINGS, Pooling
+from vse_lightning.models.encoders._pooling import POOLING_KINDS, Pooling
 from vse_lightning.models.encoders._recurrent import PaddedGRU
 from vse_lightning.models.encoders._word_vectors import read_word_vectors
 from vse_lightning.models.preprocessing.vocabulary import FIRST_WORD, PADDING, WordNumberer, count_words
@@ -64,7 +64,7 @@ class GRUTextEncoder(Rebuildable, nn.Module):
         super().__init__()
         for name, size in {"word_dim": word_dim, "embed_dim": embed_dim, "max_length": max_length}.items():
             require_whole(name, size)
-        require_one_of("pooling", pooling, ("last", *POOLINGS))
+        require_one_of("pooling", pooling, ("last", *POOLING_KINDS))
         self.word_dim = word_dim
         self.embed_dim = embed_dim
         self.max_length = max_length

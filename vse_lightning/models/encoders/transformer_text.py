@@ -11,13 +11,13 @@ from vse_lightning.models._hugging_face import (
     config_text,
     empty_model,
     explaining_absence,
+    load_model,
     longest_text,
-    read_model,
     read_tokenizer,
 )
 from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.checkpoints.restoring import is_restoring
-from vse_lightning.models.encoders._pooling import POOLINGS, Pooling
+from vse_lightning.models.encoders._pooling import POOLING_KINDS, Pooling
 from vse_lightning.models.encoders._projection import projection
 from vse_lightning.models.preprocessing.subwords import SubwordTokenizer
 
@@ -52,7 +52,7 @@ class TransformerTextEncoder(Rebuildable, nn.Module):
     ) -> None:
         super().__init__()
         require_extra("TransformerTextEncoder", "models", "transformers")
-        require_one_of("pooling", pooling, ("cls", *POOLINGS))
+        require_one_of("pooling", pooling, ("cls", *POOLING_KINDS))
         require_whole("max_length", max_length)
         if embed_dim is not None:
             require_whole("embed_dim", embed_dim)
@@ -145,7 +145,7 @@ def _load(model: str, pretrained: bool, max_length: int) -> tuple[Any, SubwordTo
         limit = longest_text(tokenizer, config)
         fits = max_length <= limit
         require(fits, "max_length must be at most {} for model={!r}, got {}", limit, model, max_length)
-        backbone = read_model(path, config, pretrained)
+        backbone = load_model(path, config, pretrained)
     return backbone, SubwordTokenizer.of(tokenizer, max_length)
 
 
