@@ -52,7 +52,7 @@ def map_npy(path: Path) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        require("Python objects" not in str(error), "{}", _of_objects(str(path)))
+        require("Python objects" not in str(error), "{}", _only_unpickled(str(path)))
         raise ValueError(f"{path} is damaged, as a file that was cut off ({error})") from error
     return array
 
@@ -71,12 +71,12 @@ def as_tensor(array: NDArray[Any], name: str) -> Tensor:
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         array = array.astype(np.float64)
-    require(array.dtype.kind != "O", "{}", _of_objects(name))
+    require(array.dtype.kind != "O", "{}", _only_unpickled(name))
     require(array.dtype.kind in "fiubc", "{} must hold numbers, got {}: save it as float32", name, array.dtype)
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
 
 
-def _of_objects(name: str) -> str:
+def _only_unpickled(name: str) -> str:
     return (
         f"{name} holds Python objects, which could only be unpickled: save an array of numbers, such as "
         "np.stack(list(array)).astype('float32')"
@@ -100,7 +100,7 @@ def _member(path: Path, name: str) -> Tensor:
         with np.load(path, allow_pickle=False) as archive:
             array = archive[name]
     except (BadZipFile, EOFError, OSError, ValueError) as error:
-        require("bject" not in str(error), "{}", _of_objects(f"{name!r} of {path}"))
+        require("bject" not in str(error), "{}", _only_unpickled(f"{name!r} of {path}"))
         raise ValueError(f"{name!r} of {path} is damaged ({error})") from error
     return as_tensor(array, f"{name!r} of {path}")
 

@@ -39,7 +39,7 @@ def words_of(caption: str) -> list[str]:
     """
     if caption.isascii():
         return ASCII_WORD.findall(caption.lower())
-    patterns = _patterns()
+    patterns = _compiled_patterns()
     visible = patterns.lone_joiner.sub("", caption.translate(_LOOKS_LIKE))
     folded = unicodedata.normalize("NFC", visible.lower())
     return patterns.word.findall(patterns.inner_quote.sub("'", folded))
@@ -55,7 +55,7 @@ def splitter(tokenizer: Tokenizer | None) -> Callable[[str], list[str]]:
         return words_of
     if not callable(tokenizer):
         raise ValueError(f"tokenizer must be a function from a caption to its words, got {tokenizer!r}")
-    return _Checked(tokenizer)
+    return _CheckedTokenizer(tokenizer)
 
 
 def warn_of_single_words(what: str, captions: Sequence[str], split: Callable[[str], list[str]]) -> None:
@@ -84,7 +84,7 @@ def tokenizer_name(tokenizer: Tokenizer | None) -> str | None:
     return f"{module}.{name}"
 
 
-class _Checked:
+class _CheckedTokenizer:
     """A user's tokenizer, picklable if it is."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -149,7 +149,7 @@ class _Patterns(NamedTuple):
 
 
 @cache
-def _patterns() -> _Patterns:
+def _compiled_patterns() -> _Patterns:
     """Made when the first caption needs them, as it takes a moment."""
     mark = _ranges(code for code in range(0x300, 0x1F000) if unicodedata.category(chr(code))[0] == "M")
     unspaced = _ranges(

@@ -3,7 +3,7 @@ import torch
 
 from vse_lightning.data import ShapesSource
 from vse_lightning.data.loaders.collate import Collate
-from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, Item
+from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, ImageTextItem
 
 pytest.importorskip("PIL")
 
@@ -40,7 +40,7 @@ def test_text_transform_gets_all_captions_at_once(source):
 
 
 def test_pictures_of_different_sizes_are_named_with_the_remedy():
-    items = [Item(torch.zeros(3, 4, size), 10 + size, ["a"], torch.tensor([0])) for size in (5, 4, 5)]
+    items = [ImageTextItem(torch.zeros(3, 4, size), 10 + size, ["a"], torch.tensor([0])) for size in (5, 4, 5)]
     found = (
         r"one size, got .* \(3, 4, 4\) \(image_id 14\) and \(3, 4, 5\) \(image_id 15\): resize them, by the transforms"
     )
@@ -54,7 +54,10 @@ def test_caption_that_a_text_transform_refuses_is_named(source):
             raise LookupError("no digits")
         return torch.zeros(len(texts), 1)
 
-    items = [Item(torch.zeros(1), row, [text], torch.tensor([40 + row])) for row, text in enumerate(["a", "b 0", "c"])]
+    items = [
+        ImageTextItem(torch.zeros(1), row, [text], torch.tensor([40 + row]))
+        for row, text in enumerate(["a", "b 0", "c"])
+    ]
     with pytest.raises(LookupError, match="no digits") as caught:
         Collate(strict)(items)
     assert caught.value.__notes__ == ["The text transform was given caption 41: 'b 0'"]
@@ -73,7 +76,7 @@ def test_what_a_text_transform_draws_is_the_items_own(source):
     def dropped(texts):
         return torch.rand(len(texts))
 
-    items = [Item(torch.zeros(1), 0, ["a"], torch.tensor([0]), (0, 0, row)) for row in (3, 4)]
+    items = [ImageTextItem(torch.zeros(1), 0, ["a"], torch.tensor([0]), (0, 0, row)) for row in (3, 4)]
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)

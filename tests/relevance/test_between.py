@@ -10,7 +10,7 @@ from vse_lightning.data import ShapesSource
 from vse_lightning.relevance import FeatureTable
 from vse_lightning.relevance.cider import CIDErRelevance
 from vse_lightning.relevance.ensemble import EnsembleTable
-from vse_lightning.relevance.table import RelevanceTable
+from vse_lightning.relevance.relevance_table import RelevanceTable
 
 CAPTIONS = [
     "a dog runs on the grass",

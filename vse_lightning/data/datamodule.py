@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from vse_lightning.checks import SAME_LIGHTNING, require, require_lightning, require_one_of, require_whole
 from vse_lightning.data.loaders.collate import Collate
-from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, Item
-from vse_lightning.data.loaders.label_names import Labels, check_eval_labels, check_labels
+from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, ImageTextItem
+from vse_lightning.data.loaders.label_names import Labels, check_label_names, check_label_source
 from vse_lightning.data.loaders.samplers import make_batches
 from vse_lightning.data.sources.image_text_source import ImageTextSource
 from vse_lightning.relevance import RelevanceSource, RelevanceTable
@@ -104,10 +104,10 @@ class ImageTextDataModule(LightningDataModule):
             complete = transforms.keys() == {"train", "eval"}
             require(complete, "transforms must have the keys 'train' and 'eval', got {}", sorted(transforms))
         if relevance is not None:
-            check_labels("relevance", relevance)
+            check_label_source("relevance", relevance)
         if eval_relevance is None:
             eval_relevance = {} if relevance is None else {"relevance": relevance}
-        check_eval_labels(eval_relevance)
+        check_label_names(eval_relevance)
         self.source = source
         self.relevance = relevance
         self.eval_relevance = eval_relevance
@@ -147,7 +147,7 @@ class ImageTextDataModule(LightningDataModule):
         if stage == "fit":  # here and not in the module's own setup: averaging callbacks copy the module before that
             self._of_module("fit_text", self.train_captions)
 
-    def train_dataloader(self) -> DataLoader[Item]:
+    def train_dataloader(self) -> DataLoader[ImageTextItem]:
         """Shuffled (image, caption) pairs of the split ``train``."""
         dataset = self._dataset(ImageTextDataset.pairs, "train", train=True)
         processes = 1 if self.trainer is None else self.trainer.world_size
@@ -157,17 +157,17 @@ class ImageTextDataModule(LightningDataModule):
         batches = make_batches(self.batches, dataset, self.batch_size, drop_last, self.trainer, self.relevance_table)
         return self._loader(dataset, relevance, batch_sampler=batches)
 
-    def val_dataloader(self) -> DataLoader[Item]:
+    def val_dataloader(self) -> DataLoader[ImageTextItem]:
         """Images of the split ``val`` with their captions."""
         message = "the source has no split 'val' to validate on, only {}: to train without, set limit_val_batches=0"
         require("val" in self.source.splits, message, sorted(self.source.splits))
         return self._evaluation_loader("val")
 
-    def test_dataloader(self) -> DataLoader[Item]:
+    def test_dataloader(self) -> DataLoader[ImageTextItem]:
         """Images of the split ``test`` with their captions."""
         return self._evaluation_loader("test")
 
-    def predict_dataloader(self) -> DataLoader[Item]:
+    def predict_dataloader(self) -> DataLoader[ImageTextItem]:
         """Images of ``predict_split`` with their captions."""
         return self._evaluation_loader(self.predict_split)
 
@@ -208,7 +208,7 @@ class ImageTextDataModule(LightningDataModule):
         if self._skipped is not None:  # a copy has workers of its own
             self._skipped.share_memory_()  # type: ignore[no-untyped-call]
 
-    def _evaluation_loader(self, split: str) -> DataLoader[Item]:
+    def _evaluation_loader(self, split: str) -> DataLoader[ImageTextItem]:
         return self._loader(
             self._dataset(ImageTextDataset.images, split, train=False), None, batch_size=self.eval_batch_size
         )
@@ -216,7 +216,9 @@ class ImageTextDataModule(LightningDataModule):
     def _dataset(self, make: Callable[..., ImageTextDataset], split: str, *, train: bool) -> ImageTextDataset:
         return make(self.source, split, self._transform(train=train), self._skipped, torch.initial_seed() % 2**63)
 
-    def _loader(self, dataset: ImageTextDataset, relevance: RelevanceTable | None, **batching: Any) -> DataLoader[Item]:
+    def _loader(
+        self, dataset: ImageTextDataset, relevance: RelevanceTable | None, **batching: Any
+    ) -> DataLoader[ImageTextItem]:
         processes_here = 1 if self.trainer is None else self.trainer.num_devices
         workers = min(8, suggested_max_num_workers(processes_here)) if self.num_workers is None else self.num_workers
         # By name: Lightning makes loaders again with another sampler or batch size.

@@ -16,10 +16,10 @@ from vse_lightning.relevance.ensemble import CaptionEnsemble
 from vse_lightning.relevance.feature_table import FeatureTable
 from vse_lightning.relevance.lsa import LSARelevance
 from vse_lightning.relevance.precomputed import PrecomputedRelevance
+from vse_lightning.relevance.relevance_source import RelevanceSource
+from vse_lightning.relevance.relevance_table import RelevanceTable
 from vse_lightning.relevance.sbert import SBERTRelevance
-from vse_lightning.relevance.source import RelevanceSource
 from vse_lightning.relevance.sparse_table import SparseTable
-from vse_lightning.relevance.table import RelevanceTable
 
 __all__ = [
     "CIDErRelevance",

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vse_lightning.checks import require
 from vse_lightning.relevance._caption_index import device_of
-from vse_lightning.relevance.source import RelevanceSource
-from vse_lightning.relevance.table import RelevanceTable
+from vse_lightning.relevance.relevance_source import RelevanceSource
+from vse_lightning.relevance.relevance_table import RelevanceTable
 from vse_lightning.targets import Ids
 
 

@@ -14,7 +14,7 @@ from vse_lightning.array_files import as_tensor, map_npy
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import caption_relevance
 from vse_lightning.relevance._caption_index import CaptionIndex, device_of
-from vse_lightning.relevance.table import RelevanceTable, warn_of_nothing_to_compare
+from vse_lightning.relevance.relevance_table import RelevanceTable, warn_of_nothing_to_compare
 from vse_lightning.targets import Ids
 
 ROWS_PER_CHECK = 65_536

@@ -8,7 +8,7 @@ import torch
 
 from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.relevance.feature_table import FeatureTable
-from vse_lightning.relevance.source import RelevanceSource, read_captions, warn_of_unknown_words
+from vse_lightning.relevance.relevance_source import RelevanceSource, read_captions, warn_of_unknown_words
 from vse_lightning.targets import Ids
 from vse_lightning.words import Tokenizer, splitter, tokenizer_name, warn_of_single_words
 

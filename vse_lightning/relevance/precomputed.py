@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vse_lightning.checks import require, require_one_of
 from vse_lightning.relevance.feature_table import FeatureTable, check_rescale, map_features
-from vse_lightning.relevance.source import RelevanceSource, read_captions
+from vse_lightning.relevance.relevance_source import RelevanceSource, read_captions
 from vse_lightning.targets import Ids
 
 OF_SIDE = {"text": "caption", "image": "image"}

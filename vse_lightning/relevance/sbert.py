@@ -10,7 +10,7 @@ from vse_lightning.checks import require_extra, require_text, require_whole
 from vse_lightning.relevance._sentence_models import find_model
 from vse_lightning.relevance.cache import CachedFeatures
 from vse_lightning.relevance.feature_table import FeatureTable, check_rescale
-from vse_lightning.relevance.source import RelevanceSource, read_captions
+from vse_lightning.relevance.relevance_source import RelevanceSource, read_captions
 from vse_lightning.targets import Ids
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vse_lightning.checks import require, require_extra, require_one_of
 from vse_lightning.relevance._caption_index import CaptionIndex, device_of
-from vse_lightning.relevance.table import RelevanceTable, warn_of_nothing_to_compare
+from vse_lightning.relevance.relevance_table import RelevanceTable, warn_of_nothing_to_compare
 from vse_lightning.targets import Ids
 
 FREQUENT_SHARE = 1 / 16  # of the captions; columns denser than this are cheaper in a dense product
@@ -81,7 +81,7 @@ class SparseTable(RelevanceTable):
         require(references.shape == texts.shape, "text_features must be of the shape of features, got {} and {}",
                 texts.shape, references.shape)  # fmt: skip
         count = len(self._index.rows(references.shape[0]))
-        self._products = _products(references, texts, normalize)
+        self._products = _product_matrices(references, texts, normalize)
         if self._index.has_several_images() and not references.nnz:
             shared = f"no two of the {count:,} captions of different images share anything that tells images apart"
             warn_of_nothing_to_compare(label, shared)
@@ -119,7 +119,7 @@ class SparseTable(RelevanceTable):
         self.__dict__.update(state)
         if self._path is not None:
             features = _matrix("features", self._path)
-            self._products = _products(features, features, self._normalize)
+            self._products = _product_matrices(features, features, self._normalize)
 
 
 class _Products(NamedTuple):
@@ -129,7 +129,7 @@ class _Products(NamedTuple):
     texts: tuple[Any, Any]
 
 
-def _products(captions: Any, texts: Any, normalize: bool) -> _Products:
+def _product_matrices(captions: Any, texts: Any, normalize: bool) -> _Products:
     """The rows as captions of an image, and as texts; they may be one matrix, which is then kept once."""
     from scipy.sparse import diags
 

@@ -79,13 +79,13 @@ def load_rows(path: str | Path, options: Mapping[str, Any]) -> DatasetRows:
     if is_hub_name and not Path(path).exists():
         from datasets import load_dataset
 
-        return _of_parts(load_dataset(str(path), **options), Path.cwd())
+        return _rows_of_parts(load_dataset(str(path), **options), Path.cwd())
     local = existing_path("path", path)
     if local.is_file() and suffix in TABLE_SUFFIXES:
         require(not options, "load_options are for what `datasets` loads, and {} is read without it", local)
-        return _of_table(local)
+        return _rows_of_table(local)
     try:
-        return _of_parts(_load(local, options), local if local.is_dir() else local.parent)
+        return _rows_of_parts(_load(local, options), local if local.is_dir() else local.parent)
     except Exception as error:  # the library raises whatever its readers do, often with the reason as the cause
         reason = str(error.__cause__ or error) or type(error).__name__
         raise ValueError(f"path: {local} cannot be loaded: {reason.splitlines()[0]}") from error
@@ -104,7 +104,7 @@ def _load(local: Path, options: Mapping[str, Any]) -> Any:
     return load_dataset(file_format, data_files=str(local), **options)
 
 
-def _of_parts(loaded: Any, folder: Path) -> DatasetRows:
+def _rows_of_parts(loaded: Any, folder: Path) -> DatasetRows:
     from datasets import Dataset, concatenate_datasets
 
     parts = {str(loaded.split or "train"): loaded} if isinstance(loaded, Dataset) else loaded
@@ -116,7 +116,7 @@ def _of_parts(loaded: Any, folder: Path) -> DatasetRows:
     )
 
 
-def _of_table(path: Path) -> DatasetRows:
+def _rows_of_table(path: Path) -> DatasetRows:
     from datasets import Dataset
 
     table = read_table("path", path)

@@ -49,20 +49,20 @@ def read_table(argument: str, path: Path) -> TextTable:
     """
     suffix = path.suffix.lower()
     if suffix in JSON_LINES or (suffix == ".json" and has_json_lines(path)):
-        return _of_json_lines(argument, path)
+        return _table_from_json_lines(argument, path)
     if suffix == ".json":
         return table_of_objects(argument, path, read_json(argument, path))
     lines = read_lines(argument, path)
     require(any(lines), "{} must be a table, got an empty file: {}", argument, path)
     if NUMBERED.fullmatch(lines[0]):
-        return _of_numbered_lines(argument, path, lines)
+        return _table_from_numbered_lines(argument, path, lines)
     delimiter = "\t" if suffix == ".tsv" else _delimiter(lines[0])
     if delimiter is None:
         raise ValueError(
             f"{argument} must be a table whose first line names at least two columns, divided by a tab, a comma, | or "
             f"; alone, or have lines name#number<TAB>caption; the first line of {path} is {lines[0][:80]!r}"
         )
-    return _of_delimited(argument, path, delimiter)
+    return _table_from_delimited(argument, path, delimiter)
 
 
 def has_json_lines(path: Path) -> bool:
@@ -89,7 +89,7 @@ def _delimiter(header: str) -> str | None:
     return there[0] if len(there) == 1 else None
 
 
-def _of_delimited(argument: str, path: Path, delimiter: str) -> TextTable:
+def _table_from_delimited(argument: str, path: Path, delimiter: str) -> TextTable:
     try:
         (_, names), *rows = _cells(path, delimiter, csv.QUOTE_MINIMAL)
     except csv.Error as error:
@@ -102,7 +102,7 @@ def _of_delimited(argument: str, path: Path, delimiter: str) -> TextTable:
         message = "{}: line {} of {} must have {} cells, as many as the first line, got {}: {}"
         require(len(cells) == len(names), message, argument, line, path, len(names), len(cells), cells)
     columns = {name: [cells[place] for _, cells in rows] for place, name in enumerate(names)}
-    return _checked(argument, path, columns, [line for line, _ in rows])
+    return _table_with_rows(argument, path, columns, [line for line, _ in rows])
 
 
 def _cells(path: Path, delimiter: str, quoting: Literal[0, 3]) -> list[tuple[int, list[str]]]:
@@ -115,7 +115,7 @@ def _cells(path: Path, delimiter: str, quoting: Literal[0, 3]) -> list[tuple[int
             raise csv.Error(f"line {reader.line_num}: {error}") from error
 
 
-def _of_numbered_lines(argument: str, path: Path, lines: Sequence[str]) -> TextTable:
+def _table_from_numbered_lines(argument: str, path: Path, lines: Sequence[str]) -> TextTable:
     numbers = [number for number, line in enumerate(lines, start=1) if line]
     columns: dict[str, list[str]] = {"image": [], "caption": []}
     for number in numbers:
@@ -126,7 +126,7 @@ def _of_numbered_lines(argument: str, path: Path, lines: Sequence[str]) -> TextT
             raise ValueError(f"{argument}: line {number} of {path} {rule}, got {start!r}")
         for name, values in columns.items():
             values.append(match[name])
-    return _checked(argument, path, columns, numbers)
+    return _table_with_rows(argument, path, columns, numbers)
 
 
 def table_of_objects(argument: str, path: Path, content: Any) -> TextTable:
@@ -136,29 +136,29 @@ def table_of_objects(argument: str, path: Path, content: Any) -> TextTable:
         lists = [value for value in content.values() if isinstance(value, list)]
     if len(lists) != 1:
         raise ValueError(f"{argument} must be a JSON list of objects, or an object with one list, got {path}")
-    return _of_objects(argument, path, "entry", list(enumerate(lists[0])))
+    return _table_from_objects(argument, path, "entry", list(enumerate(lists[0])))
 
 
-def _of_json_lines(argument: str, path: Path) -> TextTable:
+def _table_from_json_lines(argument: str, path: Path) -> TextTable:
     objects = []
     for number, line in enumerate(read_lines(argument, path), start=1):
         try:
             objects += [(number, json.loads(line))] if line else []
         except ValueError as error:
             raise ValueError(f"{argument}: line {number} of {path} must be a JSON object, got {error}") from error
-    return _of_objects(argument, path, "line", objects)
+    return _table_from_objects(argument, path, "line", objects)
 
 
-def _of_objects(argument: str, path: Path, kind: str, objects: Sequence[tuple[int, Any]]) -> TextTable:
+def _table_from_objects(argument: str, path: Path, kind: str, objects: Sequence[tuple[int, Any]]) -> TextTable:
     for number, row in objects:
         message = "{}: {} {} of {} must be a JSON object, got {}"
         require(isinstance(row, dict), message, argument, kind, number, path, type(row).__name__)
     names = dict.fromkeys(name for _, row in objects for name in row)
     columns = {name: [row.get(name) for _, row in objects] for name in names}
-    return _checked(argument, path, columns, [number for number, _ in objects], kind)
+    return _table_with_rows(argument, path, columns, [number for number, _ in objects], kind)
 
 
-def _checked(
+def _table_with_rows(
     argument: str, path: Path, columns: Mapping[str, Sequence[Any]], numbers: Sequence[int], kind: str = "line"
 ) -> TextTable:
     require(len(numbers) > 0, "{} must have at least one row of values, {} has none", argument, path)

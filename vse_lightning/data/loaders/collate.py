@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vse_lightning.data.loaders.image_text_dataset import Item
+from vse_lightning.data.loaders.image_text_dataset import ImageTextItem
 from vse_lightning.data.loaders.seeding import transformed
 from vse_lightning.relevance import RelevanceTable
 
@@ -29,7 +29,7 @@ class Collate:
     text: Callable[[list[str]], Any] | None = None
     relevance: RelevanceTable | None = None
 
-    def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[ImageTextItem]) -> dict[str, Any]:
         """Make one batch of the items."""
         image_ids = torch.tensor([item.image_id for item in items])
         text_ids = torch.cat([item.text_ids for item in items])
@@ -44,7 +44,7 @@ class Collate:
             batch["relevance"] = self.relevance.block(image_ids, text_ids)
         return batch
 
-    def _texts(self, items: Sequence[Item]) -> Any:
+    def _texts(self, items: Sequence[ImageTextItem]) -> Any:
         texts = [text for item in items for text in item.texts]
         if self.text is None:
             return texts
@@ -56,7 +56,7 @@ class Collate:
             raise
 
 
-def _stacked(items: Sequence[Item]) -> Tensor:
+def _stacked(items: Sequence[ImageTextItem]) -> Tensor:
     image_of_shape = {tuple(item.image.shape): item.image_id for item in items}
     if len(image_of_shape) > 1:
         (shape, image_id), *_, (other_shape, other_id) = sorted(image_of_shape.items())

@@ -16,7 +16,7 @@ from vse_lightning.data.loaders.seeding import transformed
 from vse_lightning.data.sources.image_text_source import ImageTextSource
 
 
-class Item(NamedTuple):
+class ImageTextItem(NamedTuple):
     """One image with the captions that go with it into the batch; ``seed`` is of what the text transform draws."""
 
     image: Tensor
@@ -26,7 +26,7 @@ class Item(NamedTuple):
     seed: tuple[int, ...] = (0,)
 
 
-class ImageTextDataset(Dataset[Item]):
+class ImageTextDataset(Dataset[ImageTextItem]):
     """Items of the images of a split: :meth:`pairs` for training, :meth:`images` for evaluation.
 
     What the transform draws from the generators of Python, NumPy and PyTorch is a function of the seed, the epoch and
@@ -82,10 +82,10 @@ class ImageTextDataset(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def __iter__(self) -> Iterator[Item]:  # indices have no end
+    def __iter__(self) -> Iterator[ImageTextItem]:  # indices have no end
         return map(self.__getitem__, range(len(self)))
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> ImageTextItem:
         epoch, item = divmod(index, len(self))
         if self.skipped is None:
             return self._item(item, epoch)
@@ -100,7 +100,7 @@ class ImageTextDataset(Dataset[Item]):
         last = f"; the last: {reason}" if reason else ""
         raise UnreadableImageError(f"none of {len(set(self.image_ids.tolist()))} images can be read{last}") from reason
 
-    def _item(self, item: int, epoch: int) -> Item:
+    def _item(self, item: int, epoch: int) -> ImageTextItem:
         image_id = int(self.image_ids[item])
         try:
             image = self.source.load_image(image_id)
@@ -111,7 +111,7 @@ class ImageTextDataset(Dataset[Item]):
         text_ids = self.text_ids[int(self._ends[item - 1]) if item else 0 : int(self._ends[item])]
         texts = [self.source.captions[text_id] for text_id in text_ids.tolist()]
         seed = self.seed, epoch, int(text_ids[0])
-        return Item(self._transformed(image, image_id, seed), image_id, texts, text_ids, seed)
+        return ImageTextItem(self._transformed(image, image_id, seed), image_id, texts, text_ids, seed)
 
     def _transformed(self, image: Any, image_id: int, seed: tuple[int, ...]) -> Tensor:
         if self.transform is None:

@@ -95,7 +95,7 @@ def _imgids(file: SplitFile) -> Tensor | None:
     for row, imgid in enumerate(imgids):
         whole = type(imgid) is int and imgid >= 0
         require(whole, "captions: images[{}] of {} must have a row number as 'imgid', got {!r}", row, file.path, imgid)
-    _require_different(file, imgids, "have the same 'imgid',")
+    _require_unique(file, imgids, "have the same 'imgid',")
     return torch.tensor(imgids)
 
 
@@ -107,11 +107,11 @@ def _names(file: SplitFile) -> list[list[str]]:
         require(not problem, "captions: images[{}] of {} {}", row, file.path, problem)
         filename, filepath = entry["filename"], entry.get("filepath")
         names.append([f"{filepath}/{filename}", filename] if filepath else [filename])
-    _require_different(file, [first for first, *_ in names], "are both")
+    _require_unique(file, [first for first, *_ in names], "are both")
     return names
 
 
-def _require_different(file: SplitFile, values: Sequence[Any], problem: str) -> None:
+def _require_unique(file: SplitFile, values: Sequence[Any], problem: str) -> None:
     rows: dict[Any, int] = {}
     for row, value in enumerate(values):
         first = rows.setdefault(value, row)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vse_lightning.checks import require_text
-from vse_lightning.relevance.table import RelevanceTable
+from vse_lightning.relevance.relevance_table import RelevanceTable
 from vse_lightning.targets import Ids, as_ids
 
 

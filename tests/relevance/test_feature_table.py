@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from vse_lightning.relevance import FeatureTable
-from vse_lightning.relevance.table import RelevanceTable
+from vse_lightning.relevance.relevance_table import RelevanceTable
 
 # Images 7, 2 and 40 with three, one and two captions; text ids neither dense nor sorted.
 IMAGE_IDS = torch.tensor([7, 2, 40, 7, 40, 7])
