@@ -11,6 +11,7 @@ Relevance derived from captions is a pseudo-label: it knows what was written, no
 judged the relevance, use their judgements. Values under different sources cannot be compared with each other.
 """
 
+from vse_lightning.relevance.cache import CachedFeatures
 from vse_lightning.relevance.cider import CIDErRelevance
 from vse_lightning.relevance.ensemble import CaptionEnsemble
 from vse_lightning.relevance.feature_table import FeatureTable
@@ -23,6 +24,7 @@ from vse_lightning.relevance.sparse_table import SparseTable
 
 __all__ = [
     "CIDErRelevance",
+    "CachedFeatures",
     "CaptionEnsemble",
     "FeatureTable",
     "LSARelevance",

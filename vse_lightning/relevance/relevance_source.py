@@ -20,8 +20,8 @@ class RelevanceSource(ABC):
 
     To use labels of your own, subclass it and return a table: :class:`FeatureTable` from a dense vector per caption,
     :class:`SparseTable` from a sparse one, or a :class:`RelevanceTable` of your own. The class can then be named in a
-    config (``class_path: my_package.Colours``). :class:`~vse_lightning.relevance.cache.CachedFeatures` keeps features
-    on disk that are slow to make; :meth:`precompute` says which.
+    config (``class_path: my_package.Colours``). :class:`CachedFeatures` keeps features on disk that are slow
+    to make; :meth:`precompute` says which.
 
     Attributes:
         name: a short label, printed beside every value that uses the relevance.

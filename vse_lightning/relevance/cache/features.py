@@ -40,7 +40,7 @@ class CachedFeatures:
         folder: the ``cache_dir`` of the source.
 
     Example:
-        In a source: ``CachedFeatures(self.name, captions, {"model": "mine v2"}, self.cache_dir).make(load_model)``.
+        Of a source: ``CachedFeatures(self.name, captions, {"model": "mine v2"}, self.cache_dir).make(load_model)``
     """
 
     label: str
@@ -86,7 +86,6 @@ class CachedFeatures:
                 return self.path
             elif self.path.exists():
                 warnings.warn(f"{self.path} is damaged ({defect}); making it again", stacklevel=3)
-            self._parts.mkdir(exist_ok=True)
             self._publish(self._encoded(load))
             shutil.rmtree(self._parts)
         return self.path
@@ -110,7 +109,8 @@ class CachedFeatures:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            Console(stderr=True).print(f"waiting for {waits}; gives up where it makes no progress for {patience}")
+            text = f"waiting for {waits}; gives up where it makes no progress for {patience}"
+            Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
         while not lock.is_locked:
             parts_before = sorted(self._parts.glob("*.npz"))
             try:
@@ -144,6 +144,7 @@ class CachedFeatures:
             if part is None:
                 encode = encode or load()
                 part = encode([self.captions[row] for row in rows]).astype(np.float16)
+                file.parent.mkdir(exist_ok=True)
                 check_room(file.parent, 2 * part.itemsize * part.shape[1] * (len(order) - start))
                 np.savez(file.with_suffix(".writing.npz"), part)
                 file.with_suffix(".writing.npz").replace(file)
