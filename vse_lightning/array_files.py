@@ -16,11 +16,8 @@ from torch import Tensor
 from vse_lightning.checks import require
 
 NPY_START = b"\x93NUMPY"
-BFLOAT16 = np.dtype("V2")
-"""NumPy has no bfloat16: what ml_dtypes (JAX, TensorFlow) writes reads as two bytes without a meaning."""
-
-A_LIST = "a list"
-"""The name of the one array that a ``.pt`` of a list of tensors is."""
+BFLOAT16 = np.dtype("V2")  # as NumPy, which has none, reads what ml_dtypes (JAX, TensorFlow) writes
+A_LIST = "a list"  # the name of the one array that a ``.pt`` of a list of tensors is
 
 
 def read_arrays(path: Path) -> Mapping[str, Callable[[], Tensor]]:
@@ -58,15 +55,7 @@ def map_npy(path: Path) -> NDArray[Any]:
 
 
 def as_tensor(array: NDArray[Any], name: str) -> Tensor:
-    """The numbers of an array, of whatever byte order and type.
-
-    Args:
-        array: of floats, whole numbers or bfloat16, which NumPy knows as two bytes without a meaning.
-        name: what messages call it.
-
-    Raises:
-        ValueError: it holds no numbers.
-    """
+    """The numbers of an array, of whatever byte order and type; a ``ValueError`` that calls it ``name`` for others."""
     if array.dtype == BFLOAT16:
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:

@@ -36,14 +36,9 @@ SAME = 0.99
 
 
 class ShardWriter:
-    """Writes the rows of one process; a shard is complete under its name, or not there.
+    """Writes the rows of one of ``world_size`` processes; a shard is complete under its name, or not there.
 
-    Args:
-        folder: where the files go.
-        file_format: of the shards.
-        rows_per_shard: a shard is written as soon as it has so many rows, images and texts together.
-        rank: of the process.
-        world_size: how many processes write into the folder.
+    A shard is written as soon as it has ``rows_per_shard`` rows, images and texts together.
 
     Attributes:
         images: rows of images so far.

@@ -169,14 +169,13 @@ class RetrievalTargets:
         """
         if isinstance(self.relevance, LabelTable):
             ids = self.known_ids()[0] if direction == "i2i" else self.text_ids
-            if ids is None:
-                raise ValueError("text_ids are needed to look relevance up in a table, got None")
+            require(ids is not None, "text_ids are needed to look relevance up in a table, got None")
             method = "between_images" if direction == "i2i" else "between_texts"
             between = getattr(self.relevance, method, None)
             if between is None:
                 kind = type(self.relevance).__name__
                 raise ValueError(f"direction {direction!r} needs labels with a method {method}(), got {kind}")
-            return between().block(ids[queries], ids).detach()  # type: ignore[no-any-return]
+            return between().block(ids[queries], ids).detach()  # type: ignore[no-any-return, index]
         if self.text_features is None:
             return None
         if direction == "i2i":

@@ -62,7 +62,7 @@ def test_not_finite_in_a_file_too_large_to_search(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("array", [np.ones(4), np.ones((4, 3), np.int64), np.ones((1, 2, 3, 4)), np.array("text")])
 def test_wrong_kind_of_array(tmp_path, array):
-    with pytest.raises(ValueError, match=r"features must be a \.npy file of floats, .* got .* of shape"):
+    with pytest.raises(ValueError, match=r"features must be floats, .* got .* of shape"):
         FeatureFile(saved(tmp_path, array))
 
 

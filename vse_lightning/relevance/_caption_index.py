@@ -53,16 +53,7 @@ class CaptionIndex:
         self._caption_rows, self._caption_ids = self._row_of_text[by_image], self._text_ids[by_image]
 
     def find(self, image_ids: Ids, text_ids: Ids, captions_per_image: int | None = None) -> Lookup:
-        """Look up a block, on the device of the index.
-
-        Args:
-            image_ids: ``(N,)`` in any order, repeats allowed.
-            text_ids: ``(M,)`` likewise.
-            captions_per_image: how many captions of an image are references, in the order of their ids; default all.
-
-        Raises:
-            ValueError: if an id is unknown or ``captions_per_image`` is not positive.
-        """
+        """Look up a block, on the device of the index; arguments and errors as of ``RelevanceTable.block``."""
         images = _positions("image_ids", image_ids, self._image_ids)
         texts = _positions("text_ids", text_ids, self._text_ids)
         places, counts = self._captions(images, captions_per_image)

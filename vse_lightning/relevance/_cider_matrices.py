@@ -28,12 +28,7 @@ class CIDErMatrices(NamedTuple):
 
 
 def cider_matrices(orders: Iterable[tuple[Ngrams, NDArray[np.float64]]], image_ids: NDArray[np.int64]) -> CIDErMatrices:
-    """The matrices of captions.
-
-    Args:
-        orders: for each order from 1, the n-grams of the captions and the IDF of each; asked for one at a time.
-        image_ids: ``(M,)`` the image that each caption describes.
-    """
+    """The matrices of captions, from the n-grams and their IDF of each order from 1, which are asked for one by one."""
     from scipy.sparse import csr_matrix, hstack
 
     images = np.unique(image_ids, return_inverse=True)[1].astype(np.int32)

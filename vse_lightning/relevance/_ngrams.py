@@ -30,13 +30,8 @@ def find_ngrams(
 ) -> tuple[dict[str, int], Iterator[Ngrams]]:
     """Number the words and n-grams of captions, and find all their occurrences.
 
-    Args:
-        captions: the captions.
-        max_order: the number of words of the longest n-grams.
-        split: makes words of a caption.
-
     Returns:
-        The number of each word, and the n-grams of each order from 1 to ``max_order``: one at a time, because all
+        The number of each word, and the n-grams of each order from 1 to ``max_order`` words: one at a time, because all
         together are large.
 
     Example:
@@ -72,15 +67,10 @@ def _orders(word: NDArray[np.int32], caption_of: NDArray[np.int32], words: int, 
 
 @dataclass(frozen=True)
 class NgramVocabulary:
-    """The numbers that words and n-grams have, to find them among other captions.
-
-    Args:
-        words: the number of each word.
-        pairs: the n-grams of each order from 1, as :class:`Ngrams` has them.
-    """
+    """The numbers that words and n-grams have, to find them among other captions."""
 
     words: dict[str, int]
-    pairs: list[NDArray[np.int64]]
+    pairs: list[NDArray[np.int64]]  # the n-grams of each order from 1, as Ngrams has them
 
     def numbers_of(self, words: dict[str, int], orders: Iterator[Ngrams]) -> Iterator[tuple[Ngrams, NDArray[np.int64]]]:
         """N-grams of other captions, each order with the numbers that its n-grams have here, -1 for those unknown."""

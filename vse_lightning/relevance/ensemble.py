@@ -68,18 +68,10 @@ class CaptionEnsemble(RelevanceSource):
 
 
 class EnsembleTable(RelevanceTable):
-    """Weighted mean of tables over the same captions.
-
-    Args:
-        tables: the tables.
-        weights: one for each, with sum 1.
-        label: the name of the source.
-    """
+    """Weighted mean of tables over the same captions, by weights with sum 1."""
 
     def __init__(self, tables: Sequence[RelevanceTable], weights: Sequence[float], label: str) -> None:
-        self.label = label
-        self._tables = tables
-        self._weights = weights
+        self.label, self._tables, self._weights = label, tables, weights
 
     def block(self, image_ids: Ids, text_ids: Ids, captions_per_image: int | None = None) -> Tensor:
         """Relevance ``(N, M)`` of images to texts; see :meth:`RelevanceTable.block`."""
@@ -93,9 +85,7 @@ class EnsembleTable(RelevanceTable):
 
     def between_texts(self) -> Self:
         """The weighted mean of the members'; see :meth:`RelevanceTable.between_texts`."""
-        copied = self.__copy__()
-        copied._tables = [table.between_texts() for table in self._tables]
-        return copied
+        return type(self)([table.between_texts() for table in self._tables], self._weights, self.label)
 
     def captions_of(self, image_ids: Ids, captions_per_image: int | None = None) -> Tensor:
         """Text ids ``(N, K)`` of images, which all members know alike; see :meth:`RelevanceTable.captions_of`."""
@@ -103,6 +93,4 @@ class EnsembleTable(RelevanceTable):
 
     def to(self, device: torch.device | str) -> Self:
         """A table whose members stay on ``device``."""
-        moved = self.__copy__()
-        moved._tables = [table.to(device) for table in self._tables]
-        return moved
+        return type(self)([table.to(device) for table in self._tables], self._weights, self.label)

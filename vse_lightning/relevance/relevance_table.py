@@ -95,11 +95,7 @@ class RelevanceTable(ABC):
 
 
 class ImageTable(RelevanceTable):
-    """Relevance of images to images, from a table of images and texts.
-
-    Args:
-        table: whose labels they are.
-    """
+    """Relevance of images to images, by the labels of a table of images and texts."""
 
     def __init__(self, table: RelevanceTable) -> None:
         self.label, self._table = table.label, table

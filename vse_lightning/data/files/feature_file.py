@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vse_lightning.array_files import BFLOAT16, as_tensor, map_npy
+from vse_lightning.checks import require
 from vse_lightning.data.files.paths import existing_path
 
 SCANNED_BYTES = 2 * 1024**3
@@ -35,10 +36,8 @@ class FeatureFile:
     def __init__(self, path: str | Path, rows: int | None = None) -> None:
         self.path = existing_path("features", path)
         self._rows = self._map()
-        if rows is not None and len(self._rows) != rows:
-            raise ValueError(
-                f"features must have one row for each of the {rows} images, got {len(self._rows)} in {self.path}"
-            )
+        message = "features must have one row for each of the {} images, got {} in {}"
+        require(rows is None or len(self) == rows, message, rows, len(self), self.path)
         self._is_scanned = self._rows.nbytes <= SCANNED_BYTES
         if self._is_scanned:
             self._scan()
@@ -49,8 +48,8 @@ class FeatureFile:
     def __getitem__(self, row: int) -> Tensor:
         """One row as a float32 tensor ``(F,)`` or ``(R, F)``."""
         features = self._tensor(self._rows[row].copy()).float()
-        if not self._is_scanned and not bool(features.isfinite().all()):
-            raise ValueError(f"features must be finite, got NaN or infinity in row {row} of {self.path}")
+        if not self._is_scanned:
+            self._require_finite(features[None], row)
         return features
 
     @property
@@ -72,11 +71,9 @@ class FeatureFile:
             rows = map_npy(self.path)
         except ValueError as error:
             raise ValueError(f"features: {error}") from error
-        if rows.ndim not in (2, 3) or 0 in rows.shape or (rows.dtype.kind != "f" and rows.dtype != BFLOAT16):
-            raise ValueError(
-                "features must be a .npy file of floats, (images, features) or (images, regions, features), got "
-                f"{rows.dtype} of shape {rows.shape} in {self.path}"
-            )
+        fits = rows.ndim in (2, 3) and 0 not in rows.shape and (rows.dtype.kind == "f" or rows.dtype == BFLOAT16)
+        message = "features must be floats, (images, features) or (images, regions, features), got {} of shape {} in {}"
+        require(fits, message, rows.dtype, rows.shape, self.path)
         return rows
 
     def _tensor(self, rows: NDArray[Any]) -> Tensor:
@@ -85,10 +82,11 @@ class FeatureFile:
     def _scan(self) -> None:
         step = max(1, CHUNK_BYTES // max(1, self._rows[:1].nbytes))
         for start in range(0, len(self), step):
-            chunk = self._tensor(self._rows[start : start + step])
-            bad = (~chunk.isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
-            if bad:
-                raise ValueError(f"features must be finite, got NaN or infinity in row {start + bad[0]} of {self.path}")
+            self._require_finite(self._tensor(self._rows[start : start + step]), start)
+
+    def _require_finite(self, rows: Tensor, first_row: int) -> None:
+        bad = (~rows.isfinite().flatten(1).all(dim=1)).nonzero().flatten()[:1] + first_row
+        require(not len(bad), "features must be finite, got NaN or infinity in row {} of {}", *bad.tolist(), self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         # Without the memory map, which would be pickled with its whole content.

@@ -42,21 +42,16 @@ class SplitFile:
 
 
 def parse_split_file(argument: str, path: Path, content: Any) -> SplitFile:
-    """Check the content of a split file, and take from it what all readers need.
-
-    Args:
-        argument: whose file it is, for messages.
-        path: the file.
-        content: what its JSON holds.
+    """Check what the JSON of a split file holds, and take from it what all readers need.
 
     Raises:
-        ValueError: it has another structure, or an image lacks a split or captions; the message names the entry.
+        ValueError: it has another structure, or an image lacks a split or captions; the message names the ``argument``
+            whose file it is, and the entry.
     """
     entries = content.get("images") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
-        raise ValueError(
-            f"{argument}: a Karpathy split file has a list 'images' with at least one entry, {path} has none"
-        )
+        rule = "a Karpathy split file has a list 'images' with at least one entry"
+        raise ValueError(f"{argument}: {rule}, {path} has none")
     for row, entry in enumerate(entries):
         problem = _problem(entry)
         require(not problem, "{}: images[{}] of {} {}", argument, row, path, problem)

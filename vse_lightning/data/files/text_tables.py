@@ -40,12 +40,8 @@ def read_table(argument: str, path: Path) -> TextTable:
     ``name#number<TAB>caption`` (Flickr8k.token.txt) have the columns ``image``, without the number, and ``caption``.
     JSON is a list of objects, possibly the only list in an object, or has an object on each line.
 
-    Args:
-        argument: whose file it is, for messages.
-        path: the file, with one of the suffixes ``TABLE_SUFFIXES``.
-
     Raises:
-        ValueError: it is no such table; the message names the line.
+        ValueError: it is no such table; the message names the ``argument`` whose file it is, and the line.
     """
     suffix = path.suffix.lower()
     if suffix in JSON_LINES or (suffix == ".json" and has_json_lines(path)):
@@ -131,11 +127,9 @@ def _table_from_numbered_lines(argument: str, path: Path, lines: Sequence[str]) 
 
 def table_of_objects(argument: str, path: Path, content: Any) -> TextTable:
     """The table that the content of a JSON file is."""
-    lists = [content] if isinstance(content, list) else []
-    if isinstance(content, dict):
-        lists = [value for value in content.values() if isinstance(value, list)]
-    if len(lists) != 1:
-        raise ValueError(f"{argument} must be a JSON list of objects, or an object with one list, got {path}")
+    values = content.values() if isinstance(content, dict) else [content]
+    lists = [value for value in values if isinstance(value, list)]
+    require(len(lists) == 1, "{} must be a JSON list of objects, or an object with one list, got {}", argument, path)
     return _table_from_objects(argument, path, "entry", list(enumerate(lists[0])))
 
 

@@ -79,8 +79,7 @@ class ImageTextSource(ABC):
         Raises:
             ValueError: there is no such split; the message names those that there are.
         """
-        if name not in self.splits:
-            raise ValueError(f"split must be one of {sorted(self.splits)}, got {name!r}")
+        require(name in self.splits, "split must be one of {}, got {!r}", sorted(self.splits), name)
         return self.splits[name]
 
     def text_ids(self, image_ids: Tensor) -> Tensor:

@@ -54,8 +54,8 @@ class PrecompSource(ImageTextSource):
         self._file_of_image = torch.arange(len(read)).repeat_interleave(counts)
         self._row_of_image = torch.cat([split.rows for split in read])
         shapes = {prefix: split.features.row_shape for prefix, split in zip(prefixes.values(), read, strict=True)}
-        if len(set(shapes.values())) > 1:
-            raise ValueError(f"features of all splits must have one shape, got {shapes} in {folder}")
+        message = "features of all splits must have one shape, got {} in {}"
+        require(len(set(shapes.values())) < 2, message, shapes, folder)
         super().__init__(
             [caption for split in read for caption in split.captions],
             text_image_ids=torch.cat(
@@ -91,25 +91,21 @@ def _prefixes(folder: Path) -> dict[str, str]:
 
 def _read_split(folder: Path, prefix: str) -> _Split:
     captions = read_lines("root", existing_path("root", folder / f"{prefix}_caps.txt"))
-    if not captions:
-        raise ValueError(f"{prefix}_caps.txt must have a caption on each line, got an empty file in {folder}")
+    message = "{}_caps.txt must have a caption on each line, got an empty file in {}"
+    require(bool(captions), message, prefix, folder)
     features = FeatureFile(folder / f"{prefix}_ims.npy")
     ids_file = folder / f"{prefix}_ids.txt"
     ids = read_lines("root", ids_file) if ids_file.exists() else None
     blank = [number for number, line in enumerate(ids or [], start=1) if not line]
     require(not blank, "{} must have an id on each line, line {} is empty", ids_file, *blank[:1])
-    if ids is not None and len(ids) not in (len(captions), len(features)):
-        raise ValueError(
-            f"{ids_file} must have a line for each of the {len(captions)} captions or of the {len(features)} rows of "
-            f"features, got {len(ids)}"
-        )
+    counts = len(captions), len(features)
+    message = "{} must have a line for each of the {} captions or of the {} rows of features, got {}"
+    require(ids is None or len(ids) in counts, message, ids_file, *counts, len(ids or []))
     image_of_caption = _match(prefix, len(captions), features, ids)
     first_caption = torch.from_numpy(np.unique(image_of_caption, return_index=True)[1])
-    if len(features) not in (len(captions), len(first_caption)):
-        raise ValueError(
-            f"{features.path} must have a row for each of the {len(captions)} captions or of the {len(first_caption)} "
-            f"different ids in {ids_file.name}, got {len(features)}"
-        )
+    counts = len(captions), len(first_caption)
+    message = "{} must have a row for each of the {} captions or of the {} different ids in {}, got {}"
+    require(len(features) in counts, message, features.path, *counts, ids_file.name, len(features))
     rows = first_caption if len(features) == len(captions) else torch.arange(len(features))
     if ids is None:
         names = [f"{prefix} image {image}" for image in range(len(rows))]
