@@ -253,17 +253,14 @@ class ImageTextDataModule(LightningDataModule):
         return [self.source.captions[text_id] for text_id in text_ids.tolist()]
 
     def _table(self, labels: Labels, text_ids: Tensor) -> RelevanceTable:
-        table = self._table_in_memory(labels, text_ids)
-        if self.labels_on_device and self.trainer is not None:
-            return table.to(self.trainer.strategy.root_device)
-        return table
-
-    def _table_in_memory(self, labels: Labels, text_ids: Tensor) -> RelevanceTable:
         if isinstance(labels, str):
-            return self.source.relevance_table()
-        if self.cache_dir is not None:
-            labels.cache_dir = self.cache_dir
-        if self.train_captions and not any(labels is fitted for fitted in self._fitted):
-            labels.fit(self.train_captions, self.source.text_image_ids[self._text_ids("train")])
-            self._fitted.append(labels)
-        return labels.table(self._captions(text_ids), self.source.text_image_ids[text_ids], text_ids)
+            table = self.source.relevance_table()
+        else:
+            if self.cache_dir is not None:
+                labels.cache_dir = self.cache_dir
+            if self.train_captions and not any(labels is fitted for fitted in self._fitted):
+                labels.fit(self.train_captions, self.source.text_image_ids[self._text_ids("train")])
+                self._fitted.append(labels)
+            table = labels.table(self._captions(text_ids), self.source.text_image_ids[text_ids], text_ids)
+        on_device = self.labels_on_device and self.trainer is not None
+        return table.to(self.trainer.strategy.root_device) if on_device else table  # type: ignore[union-attr]

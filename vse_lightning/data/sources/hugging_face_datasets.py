@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from vse_lightning.checks import require, require_extra
@@ -74,13 +75,12 @@ class HuggingFaceSource(ImageTextSource):
         id_of_row = (paths or range(len(rows.names))) if id_column is None else rows.keys("id_column", id_column)
         keys = list(zip(map(str, split_of_row), id_of_row, strict=True))
         image_of_key = {key: image_id for image_id, key in enumerate(dict.fromkeys(keys))}
-        image_of_row = [image_of_key[key] for key in keys]
-        first_row = {image_id: row for row, image_id in reversed(list(enumerate(image_of_row)))}
-        rows_of_images = [first_row[image_id] for image_id in range(len(image_of_key))]
+        image_of_row = torch.tensor([image_of_key[key] for key in keys])
+        rows_of_images = np.unique(image_of_row, return_index=True)[1].tolist()
         self._pictures = open_column(rows, image_column, paths, rows_of_images, images)
         super().__init__(
             [text for texts in texts_of_row for text in texts],
-            text_image_ids=torch.tensor(image_of_row).repeat_interleave(torch.tensor([len(t) for t in texts_of_row])),
+            text_image_ids=image_of_row.repeat_interleave(torch.tensor(list(map(len, texts_of_row)))),
             splits=group_by_split([split for split, _ in image_of_key]),
             num_images=len(image_of_key),
             image_names=[
