@@ -1,6 +1,7 @@
 """Which module may import which: arrows run one way."""
 
 import ast
+import importlib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -72,3 +73,11 @@ def test_one_file_talks_to_other_processes():
     for name, path in modules().items():
         talks = any(imported.startswith("torch.distributed") for imported in imports_of(path, {"torch.distributed"}))
         assert not talks or name == "vse_lightning.distributed", path
+
+
+def test_public_files_of_a_room_are_what_it_offers():
+    for room in ("relevance", "data", "data.sources"):
+        offered = set(importlib.import_module(f"vse_lightning.{room}").__all__)
+        for path in (ROOT / room.replace(".", "/")).glob("[!_]*.py"):
+            defined = {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if hasattr(node, "name")}
+            assert defined & offered, path
