@@ -274,6 +274,13 @@ def test_loggers_that_take_pictures_get_them(trainer_with, tmp_path):
     assert board.Images("test/retrieved_images")[0].width == sheet.width
 
 
+def test_loggers_get_no_curves_without_matplotlib(trainer_with, monkeypatch):
+    monkeypatch.setattr("vse_lightning.pages.logged_pictures.find_spec", lambda name: None)
+    album = Album()
+    trainer_with(RetrievalGallery(queries=2), logger=album).test(GivenEmbeddings(), Rows(NastySource()), verbose=False)
+    assert list(album.pictures) == ["test/retrieved_images"]
+
+
 class NoMetrics(LightningModule):
     def test_step(self, batch):
         pass
