@@ -1,12 +1,16 @@
-"""How the page looks in a browser, where there is one."""
+"""How the pages look in a browser, where there is one."""
 
 import shutil
 import subprocess
 
 import numpy as np
 import pytest
+import torch
 
+from tests.pages.test_evaluation_page import RESULTS, run
 from vse_lightning.callbacks import RetrievalGallery
+from vse_lightning.pages.evaluation_page import evaluation_page
+from vse_lightning.pages.items import Items
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -34,10 +38,24 @@ def screenshot(tmp_path):
 
 
 @pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
-def test_page_fits_the_window_in_its_colours(write_page, screenshot, width, dark):
+def test_gallery_fits_the_window_in_its_colours(write_page, screenshot, width, dark):
     first, _, _ = write_page(RetrievalGallery(queries=1, top_k=3), folder="first", seed=1)
     gallery, _, _ = write_page(RetrievalGallery(queries=1, top_k=3, compare_to=first.path.with_suffix(".npz")))
-    shot = screenshot(gallery.path, width, dark=dark)
+    check(screenshot(gallery.path, width, dark=dark), width, dark)
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, True)])
+def test_evaluation_fits_the_window_in_its_colours(screenshot, tmp_path, width, dark):
+    floors = {"random": {"i2t_ndcg_at_10": 0.12345}, "ideal": {"i2t_ndcg_at_10": 1.0}}
+    results = {f"{model}, trained for a long time": of for model, of in RESULTS.items()}
+    results |= {f"model-{number}": RESULTS["ours"] for number in range(2)}
+    runs = [run(model, [1, 2, 3]) for model in results]
+    page = evaluation_page(results, baselines=floors, runs=runs, items=Items(["a dog runs"] * 3, torch.arange(3)))
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    check(screenshot(tmp_path / "page.html", width, dark=dark), width, dark)
+
+
+def check(shot, width, dark):
     assert shot.shape == (3000, width, 3)
     background = np.array(DARK if dark else LIGHT)
     for edge in (shot[:, :8], shot[:, -8:]):  # nothing sticks out of the window
