@@ -81,6 +81,8 @@ def values_of_all(batch, scored=(), rank=0, world_size=1, group=None):
         metrics = RetrievalMetrics(rank_statistics=True, average_precision=True, process_group=group, **options)
         feed(metrics, given, share(given, rank, world_size), 11 + rank)
         values[case] = metrics.compute()
+        for kind, of_kind in metrics.baselines().items():
+            values[f"{case}, {kind}"] = {name: torch.tensor(value) for name, value in of_kind.items()}
         passes = len(scored)
         assert metrics.compute() == values[case]
         assert {name: metric.compute() for name, metric in metrics.items(copy_state=False)} == values[case]

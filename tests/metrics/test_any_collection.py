@@ -19,7 +19,7 @@ from vse_lightning.metrics import (
     RetrievalNDCG,
     RSum,
 )
-from vse_lightning.ranking import query_values
+from vse_lightning.ranking import passes as passes_of
 
 
 class ReciprocalRank(RetrievalMetric):
@@ -56,8 +56,8 @@ class Table:
 @pytest.fixture
 def passes(monkeypatch):
     seen = []
-    values = query_values._Pass.values
-    monkeypatch.setattr(query_values._Pass, "values", lambda *given: seen.append(given) or values(*given))
+    values = passes_of.Pass.values
+    monkeypatch.setattr(passes_of.Pass, "values", lambda *given: seen.append(given) or values(*given))
     return seen
 
 
@@ -73,7 +73,7 @@ def coco(make_batch, ground_truth):
     return batch, ground_truth
 
 
-def test_names_of_the_user_and_one_pass(make_batch, passes):
+def test_names_of_the_user_and_one_pass(make_batch, passes, recwarn):
     batch = make_batch()
     given = MetricCollection({"hits": RecallAtK(1), "place": MedianRank("t2i"), "sum": RSum(), "gain": Gain()})
     metrics = RetrievalMetrics.of(given)
@@ -82,7 +82,7 @@ def test_names_of_the_user_and_one_pass(make_batch, passes):
     assert len(passes) == 1
     assert len({id(metric.image_embeds) for metric in metrics.values(copy_state=False)}) == 1
     assert values == batch.feed(given).compute()
-    assert not metrics._said
+    assert not recwarn
 
 
 def test_affixes_and_lists(make_batch):

@@ -17,7 +17,7 @@ from vse_lightning.metrics import (
     RetrievalNDCG,
     RSum,
 )
-from vse_lightning.ranking import query_values
+from vse_lightning.ranking import passes as passes_of
 
 KEYS = [
     *(f"i2t_{name}" for name in ("recall_at_1", "recall_at_5", "recall_at_10", "ndcg_at_10", "coherent_score_at_100")),
@@ -30,8 +30,9 @@ KEYS = [
 def passes(monkeypatch):
     """Names of the metrics of every pass over the pairs."""
     seen = []
-    values = query_values._Pass.values
-    monkeypatch.setattr(query_values._Pass, "values", lambda of, asked: seen.append(list(asked)) or values(of, asked))
+    values = passes_of.Pass.values
+    count = lambda part, *given: seen.append(list(part.metrics)) or values(part, *given)  # noqa: E731
+    monkeypatch.setattr(passes_of.Pass, "values", count)
     return seen
 
 

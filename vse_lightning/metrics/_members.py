@@ -77,13 +77,19 @@ def check_member(argument: str, metric: object) -> None:
 
 
 def joining(
-    metric: StateMetric, similarity: Similarity | None, relevance: LabelTable | None, protocol: EvaluationProtocol
+    metric: StateMetric,
+    similarity: Similarity | None,
+    relevance: LabelTable | None,
+    protocol: EvaluationProtocol,
+    process_group: Any,
 ) -> StateMetric:
     """A copy of an extra metric under the options of its collection, where it has none of its own."""
     check_member("extra", metric)
     require_name(f"extra: {type(metric).__name__}", getattr(metric, "name", None))
     joining = deepcopy(metric)
     joining.reset()
+    if joining.process_group is None:
+        joining.process_group = process_group
     if joining.similarity is None:
         joining.similarity = similarity
     if joining.protocol == EvaluationProtocol():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Generic, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
@@ -33,7 +33,17 @@ class ByReference(Generic[Held]):
         return ByReference(self.value)
 
 
-class StateMetric(Metric):
+class HasOptions(nn.Module):
+    """Keeps the options ``similarity`` and ``relevance`` as attributes also where they are modules."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("similarity", "relevance"):  # not to become a member, whose parameters would be the metric's
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+
+class StateMetric(HasOptions, Metric):
     """Base of all metrics here: lists of embeddings and ids, safe where a process saw nothing.
 
     Args:
@@ -87,12 +97,6 @@ class StateMetric(Metric):
     def similarity(self, similarity: Similarity | None) -> None:
         self._similarity = ByReference(similarity)
         self.shared_pass.forget()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("similarity", "relevance"):  # a module must not become a submodule of the metric
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
 
     def update(
         self,

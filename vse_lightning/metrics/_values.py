@@ -96,7 +96,7 @@ def evaluate_members(
     for name, metric in metrics.items():
         if metric.needs_all and not partial:
             values[name] = cast("Judged", metric).evaluate(gallery, similarity)
-        elif name in possible and not (partial and _without_query(of_queries[name])):
+        elif name in possible and (has_queries(of_queries[name]) or not partial):
             values[name] = summary(possible[name], of_queries[name]).to(gallery.image_embeds.dtype)
     return values, {name: remedy for name, remedy in remedies.items() if remedy}
 
@@ -132,18 +132,20 @@ def values_per_query(state: State, metric: RankingReader, processes: Processes) 
 
 
 def _counted(metric: RankingReader, folds: Sequence[QueryValues], needed: Mapping[str, str]) -> list[QueryValues]:
-    """The values of the queries that count; nothing is refused."""
-    for direction in _without_query(folds):
+    """The values of the queries that count, some in every fold and direction."""
+    counted = [{direction: values[_counts(values)] for direction, values in fold.items()} for fold in folds]
+    for direction in (direction for fold in counted for direction, values in fold.items() if len(values) == 0):
         name = getattr(metric, "name", type(metric).__name__)
         relevant = "" if metric.reading.relevant_from is None else ", and something relevant to it"
         raise ValueError(
             f"{name} has no query in the gallery or one of its folds: it needs {needed[direction]}{relevant}"
         )
-    return [{direction: values[_counts(values)] for direction, values in fold.items()} for fold in folds]
+    return counted
 
 
-def _without_query(folds: Sequence[QueryValues]) -> list[str]:
-    return [direction for fold in folds for direction, values in fold.items() if not _counts(values).any()]
+def has_queries(folds: Sequence[QueryValues]) -> bool:
+    """Whether some queries count in every fold and direction."""
+    return all(bool(_counts(values).any()) for fold in folds for values in fold.values())
 
 
 def _counts(values: Tensor) -> Tensor:

@@ -9,29 +9,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 from torchmetrics import MetricCollection
-from torchmetrics.utilities.prints import rank_zero_warn
 
 from vse_lightning.checks import as_several, require, require_extra, require_name
 from vse_lightning.functional.directions import Direction
-from vse_lightning.functional.query_lists import check_cutoff
+from vse_lightning.metrics._baselines import baselines_of
 from vse_lightning.metrics._members import Metrics, flatten, joining, members_of, names_of
+from vse_lightning.metrics._remarks import Remarks
 from vse_lightning.metrics._shared_pass import SharedPass
 from vse_lightning.metrics._standard_protocol import standard_metrics
-from vse_lightning.metrics._state_metric import StateMetric
-from vse_lightning.metrics._values import (
-    MissingRelevanceError,
-    Value,
-    evaluate_members,
-    values_per_query,
-    warn_left_out,
-)
+from vse_lightning.metrics._state_metric import HasOptions, StateMetric
+from vse_lightning.metrics._values import MissingRelevanceError, Value, evaluate_members
 from vse_lightning.metrics.base import RetrievalMetric
-from vse_lightning.metrics.relevance_by_rank import RelevanceByRank, RelevanceLists, draw
+from vse_lightning.metrics.relevance_by_rank import RelevanceByRank, draw, relevance_by_rank
 from vse_lightning.ranking.gallery import Gallery, is_empty
 from vse_lightning.ranking.pair_scores import Similarity
-from vse_lightning.ranking.reading import EvaluationProtocol, Reading
+from vse_lightning.ranking.reading import EvaluationProtocol
 from vse_lightning.report import Display
-from vse_lightning.targets import Ids, LabelTable, label_of
+from vse_lightning.targets import LabelTable, label_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +34,7 @@ if TYPE_CHECKING:
 Option = TypeVar("Option")
 
 
-class RetrievalMetrics(MetricCollection):
+class RetrievalMetrics(HasOptions, MetricCollection):
     """Recall, rsum, NDCG and Coherent Score in both directions, computed in one pass over one state.
 
     Keys are ``i2t_recall_at_1``, ``t2i_ndcg_at_10``, ``i2t_coherent_score_at_100``, ``rsum`` and so on. ``update``
@@ -105,7 +99,7 @@ class RetrievalMetrics(MetricCollection):
         members: list[StateMetric] = [
             *standard_metrics(*cutoffs, gain, rank_statistics, average_precision, directions, **shared),
             *(
-                joining(metric, similarity, relevance, EvaluationProtocol(**options))
+                joining(metric, similarity, relevance, EvaluationProtocol(**options), kwargs.get("process_group"))
                 for metric in as_several("extra", extra)
             ),
         ]
@@ -127,7 +121,7 @@ class RetrievalMetrics(MetricCollection):
         values = [value for names in self._names.values() for value in names.values()]
         message = "metrics must have values of different names, got {}"
         require(len(set(values)) == len(values), message, ", ".join(values))
-        self._said: set[str] = set()
+        self._remarks = Remarks()
 
     @classmethod
     def of(cls, metrics: Metrics) -> RetrievalMetrics:
@@ -196,27 +190,6 @@ class RetrievalMetrics(MetricCollection):
         """Name of the labels behind the graded values, to print beside them."""
         return label_of(self.relevance)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("similarity", "relevance"):  # a module must not become a member of the collection
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
-
-    def update(  # type: ignore[override]
-        self,
-        image_embeds: Tensor,
-        text_embeds: Tensor,
-        image_ids: Ids,
-        text_image_ids: Ids,
-        *,
-        text_features: Tensor | None = None,
-        text_ids: Ids | None = None,
-    ) -> None:
-        """Add a batch, as :meth:`RetrievalMetric.update` describes."""
-        super().update(
-            image_embeds, text_embeds, image_ids, text_image_ids, text_features=text_features, text_ids=text_ids
-        )
-
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Add a batch and return the values of this batch alone, as one fold, of this process alone."""
         self.update(*args, **kwargs)
@@ -225,7 +198,7 @@ class RetrievalMetrics(MetricCollection):
         if is_empty(batch):
             return {}
         values, remedies = evaluate_members(members, Gallery.from_state(batch, partial=True), partial=True)
-        self._warn_of(remedies)
+        self._remarks.on_labels(remedies)
         for name, value in values.items():
             members[name]._forward_cache = value
         return self._flat(values)
@@ -246,7 +219,7 @@ class RetrievalMetrics(MetricCollection):
                 remedies[name] = error.remedy
         if not values:
             self._leader.compute()
-        self._warn_of(remedies)
+        self._remarks.on_labels(remedies)
         return self._flat(values)
 
     def compute_under(
@@ -276,7 +249,7 @@ class RetrievalMetrics(MetricCollection):
         with leader.joined():
             state, processes = leader.metric_state, leader.processes()
             if partial and is_empty(state):
-                self._warn_of_part(list(members), [])
+                self._remarks.on_part(members, [])
                 return [{} for _ in relevances]
             gallery = Gallery.from_state(state, partial)
             results = []
@@ -285,11 +258,36 @@ class RetrievalMetrics(MetricCollection):
                 values, remedies = evaluate_members(
                     asked, gallery, relevance=relevance, similarity=similarity, processes=processes, partial=partial
                 )
-                self._warn_of(remedies)
+                self._remarks.on_labels(remedies)
                 if partial:
-                    self._warn_of_part(asked, [*values, *remedies])
+                    self._remarks.on_part(asked, [*values, *remedies])
                 results.append(self._flat(values))
         return results
+
+    def baselines(self, relevance: LabelTable | None = None, *, partial: bool = False) -> dict[str, dict[str, float]]:
+        """What random scores, and the labels themselves as scores, would get on the same gallery.
+
+        A graded value means little without: under some labels random scores reach an NDCG of 0.8. Both are means over a
+        seeded sample of the queries, which rank the whole gallery: of more than 128, one in 25, but at least 128;
+        random scores are drawn three times. Metrics that need labels and have none are left out, and so are those that
+        rank nothing (:class:`ECCVCaption`, :class:`PMRP`). Without labels, the ideal is that matches come first.
+
+        Args:
+            relevance: labels for the graded metrics that have none of their own.
+            partial: whether more was to be seen, as for :meth:`compute_under`.
+
+        Returns:
+            Values by key under ``"random"`` and ``"ideal"``.
+
+        Raises:
+            ValueError: as :meth:`compute`.
+        """
+        leader = self._leader
+        with leader.joined():
+            found = baselines_of(self._ranked(), leader.metric_state, relevance, partial=partial)
+        return {
+            kind: {name: float(value) for name, value in self._flat(values).items()} for kind, values in found.items()
+        }
 
     def relevance_by_rank(self, depth: int = 100) -> dict[Direction, RelevanceByRank]:
         """Mean relevance of what is retrieved at each rank, and of the ideal order, by direction.
@@ -301,16 +299,7 @@ class RetrievalMetrics(MetricCollection):
             MissingRelevanceError: if there are no labels.
             ValueError: if ``depth`` is below 1, or as :meth:`compute`.
         """
-        check_cutoff(depth)
-        ranked = self._ranked()
-        require(len(ranked) > 0, "relevance_by_rank needs a metric that ranks, got {}", ", ".join(self._members()))
-        leader = next(iter(ranked.values()))
-        directions = dict.fromkeys(direction for metric in ranked.values() for direction in metric.directions)
-        reading = Reading(listed=depth, ideal=depth)
-        lists = RelevanceLists(tuple(directions), reading, leader.protocol, self.similarity, self.relevance)
-        with leader.joined():
-            values = values_per_query(leader.metric_state, lists, leader.processes())
-        return {direction: RelevanceByRank(*of_queries.mean(dim=0)) for direction, of_queries in values.items()}
+        return relevance_by_rank(self._ranked(), depth)
 
     def plot(self, depth: int = 100, axes: Sequence[Axes] | None = None) -> tuple[Figure, Sequence[Axes]]:  # type: ignore[override]
         """Draw relevance by rank against the ideal order: Coherent Score is high where the curve falls steadily.
@@ -348,21 +337,6 @@ class RetrievalMetrics(MetricCollection):
     def _compute_groups_create_state_ref(self, copy: bool = False) -> None:
         # Nothing writes into the state, so members need no copies of it however they are reached.
         super()._compute_groups_create_state_ref(copy=False)
-
-    def _warn_of(self, remedies: Mapping[str, str]) -> None:
-        if remedies and "labels" not in self._said:
-            self._said.add("labels")
-            warn_left_out(remedies)
-
-    def _warn_of_part(self, asked: Sequence[str] | Mapping[str, Any], computed: Sequence[str]) -> None:
-        """Say once what a part of the data set cannot tell."""
-        folds = max(metric.protocol.folds for metric in self._members().values())
-        left_out = [name for name in asked if name not in computed]
-        if (folds > 1 or left_out) and "part" not in self._said:
-            self._said.add("part")
-            as_one = f"; it is measured as one instead of {folds} folds" if folds > 1 else ""
-            without = f"; left out: {', '.join(left_out)}" if left_out else ""
-            rank_zero_warn(f"metrics of a part of the data set cannot be compared with those of all{as_one}{without}.")
 
 
 def _takes_labels(metric: RetrievalMetric) -> bool:

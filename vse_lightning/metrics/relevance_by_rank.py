@@ -11,7 +11,10 @@ from torch import Tensor
 
 from vse_lightning.checks import require
 from vse_lightning.functional.directions import Direction
+from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.ranking import Ranking
+from vse_lightning.metrics._values import values_per_query
+from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.reading import EvaluationProtocol, Reading
 from vse_lightning.report import DIRECTIONS
@@ -43,6 +46,20 @@ class RelevanceLists:
     def query_values(self, ranking: Ranking) -> Tensor:
         """Relevance ``(Q, 2, R)``, retrieved and ideal."""
         return torch.stack([ranking.relevance, ranking.ideal], dim=1)
+
+
+def relevance_by_rank(metrics: Mapping[str, RetrievalMetric], depth: int) -> dict[Direction, RelevanceByRank]:
+    """Read it in the directions of metrics that share a state, by the protocol and labels of the first of them."""
+    check_cutoff(depth)
+    require(len(metrics) > 0, "relevance_by_rank needs a metric that ranks, got none")
+    leader = next(iter(metrics.values()))
+    graded = next((metric for metric in metrics.values() if metric.graded), leader)
+    directions = dict.fromkeys(direction for metric in metrics.values() for direction in metric.directions)
+    reading = Reading(listed=depth, ideal=depth)
+    lists = RelevanceLists(tuple(directions), reading, leader.protocol, leader.similarity, graded.relevance)
+    with leader.joined():
+        values = values_per_query(leader.metric_state, lists, leader.processes())
+    return {direction: RelevanceByRank(*of_queries.mean(dim=0)) for direction, of_queries in values.items()}
 
 
 def draw(

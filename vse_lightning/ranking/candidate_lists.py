@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -14,9 +14,18 @@ from vse_lightning.distributed import Processes
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.ranks import count_ahead
 from vse_lightning.ranking.gallery import Gallery
-from vse_lightning.ranking.pair_scores import Block, PairScores
+from vse_lightning.ranking.pair_scores import Block
 from vse_lightning.ranking.reading import Reading
 from vse_lightning.ranking.relevance_blocks import RelevanceBlocks
+
+
+class ScoredRows(Protocol):
+    """What scores queries with all candidates, such as :class:`~vse_lightning.ranking.pair_scores.PairScores`."""
+
+    blocks: list[Block]
+
+    def score(self, block: Block) -> Iterable[tuple[Tensor, Tensor]]:
+        """Rows ``(B,)`` of the queries of a block with their scores ``(B, C)``."""
 
 
 class CandidateLists(NamedTuple):
@@ -70,7 +79,7 @@ def without(
 
 
 def lists_of_images(
-    gallery: Gallery, pair_scores: PairScores, labels: RelevanceBlocks | None, processes: Processes
+    gallery: Gallery, pair_scores: ScoredRows, labels: RelevanceBlocks | None, processes: Processes
 ) -> Iterator[CandidateLists]:
     """All texts for each image, those without a text too, in blocks that all ``processes`` share."""
     for rows, scores in _blocks(pair_scores, processes):
@@ -79,7 +88,7 @@ def lists_of_images(
 
 
 def lists_of_texts(
-    gallery: Gallery, pair_scores: PairScores, labels: RelevanceBlocks | None, processes: Processes
+    gallery: Gallery, pair_scores: ScoredRows, labels: RelevanceBlocks | None, processes: Processes
 ) -> Iterator[CandidateLists]:
     """All images for each text, those without an image too; ``pair_scores`` are of texts and images."""
     for rows, scores in _blocks(pair_scores, processes):
@@ -88,7 +97,7 @@ def lists_of_texts(
 
 
 def lists_within(
-    pair_scores: PairScores, others: Tensor, labels: RelevanceBlocks | None, processes: Processes
+    pair_scores: ScoredRows, others: Tensor, labels: RelevanceBlocks | None, processes: Processes
 ) -> Iterator[CandidateLists]:
     """All of a kind for each of them, which is no candidate itself.
 
@@ -112,7 +121,7 @@ def _lists(
     return CandidateLists(rows, scores, relevance, positives, itself)
 
 
-def _blocks(pair_scores: PairScores, processes: Processes) -> Iterator[tuple[Tensor, Tensor]]:
+def _blocks(pair_scores: ScoredRows, processes: Processes) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows and scores of this process's share; a bar on the first process if it takes longer than a few seconds."""
     blocks: Sequence[Block] = processes.share(pair_scores.blocks)
     bar: Iterable[Block] = tqdm(blocks, desc="Ranking", unit="block", delay=3, leave=False, disable=processes.rank > 0)

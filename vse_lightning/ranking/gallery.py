@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -109,7 +108,7 @@ class Gallery:
         rows = _by_image(self.image_of_text)[places]
         return rows.where(slots < counts[:, None], -1)
 
-    def siblings(self, direction: Literal["i2i", "t2t"]) -> Tensor:
+    def siblings(self, direction: Direction) -> Tensor:
         """Rows ``(C, K)`` of the texts of the same image for each text, itself among them; no image has siblings."""
         if direction == "i2i":
             return self.image_ids.new_empty(len(self.image_ids), 0)
@@ -124,11 +123,13 @@ class Gallery:
         """Ids of the images without a text."""
         return self.image_ids[self.num_captions == 0]
 
-    def one_kind(self, direction: Literal["i2i", "t2t"]) -> Gallery:
-        """The images (``i2i``) or the texts (``t2t``) in the place of both: each the only text of itself."""
-        if direction == "i2i":
-            own = torch.arange(len(self.image_ids), device=self.image_ids.device)
-            return Gallery(self.image_embeds, self.image_embeds, self.image_ids, own)
+    def sides(self, direction: Direction) -> tuple[Tensor, Tensor]:
+        """The embeddings of what asks and of what is ranked."""
+        of_kind = {"i": self.image_embeds, "t": self.text_embeds}
+        return of_kind[direction[0]], of_kind[direction[2]]
+
+    def texts_alone(self) -> Gallery:
+        """The texts in the place of the images too: each the only text of itself."""
         own = torch.arange(len(self.text_embeds), device=self.image_ids.device)
         ids = own if self.text_ids is None else self.text_ids
         return Gallery(self.text_embeds, self.text_embeds, ids, own, self.text_ids, self.text_features)

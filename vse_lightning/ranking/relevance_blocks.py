@@ -90,7 +90,7 @@ def relevance_of_texts(gallery: Gallery, table: LabelTable | None) -> RelevanceB
         if between_texts is None:
             raise ValueError(f"direction 't2t' needs labels with a method between_texts, got {table!r}")
         table = between_texts()
-    return relevance_blocks(gallery.one_kind("t2t"), table)
+    return relevance_blocks(gallery.texts_alone(), table)
 
 
 def _from_table(gallery: Gallery, table: LabelTable, captions_per_image: int | None) -> RelevanceBlocks:
