@@ -65,3 +65,15 @@ def test_a_metric_may_be_named_when_it_is_made():
     assert RetrievalMetrics((), (), (), extra=[metric]).displays == {
         "i2t_recall_at_1": Display("top-1", "i2t", graded=True, percent=True)
     }
+
+
+def test_baselines_stand_beside_graded_values(capsys):
+    metrics = RetrievalMetrics((1,), (10,), ())
+    logged = {"test/i2t_recall_at_1": 0.5, "test/i2t_ndcg_at_10": 0.75, "test/t2i_ndcg_at_10": 0.5}
+    baselines = {"random": {"i2t_recall_at_1": 0.1, "i2t_ndcg_at_10": 0.25}, "ideal": {"i2t_ndcg_at_10": 1.0}}
+    print_results(logged, "test", metrics.displays, {"": "SBERT"}, baselines)
+    printed = capsys.readouterr().out
+    rows = rows_of(printed)
+    assert rows["R@1"] == ["50.0 %", ""]
+    assert rows["NDCG@10 (SBERT)"] == ["0.7500 (0.250 to 1.000)", "0.5000"]
+    assert "(random to ideal)" in printed

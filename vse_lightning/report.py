@@ -11,6 +11,12 @@ DIRECTIONS = {"i2t": "image → text", "t2i": "text → image", "i2i": "image �
 """What people call the directions, in the order of columns."""
 
 
+Baselines = Mapping[str, Mapping[str, float]]
+"""Values by name under ``"random"`` and ``"ideal"``, as ``baselines()`` of a collection returns them."""
+
+BASELINES_NOTE = "(random to ideal): what random scores, and the labels themselves as scores, get on the same gallery"
+
+
 class Display(NamedTuple):
     """How tables show the values of a metric, which says so itself."""
 
@@ -34,6 +40,12 @@ class Row(NamedTuple):
     label: str  # NDCG@10 (CIDEr-D)
     display: Display
     names: dict[str, str]  # of its values, by direction
+
+    def shown(self, name: str, value: float, baselines: Baselines = MappingProxyType({})) -> str:
+        """A value, and beside it what random scores and the labels themselves get, if that is known of a graded one."""
+        known = [of_kind[name] for of_kind in baselines.values() if name in of_kind]
+        between = " to ".join(f"{baseline:.3f}" for baseline in known)
+        return self.display.shown(value) + (f" ({between})" if known and self.display.graded else "")
 
 
 def table_rows(
@@ -70,17 +82,26 @@ def table_rows(
 
 
 def shown_table(
-    values: Mapping[str, float], displays: Mapping[str, Display], labels: Mapping[str, str]
+    values: Mapping[str, float],
+    displays: Mapping[str, Display],
+    labels: Mapping[str, str],
+    baselines: Baselines = MappingProxyType({}),
 ) -> dict[str, dict[str, str]]:
     """Shown values by label and direction, of the metrics as in :func:`table_rows`, then of other names as they are."""
     rows = table_rows(values, displays, labels)
-    table = {row.label: {key: row.display.shown(values[name]) for key, name in row.names.items()} for row in rows}
+    table = {
+        row.label: {key: row.shown(name, values[name], baselines) for key, name in row.names.items()} for row in rows
+    }
     ours = {name for row in rows for name in row.names.values()}
     return table | {name: {"": f"{value:#.4g}"} for name, value in values.items() if name not in ours}
 
 
 def print_results(
-    metrics: Mapping[str, Any], stage: str, displays: Mapping[str, Display], labels: Mapping[str, str]
+    metrics: Mapping[str, Any],
+    stage: str,
+    displays: Mapping[str, Display],
+    labels: Mapping[str, str],
+    baselines: Baselines = MappingProxyType({}),
 ) -> None:
     """Print what was logged in a stage.
 
@@ -90,13 +111,14 @@ def print_results(
         stage: ``"val"`` or ``"test"``.
         displays: how the metrics are shown, by name without stage.
         labels: as for :func:`table_rows`.
+        baselines: to stand beside the graded values, by the same names without stage.
     """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     values = {name.removeprefix(f"{stage}/"): float(value) for name, value in metrics.items()}
-    shown = shown_table(values, displays, labels)
+    shown = shown_table(values, displays, labels, baselines)
     columns = columns_of(shown) or [""]
     table = Table("metric", title=_TITLES[stage], title_justify="left")
     for column in columns:
@@ -105,6 +127,8 @@ def print_results(
         table.add_row(escape(label), *([cells[""]] if "" in cells else [cells.get(column, "") for column in columns]))
     if shown:
         Console().print(table)
+    if shown and baselines:
+        Console().print(BASELINES_NOTE, highlight=False, soft_wrap=True)
 
 
 def columns_of(table: Mapping[str, Mapping[str, str]]) -> list[str]:

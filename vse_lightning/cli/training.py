@@ -105,11 +105,13 @@ class RetrievalCLI(LightningCLI):
 
     def test(self, **kwargs: Any) -> None:
         """Run ``trainer.test`` and print its table."""
+        self._ask_for_baselines()
         logged = self.trainer.test(**{**kwargs, "verbose": False})
         self._report("test", logged, kwargs.get("ckpt_path"))
 
     def validate(self, **kwargs: Any) -> None:
         """Run ``trainer.validate`` and print its table."""
+        self._ask_for_baselines()
         logged = self.trainer.validate(**{**kwargs, "verbose": False})
         self._report("val", logged, kwargs.get("ckpt_path"))
 
@@ -121,12 +123,16 @@ class RetrievalCLI(LightningCLI):
                 if isinstance(writer, EmbeddingWriter) and writer.path is not None:
                     print(f"embeddings: {writer.path} ({writer.images:,} images, {writer.texts:,} texts)")
 
+    def _ask_for_baselines(self) -> None:
+        if hasattr(self.model, "retrieval_baselines"):
+            self.model.retrieval_baselines = {}
+
     def _report(self, stage: str, logged: Sequence[Mapping[str, float]], checkpoint: str | None) -> None:
         if self.trainer.is_global_zero:
             labels = getattr(self.model, "retrieval_labels", {})
             displays = getattr(getattr(self.model, "retrieval_metrics", None), "displays", {})
             values = {name: value for of_loader in logged for name, value in of_loader.items()}
-            print_results(values, stage, displays, labels)
+            print_results(values, stage, displays, labels, getattr(self.model, "retrieval_baselines", None) or {})
             galleries = [found for found in self.trainer.callbacks if isinstance(found, RetrievalGallery)]  # type: ignore[attr-defined]
             page = galleries[0].path if galleries else None
             for name, path in (("checkpoint", checkpoint), ("log", self.trainer.log_dir), ("page", page)):

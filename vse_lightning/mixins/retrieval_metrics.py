@@ -114,6 +114,11 @@ def _log_metrics(self: Any, stage: str, loader: int, *, several: bool) -> None:
     results = metrics.compute_under(list(tables.values()), similarity=similarity, partial=bool(incomplete))
     self.retrieval_labels = {suffix: label_of(table) for suffix, table in tables.items()}
     of_loader = f"/dataloader_idx_{loader}" if several else ""
+    if self.retrieval_baselines is not None:
+        for suffix, table in tables.items():
+            for kind, values in metrics.baselines(table, partial=bool(incomplete)).items():
+                named = {f"{name}{suffix}{of_loader}": value for name, value in values.items()}
+                self.retrieval_baselines.setdefault(kind, {}).update(named)
     for suffix, values in zip(tables, results, strict=True):
         named = {f"{stage}/{name}{suffix}{of_loader}": value for name, value in values.items()}
         self.log_dict(named, sync_dist=process_count() > 1, add_dataloader_idx=False)
@@ -133,6 +138,9 @@ class RetrievalMetricsMixin(RetrievalHooks):
     names, others with the suffix ``_{name}``), else from ``text_features`` of the targets; without any they are left
     out with a warning. In a sanity check, under a limit of batches or with skipped pictures ``folds`` are measured as
     one.
+
+    Set ``retrieval_baselines = {}`` before a validation or test, and what random scores and the labels themselves would
+    get is put into it, under ``"random"`` and ``"ideal"`` by logged name without the stage; nothing of it is logged.
 
     Without ``retrieval_metrics`` the mixin is invisible.
 
@@ -167,7 +175,8 @@ class RetrievalMetricsMixin(RetrievalHooks):
         metrics = RetrievalMetrics.of(retrieval_metrics)
         super().__init__(*args, **kwargs)
         # label sources behind each suffix of the graded metrics: "" for the plain names, "_cider", ...
-        configure(self, RetrievalMetricsMixin, {"retrieval_metrics": metrics, "retrieval_labels": {}})
+        asked: dict[str, Any] = {"retrieval_metrics": metrics, "retrieval_labels": {}, "retrieval_baselines": None}
+        configure(self, RetrievalMetricsMixin, asked)
         self.__dict__["_retrieval_metrics_of_loaders"] = {}
 
     @HostFirst
