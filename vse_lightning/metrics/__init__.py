@@ -37,9 +37,10 @@ from vse_lightning.metrics.pmrp import PMRP
 from vse_lightning.metrics.rank_statistics import MeanRank, MedianRank
 from vse_lightning.metrics.recall import RecallAtK, RSum
 from vse_lightning.metrics.without_trainer import evaluate_embeddings, evaluate_scores
-from vse_lightning.ranking.reading import Reading
+from vse_lightning.ranking.reading import ALL, Reading
 
 __all__ = [
+    "ALL",
     "PMRP",
     "CoherentScore",
     "CumulativeSemantic",

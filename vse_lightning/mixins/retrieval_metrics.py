@@ -116,9 +116,9 @@ def _log_metrics(self: Any, stage: str, loader: int, *, several: bool) -> None:
     of_loader = f"/dataloader_idx_{loader}" if several else ""
     if self.retrieval_baselines is not None:
         for suffix, table in tables.items():
-            for kind, values in metrics.baselines(table, partial=bool(incomplete)).items():
-                named = {f"{name}{suffix}{of_loader}": value for name, value in values.items()}
-                self.retrieval_baselines.setdefault(kind, {}).update(named)
+            for kind, of_kind in metrics.baselines(table, partial=bool(incomplete)).items():
+                known = {f"{name}{suffix}{of_loader}": value for name, value in of_kind.items()}
+                self.retrieval_baselines.setdefault(kind, {}).update(known)
     for suffix, values in zip(tables, results, strict=True):
         named = {f"{stage}/{name}{suffix}{of_loader}": value for name, value in values.items()}
         self.log_dict(named, sync_dist=process_count() > 1, add_dataloader_idx=False)
