@@ -3,7 +3,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vse_lightning.functional.sigmoid_sums import SigmoidSums
+from vse_lightning.functional.smooth_ranks.sigmoid_sums import SigmoidSums
 
 
 def sums_of_pairs(scores, weights, temperature):

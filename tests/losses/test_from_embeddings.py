@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from vse_lightning import RetrievalTargets
 from vse_lightning.functional import cosine_similarity
 from vse_lightning.losses import ContrastiveLoss, KendallLoss, LadderLoss, RetrievalLoss, TripletLoss, WeightedSumLoss
-from vse_lightning.losses.embeddings import Candidates, terms_of_embeddings
+from vse_lightning.losses._from_embeddings import Candidates, terms_of_embeddings
 from vse_lightning.relevance import FeatureTable
 
 # Image 5 comes twice; images have two, one, three and no texts; the last text describes none of them.

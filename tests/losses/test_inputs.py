@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vse_lightning.losses import ContrastiveLoss, KendallLoss, LadderLoss, RetrievalLoss, SmoothNDCGLoss, TripletLoss
-from vse_lightning.losses.lists import check_relevance
+from vse_lightning.losses._lists import check_relevance
 
 SCORES, POSITIVES = torch.rand(2, 3), torch.ones(2, 3, dtype=torch.bool)
 

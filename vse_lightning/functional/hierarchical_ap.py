@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require_positive
-from vse_lightning.functional.hierarchical_ranks import HierarchicalRanks, rows_at_once
 from vse_lightning.functional.query_lists import as_constant, as_scores
-from vse_lightning.functional.soft_ranks import soft_ranks
-from vse_lightning.functional.value_with_gradient import Gradient, value_with_gradient
+from vse_lightning.functional.smooth_ranks.hierarchical_ranks import HierarchicalRanks, rows_at_once
+from vse_lightning.functional.smooth_ranks.soft_ranks import soft_ranks
+from vse_lightning.functional.smooth_ranks.value_with_gradient import Gradient, value_with_gradient
 
 
 def hierarchical_ap(scores: Tensor, relevance: Tensor, temperature: float = 0.01) -> tuple[Tensor, Tensor]:

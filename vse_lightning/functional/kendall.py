@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from vse_lightning.functional.counting import count_smaller_between
+from vse_lightning.functional._counting import count_smaller_between
 
 
 def kendall(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vse_lightning.functional.hinges import sum_of_hinges
+from vse_lightning.functional._hinges import sum_of_hinges
 
 
 def multi_similarity(

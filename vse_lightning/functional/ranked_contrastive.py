@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from vse_lightning.functional.log_sum_exp import log_sum_exp
+from vse_lightning.functional._log_sum_exp import log_sum_exp
 
 VARIANTS = ("in", "out")
 

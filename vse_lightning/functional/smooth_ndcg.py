@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require_one_of, require_positive
-from vse_lightning.functional import bounded_ranks
 from vse_lightning.functional.gains import GAINS, gains_of
 from vse_lightning.functional.query_lists import as_constant, as_scores
-from vse_lightning.functional.soft_ranks import Ranks, rows_at_once, soft_ranks
+from vse_lightning.functional.smooth_ranks import bounded_ranks
+from vse_lightning.functional.smooth_ranks.soft_ranks import Ranks, rows_at_once, soft_ranks
+from vse_lightning.functional.smooth_ranks.value_with_gradient import Gradient, value_with_gradient
 from vse_lightning.functional.sorting import ascending
-from vse_lightning.functional.value_with_gradient import Gradient, value_with_gradient
 
 SURROGATES = ("sigmoid", "bound")
 
@@ -44,10 +44,10 @@ def smooth_ndcg(
 
     - :math:`\delta = 0.05`, :math:`\rho = 100`: the authors' values, for cosines.
 
-    The value and the gradient by the scores are computed together. With sigmoids they take O(C log C) time per query,
-    the logarithm being a sort's (``functional.sigmoid_sums``), and are exact but for rounding; the bound compares all
-    pairs in O(C^2) time; both in O(C) memory. The gradient is kept from the forward pass, so there is no second
-    derivative: asking for one is an error. The relevance is a constant.
+    The value and the gradient by the scores are computed together, exact but for rounding, in O(C) memory per query.
+    With sigmoids they take O(C log C) time, the logarithm being a sort's; the bound compares all pairs. The gradient is
+    kept from the forward pass, so there is no second derivative: asking for one is an error. The relevance is a
+    constant.
 
     Shape:
         - ``scores``, ``relevance``: ``(Q, C)`` float, relevance in [0, 1]; half precision is promoted to float32.

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from vse_lightning.functional.hinges import sum_of_hinges
-from vse_lightning.functional.log_sum_exp import log_sum_exp
+from vse_lightning.functional._hinges import sum_of_hinges
+from vse_lightning.functional._log_sum_exp import log_sum_exp
 
 MINING = ("all", "hardest", "soft", "selective")
 

@@ -6,9 +6,8 @@ from vse_lightning.losses.kendall import KendallLoss
 from vse_lightning.losses.ladder import LadderLoss
 from vse_lightning.losses.multi_similarity import SymmetricMultiSimilarityLoss
 from vse_lightning.losses.ranked_contrastive import RankedContrastiveLoss
-from vse_lightning.losses.relevance_margin import RelevanceMarginLoss
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
-from vse_lightning.losses.semantic_margin import LSEHLoss
+from vse_lightning.losses.semantic_margin import LSEHLoss, RelevanceMarginLoss
 from vse_lightning.losses.sigmoid import SigmoidLoss
 from vse_lightning.losses.smooth_ndcg import SmoothNDCGLoss
 from vse_lightning.losses.triplet import TripletLoss

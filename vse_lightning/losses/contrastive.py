@@ -5,10 +5,10 @@ from torch import Tensor
 from vse_lightning.checks import require_positive, require_share
 from vse_lightning.functional.contrastive import contrastive
 from vse_lightning.functional.directions import ACROSS, Direction
-from vse_lightning.losses.learnable_scale import clamp_scale_, log_scale_of
-from vse_lightning.losses.near_positives import check_threshold, with_near_positives
+from vse_lightning.losses._learnable_scale import clamp_scale_, log_scale_of
+from vse_lightning.losses._near_positives import check_threshold, with_near_positives
+from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
-from vse_lightning.losses.terms import Reduction
 
 
 class ContrastiveLoss(RetrievalLoss):
@@ -65,6 +65,7 @@ class ContrastiveLoss(RetrievalLoss):
         """Bring the scale back below its bound."""
         clamp_scale_(self.log_scale, self.max_scale)
 
-    def extra_repr(self) -> str:
-        """Options shown by ``print``."""
-        return f"temperature={(-self.log_scale).exp().item():.4g}, relevance_weight={self.relevance_weight}"
+    @property
+    def temperature(self) -> float:
+        """As learned so far."""
+        return (-self.log_scale).exp().item()

@@ -5,8 +5,8 @@ from torch import Tensor
 from vse_lightning.checks import require_positive
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.hierarchical_ap import hierarchical_ap
+from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
-from vse_lightning.losses.terms import Reduction
 
 
 class HierarchicalAPLoss(RetrievalLoss):
@@ -37,7 +37,3 @@ class HierarchicalAPLoss(RetrievalLoss):
     def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
         """1 - smooth H-AP of each query, and 1."""
         return hierarchical_ap(scores, relevance, self.temperature)
-
-    def extra_repr(self) -> str:
-        """Options shown by ``print``."""
-        return f"temperature={self.temperature}"

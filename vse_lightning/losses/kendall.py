@@ -5,8 +5,8 @@ from torch import Tensor
 from vse_lightning.checks import require_not_negative, require_whole
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.kendall import kendall
+from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
-from vse_lightning.losses.terms import Reduction
 
 
 class KendallLoss(RetrievalLoss):
@@ -42,7 +42,3 @@ class KendallLoss(RetrievalLoss):
     def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of the hinges of each query's ordered pairs, and their number."""
         return kendall(scores, relevance, self.min_gap, self.window, self.stride)
-
-    def extra_repr(self) -> str:
-        """Options shown by ``print``."""
-        return f"min_gap={self.min_gap}, window={self.window}, stride={self.stride}"

@@ -8,8 +8,8 @@ from vse_lightning.checks import as_several, require, require_falling, require_n
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.ladder import ladder
 from vse_lightning.functional.triplet import MINING
+from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
-from vse_lightning.losses.terms import Reduction
 
 
 class LadderLoss(RetrievalLoss):
@@ -75,7 +75,3 @@ class LadderLoss(RetrievalLoss):
             self.mining,
             average=self.reduction == "mean",
         )
-
-    def extra_repr(self) -> str:
-        """Options shown by ``print``."""
-        return f"margins={self.margins}, thresholds={self.thresholds}, weights={self.weights}, mining={self.mining!r}"

@@ -5,8 +5,8 @@ from torch import Tensor
 from vse_lightning.checks import require_not_negative
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.multi_similarity import multi_similarity
+from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
-from vse_lightning.losses.terms import Reduction
 
 
 class SymmetricMultiSimilarityLoss(RetrievalLoss):
@@ -40,7 +40,3 @@ class SymmetricMultiSimilarityLoss(RetrievalLoss):
     def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
         """Sum over each query's positives of the mean over its negatives, and their number."""
         return multi_similarity(scores, relevance, positives, self.margin, self.slack, self.min_gap)
-
-    def extra_repr(self) -> str:
-        """Options shown by ``print``."""
-        return f"margin={self.margin}, slack={self.slack}, min_gap={self.min_gap}"

@@ -7,8 +7,8 @@ from torch import Tensor
 from vse_lightning.checks import as_several, require, require_falling, require_one_of, require_positive
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.ranked_contrastive import VARIANTS, ranked_contrastive
+from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
-from vse_lightning.losses.terms import Reduction
 
 
 class RankedContrastiveLoss(RetrievalLoss):
@@ -48,7 +48,3 @@ class RankedContrastiveLoss(RetrievalLoss):
     def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
         """Mean over each query's levels, and 1."""
         return ranked_contrastive(scores, relevance, positives, self.thresholds, self.temperatures, self.variant)
-
-    def extra_repr(self) -> str:
-        """Options shown by ``print``."""
-        return f"thresholds={self.thresholds}, temperatures={self.temperatures}, variant={self.variant!r}"

@@ -1,5 +1,6 @@
 """The frame every loss shares: directions, positives, precision and reduction."""
 
+from inspect import signature
 from typing import Any, get_args
 
 import torch
@@ -8,9 +9,9 @@ from torch import Tensor, nn
 from vse_lightning.checks import require
 from vse_lightning.functional.directions import ACROSS, WITHIN, Direction
 from vse_lightning.functional.similarity import cosine_similarity
-from vse_lightning.losses.embeddings import Similarity, terms_of_embeddings
-from vse_lightning.losses.lists import Lists, checked_lists
-from vse_lightning.losses.terms import Reduction, Terms, reduce_terms
+from vse_lightning.losses._from_embeddings import Similarity, terms_of_embeddings
+from vse_lightning.losses._lists import Lists, checked_lists
+from vse_lightning.losses._terms import Reduction, Terms, reduce_terms
 from vse_lightning.targets import RetrievalTargets
 
 
@@ -126,8 +127,11 @@ class RetrievalLoss(nn.Module):
 
     def terms_of(self, lists: Lists, direction: Direction | None = None) -> Terms:
         """As :meth:`query_terms`, of checked lists: the terms that are computed in a direction; ``None`` means all."""
+        parts = self.parts_in(direction)
+        if lists.scores.shape[1] == 0:  # a batch of one pair has nobody else of a kind
+            return dict.fromkeys(parts, (lists.scores.sum(1), lists.positives.sum(1)))
         terms = {}
-        for term, (weight, part) in self.parts_in(direction).items():
+        for term, (weight, part) in parts.items():
             total, count = part.per_query(*lists)
             terms[term] = (total if weight == 1 else weight * total, count)
         return terms
@@ -152,8 +156,8 @@ class RetrievalLoss(nn.Module):
 
     def parts_in(self, direction: Direction | None) -> "dict[str, tuple[float, RetrievalLoss]]":
         """The parts that are computed in a direction; ``None`` means all."""
-        parts = self.parts()
-        return {term: part for term, part in parts.items() if direction is None or direction in part[1].directions}
+        parts = self.parts().items()
+        return {term: part for term, part in parts if direction is None or direction in part[1].directions}
 
     def ranked_directions(self) -> tuple[Direction, ...]:
         """The directions that some part of it is computed on."""
@@ -165,6 +169,13 @@ class RetrievalLoss(nn.Module):
 
     def clamp_(self) -> None:
         """Bring learnable parameters back into their range; call it after an optimizer step."""
+
+    def extra_repr(self) -> str:
+        """Options shown by ``print``: those arguments of the class that it keeps under their names."""
+        options = {name: getattr(self, name) for name in signature(type(self)).parameters if hasattr(self, name)}
+        values = {name: value.item() if isinstance(value, Tensor) else value for name, value in options.items()}
+        shown = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in values.items()}
+        return ", ".join(f"{name}={value}" for name, value in shown.items() if not isinstance(value, nn.Module))
 
     def _checked(self, scores: Tensor, relevance: Tensor | None, positives: Tensor | None) -> Lists:
         return checked_lists(type(self).__name__, self.needs_relevance, scores, relevance, positives)

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from vse_lightning.checks import require, require_share
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.sigmoid import sigmoid
-from vse_lightning.losses.learnable_scale import clamp_scale_, log_scale_of
+from vse_lightning.losses._learnable_scale import clamp_scale_, log_scale_of
+from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
-from vse_lightning.losses.terms import Reduction
 
 
 class SigmoidLoss(RetrievalLoss):
@@ -61,7 +61,7 @@ class SigmoidLoss(RetrievalLoss):
         """Bring the scale back below its bound."""
         clamp_scale_(self.log_scale, self.max_scale)
 
-    def extra_repr(self) -> str:
-        """Options shown by ``print``."""
-        temperature, bias = (-self.log_scale).exp().item(), self.bias.item()
-        return f"temperature={temperature:.4g}, bias={bias:.4g}, relevance_weight={self.relevance_weight}"
+    @property
+    def temperature(self) -> float:
+        """As learned so far."""
+        return (-self.log_scale).exp().item()

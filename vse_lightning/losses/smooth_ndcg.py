@@ -8,8 +8,8 @@ from vse_lightning.checks import require_one_of, require_positive
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.gains import GAINS
 from vse_lightning.functional.smooth_ndcg import SURROGATES, smooth_ndcg
+from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
-from vse_lightning.losses.terms import Reduction
 
 
 class SmoothNDCGLoss(RetrievalLoss):
@@ -47,7 +47,3 @@ class SmoothNDCGLoss(RetrievalLoss):
     def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
         """1 - smooth NDCG of each query, and 1."""
         return smooth_ndcg(scores, relevance, self.temperature, self.gain, self.surrogate)
-
-    def extra_repr(self) -> str:
-        """Options shown by ``print``."""
-        return f"temperature={self.temperature}, gain={self.gain!r}, surrogate={self.surrogate!r}"

@@ -7,9 +7,9 @@ from torch import Tensor
 from vse_lightning.checks import require_not_negative, require_one_of, require_positive
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.triplet import MINING, triplet
-from vse_lightning.losses.near_positives import check_threshold, with_near_positives
+from vse_lightning.losses._near_positives import check_threshold, with_near_positives
+from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
-from vse_lightning.losses.terms import Reduction
 
 
 class TripletLoss(RetrievalLoss):
@@ -60,7 +60,3 @@ class TripletLoss(RetrievalLoss):
         average = self.reduction == "mean"
         positives = with_near_positives(positives, relevance, self.positive_threshold)
         return triplet(scores, positives, self.margin, self.mining, self.temperature, self.epsilon, average)
-
-    def extra_repr(self) -> str:
-        """Options shown by ``print``."""
-        return f"margin={self.margin}, mining={self.mining!r}"

@@ -63,10 +63,6 @@ class WeightedSumLoss(RetrievalLoss):
         for _, loss in self._members():
             loss.clamp_()
 
-    def extra_repr(self) -> str:
-        """Options shown by ``print``."""
-        return f"weights={self.weights}"
-
     def _members(self) -> list[tuple[str, RetrievalLoss]]:
         return [(key, loss) for key, loss in self.losses.items() if isinstance(loss, RetrievalLoss)]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics.utilities.prints import rank_zero_warn
 
 from vse_lightning.distributed import process_count
-from vse_lightning.losses.embeddings import terms_of_embeddings
+from vse_lightning.losses._from_embeddings import terms_of_embeddings
 from vse_lightning.mixins.batch.memory_queue import MemoryQueue
 from vse_lightning.mixins.batch.returned_embeddings import EmbeddingPair
 from vse_lightning.mixins.host.lightning_internals import is_logged_in_training, running_hook, trainer_of

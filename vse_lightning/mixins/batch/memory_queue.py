@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vse_lightning.losses.embeddings import Candidates
+from vse_lightning.losses._from_embeddings import Candidates
 
 _ROWS_OF_IMAGES, _ROWS_OF_TEXTS = ("image_embeds", "image_ids"), ("text_embeds", "text_image_ids", "text_ids")
 

@@ -25,8 +25,8 @@ def sum_of_hinges(scores: Tensor, pairs: Tensor, negatives: Tensor, margin: floa
     # hinges do not change when all scores shift; shifted, those of a single positive lose no digits
     origin = scores.detach().masked_fill(~pairs, -torch.inf).amax(1, keepdim=True)
     origin = origin.masked_fill(origin == -torch.inf, 0)
-    activity: Tensor = _activity(raised.detach(), pairs, negatives)
-    return (activity * (raised - origin)).sum(1)
+    active: Tensor = _activity(raised.detach(), pairs, negatives)
+    return (active * (raised - origin)).sum(1)
 
 
 # one operation, as it looks at the number of positives: torch.compile need not know

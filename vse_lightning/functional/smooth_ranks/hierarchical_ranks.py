@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vse_lightning.functional.comparisons import compared, slopes_of
-from vse_lightning.functional.sigmoid_sums import SigmoidSums
-from vse_lightning.functional.soft_ranks import near_zero
+from vse_lightning.functional.smooth_ranks.comparisons import compared, slopes_of
+from vse_lightning.functional.smooth_ranks.sigmoid_sums import SigmoidSums
+from vse_lightning.functional.smooth_ranks.soft_ranks import near_zero
 from vse_lightning.functional.sorting import ascending_order
 
 # candidates whose pairs are compared one by one, and how many pairs at a time

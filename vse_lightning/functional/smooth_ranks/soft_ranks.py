@@ -4,8 +4,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from vse_lightning.functional.comparisons import compared, slopes_of
-from vse_lightning.functional.sigmoid_sums import SigmoidSums
+from vse_lightning.functional.smooth_ranks.comparisons import compared, slopes_of
+from vse_lightning.functional.smooth_ranks.sigmoid_sums import SigmoidSums
 
 # the longest lists of which comparing all pairs is faster; where operations cost more than numbers, much longer ones
 _SHORT_ON_CPU, _SHORT_ELSEWHERE = 64, 512

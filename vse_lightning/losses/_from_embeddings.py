@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -13,15 +13,21 @@ from vse_lightning.checks import require
 from vse_lightning.distributed import gather_rows, own_rows, process_count
 from vse_lightning.functional.directions import ACROSS, WITHIN, Direction
 from vse_lightning.functional.similarity import cosine_similarity
-from vse_lightning.losses.lists import Lists, check_relevance, checked_lists
-from vse_lightning.losses.terms import Terms, reduce_terms
+from vse_lightning.losses._lists import Lists, check_relevance, checked_lists
+from vse_lightning.losses._terms import Reduction, Terms, reduce_terms
 from vse_lightning.targets import DISTRACTOR, LabelTable, RetrievalTargets
-
-if TYPE_CHECKING:
-    from vse_lightning.losses.retrieval_loss import RetrievalLoss
 
 Similarity = Callable[[Tensor, Tensor], Tensor]
 """Makes scores ``(N, M)`` of embeddings ``(N, D)`` and ``(M, D)``, higher is closer."""
+
+
+class _Loss(Protocol):
+    """What is asked of a :class:`~vse_lightning.losses.RetrievalLoss`."""
+
+    def ranked_directions(self) -> tuple[Direction, ...]: ...
+    def needs_relevance_in(self, direction: Direction) -> bool: ...
+    def terms_of(self, lists: Lists, direction: Direction) -> Terms: ...
+    def reductions(self) -> dict[str, Reduction]: ...
 
 
 class Candidates(NamedTuple):
@@ -39,7 +45,7 @@ class Candidates(NamedTuple):
 
 
 def terms_of_embeddings(
-    loss: RetrievalLoss,
+    loss: _Loss,
     image_embeds: Tensor,
     text_embeds: Tensor,
     targets: RetrievalTargets,
@@ -103,10 +109,10 @@ def _check_embeddings(image_embeds: Tensor, text_embeds: Tensor) -> None:
 
 
 def _labelled(
-    loss: RetrievalLoss, targets: RetrievalTargets, alone: bool, batch_only: bool, table: LabelTable | None
+    loss: _Loss, targets: RetrievalTargets, alone: bool, batch_only: bool, table: LabelTable | None
 ) -> RetrievalTargets:
     """The targets with labels that reach every candidate, and with none that the loss does not need."""
-    if not loss.needs_relevance:
+    if not any(loss.needs_relevance_in(direction) for direction in loss.ranked_directions()):
         return replace(targets, relevance=None, text_features=None)
     block = targets.relevance
     within = any(loss.needs_relevance_in(direction) for direction in WITHIN)
@@ -126,7 +132,7 @@ def _labelled(
 class _Ranked(NamedTuple):
     """All candidates, and which of them this process asks with."""
 
-    loss: RetrievalLoss
+    loss: _Loss
     everybody: Candidates
     images: slice
     texts: slice
@@ -163,11 +169,7 @@ class _Ranked(NamedTuple):
 
     def terms(self, direction: Direction, lists: Lists) -> Terms:
         """Terms of this process's queries. A text that describes no image is a candidate, but asks nothing."""
-        if lists.scores.shape[1]:
-            terms = self.loss.terms_of(lists, direction)
-        else:  # a batch of one pair has nobody else of a kind
-            nothing = lists.scores.sum(1), lists.positives.sum(1)
-            terms = dict.fromkeys(self.loss.parts_in(direction), nothing)
+        terms = self.loss.terms_of(lists, direction)
         if direction in ("i2t", "i2i"):
             return terms
         asks = self.everybody.targets.known_ids()[1][self.texts] != DISTRACTOR
