@@ -19,8 +19,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from vse_lightning.checks import require_writable
 from vse_lightning.relevance.cache.digests import file_digest, text_digest
-from vse_lightning.relevance.cache.folder import cache_folder, check_room, check_writable
+from vse_lightning.relevance.cache.folder import REMEDY, cache_folder, check_room
 
 Encode = Callable[[Sequence[str]], NDArray[np.floating]]
 
@@ -77,7 +78,7 @@ class CachedFeatures:
         """
         if not force and self._defect() is None:
             return self.path
-        check_writable(self.path.parent)
+        require_writable(self.path.parent, "cache_dir must be a folder that can be written", REMEDY)
         with self._alone():
             defect = self._defect()
             if force:

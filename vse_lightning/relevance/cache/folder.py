@@ -1,10 +1,8 @@
-"""The folder of cached caption features: where it is, and whether it can take more."""
+"""The folder of cached caption features: where it is, and whether its disk can take more."""
 
 import os
 import shutil
 from pathlib import Path
-
-from vse_lightning.checks import require_writable
 
 REMEDY = "; set cache_dir or the environment variable VSE_LIGHTNING_CACHE to another"
 
@@ -15,11 +13,6 @@ def cache_folder(chosen: str | Path | None) -> Path:
     if not folder:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "vse_lightning"
     return Path(folder).expanduser().absolute()
-
-
-def check_writable(folder: Path) -> None:
-    """Make the folder if need be; raise an ``OSError`` that names the remedy if files cannot be made in it."""
-    require_writable(folder, "cache_dir must be a folder that can be written", REMEDY)
 
 
 def check_room(folder: Path, needed: int) -> None:
