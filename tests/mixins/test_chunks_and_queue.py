@@ -5,7 +5,7 @@ import torch
 from hosts import BareHost, pairs
 from torch import nn
 
-from vse_lightning.losses import ContrastiveLoss, LadderLoss, TripletLoss
+from vse_lightning.losses import ContrastiveLoss, KendallLoss, LadderLoss, TripletLoss
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalTargets
 from vse_lightning.mixins.batch.chunks import embed_in_chunks
 
@@ -89,10 +89,18 @@ def test_chunks_of_embeddings_that_the_host_makes_itself_are_no_chunks():
 
 class Table:
     label = "random"
-    relevance = torch.rand(40, 40, generator=torch.Generator().manual_seed(0))
+
+    def __init__(self, seed=0):
+        self.relevance, self.seed = torch.rand(40, 40, generator=torch.Generator().manual_seed(seed)), seed
 
     def block(self, image_ids, text_ids):
         return self.relevance[image_ids][:, text_ids]
+
+    def between_images(self):
+        return Table(self.seed + 1)
+
+    def between_texts(self):
+        return Table(self.seed + 2)
 
 
 class Queued(RelevanceLossMixin, nn.Module):
@@ -133,6 +141,25 @@ def test_past_pairs_are_candidates_but_not_those_of_the_same_image(loss):
     found.backward()
     assert first["image"].grad is None
     assert second["image"].grad is not None
+
+
+@pytest.mark.parametrize("make_loss", [lambda **kind: ContrastiveLoss(relevance_weight=1.0, **kind), KendallLoss])
+@pytest.mark.parametrize(("direction", "kind", "seed"), [("i2i", "image", 1), ("t2t", "text", 2)])
+def test_within_a_modality_past_ones_of_the_kind_are_candidates(make_loss, direction, kind, seed):
+    loss = make_loss(directions=(direction,))
+    model = Queued(relevance_loss=loss, relevance_queue_size=5)
+    first, second = batch_of([1, 2, 3, 4], Table()), batch_of([4, 5, 6], Table())
+    model.training_step(first, 0)
+    found = model.training_step(second, 0)
+    embeds, ids = torch.cat([second[kind], first[kind][:3]]), torch.tensor([4, 5, 6, 1, 2, 3])
+    others = torch.stack([torch.tensor([place for place in range(6) if place != own]) for own in range(3)])
+    scores = model.retrieval_similarity(embeds, embeds)[:3].gather(1, others)
+    relevance = Table(seed).block(ids[:3], ids).gather(1, others)
+    ((total, count),) = loss.query_terms(scores, relevance, torch.zeros(3, 5, dtype=torch.bool)).values()
+    torch.testing.assert_close(found, total.sum() / count.sum())
+    found.backward()
+    assert second[kind].grad.abs().max() > 0
+    assert first[kind].grad is None
 
 
 def test_queue_keeps_the_last_pairs():

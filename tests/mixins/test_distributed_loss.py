@@ -1,4 +1,4 @@
-"""Two and three processes against one: the same weights after a step, for every loss."""
+"""Two and three processes against one: the same weights, for every loss, within a modality and with a queue too."""
 
 import importlib.util
 import subprocess
@@ -19,13 +19,13 @@ def load_worker():
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_weights_after_a_step_equal_those_of_one_process(world_size, tmp_path):
+def test_weights_equal_those_of_one_process(world_size, tmp_path):
     output = tmp_path / "weights.pt"
     arguments = [str(world_size), str(tmp_path / "rendezvous"), str(output)]
     command = [sys.executable, "-W", "ignore", str(WORKER)]
     processes = [subprocess.Popen([*command, str(rank), *arguments]) for rank in range(world_size)]
     assert [process.wait(timeout=240) for process in processes] == [0] * world_size
-    expected = load_worker().weights_after_a_step(0, 1)
+    expected = load_worker().weights_after_training(0, 1)
     found = torch.load(output, weights_only=True)
     assert found.keys() == expected.keys()
     for name, weights in expected.items():
