@@ -11,16 +11,19 @@ import torch
 
 from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.caption_files import Captions, read_caption_lines
-from vse_lightning.cli.evaluate.comparison import Resampling, compare, print_comparison
+from vse_lightning.cli.evaluate.comparison import Resampling, compare, notes_on_resampling, print_comparison
 from vse_lightning.cli.evaluate.label_sources import Labels, make_labels
 from vse_lightning.cli.evaluate.measuring import measure, measure_extended
 from vse_lightning.cli.evaluate.model_files import ArrayNames, ModelOutput, read_model
 from vse_lightning.cli.evaluate.paired_captions import read_paired
+from vse_lightning.cli.evaluate.result_page import result_page
 from vse_lightning.cli.evaluate.trec_files import run_files, write_run
 from vse_lightning.cli.overwriting import require_new, require_own
 from vse_lightning.data.files.paths import existing_path
 from vse_lightning.metrics import PMRP, ECCVCaption, RetrievalMetric, RetrievalMetrics
 from vse_lightning.metrics._ground_truth import GroundTruthMetric
+from vse_lightning.pages import PAGE_MARK
+from vse_lightning.ranking.reading import EvaluationProtocol
 from vse_lightning.relevance import RelevanceSource
 
 _MARK = "vse-lightning evaluate"
@@ -51,6 +54,7 @@ def evaluate(
     resamples: int = 10_000,
     seed: int = 0,
     output: Path | None = None,
+    html: Path | None = None,
     write_trec: Path | None = None,
     trec_depth: int = 100,
 ) -> None:
@@ -120,6 +124,7 @@ def evaluate(
         resamples: for each interval and each test.
         seed: of the resampling.
         output: write everything as JSON.
+        html: write a page with the table, relevance by rank (under the first labels) and the hardest queries.
         write_trec: folder for runs and judgements, for trec_eval, ranx or ir_measures.
         trec_depth: candidates per query in these.
 
@@ -131,6 +136,7 @@ def evaluate(
     confidence = None if intervals is False else 0.95 if intervals is True else intervals
     resampling = Resampling(confidence, level, resamples, seed)
     require_own("--output", output, _MARK)
+    require_own("--html", html, PAGE_MARK)
     outputs = [read_model(model, ArrayNames(image_key, text_key, scores_key)) for model in models]
     _require_different([each.name for each in outputs])
     evaluated = _captions(outputs, captions, split, captions_per_image, image_ids)
@@ -159,7 +165,13 @@ def evaluate(
         if write_trec is not None:
             write_run(write_trec, each, evaluated, first_captions, trec_depth)
     results = compare(measured, resampling)
-    print_comparison(results, resampling, _notes(evaluated, tables, folds, first_captions))
+    notes = [*_notes(evaluated, tables, folds, first_captions), *notes_on_resampling(list(results), resampling)]
+    if html is not None:
+        protocol = EvaluationProtocol(folds=folds, captions_per_image=first_captions)
+        page = result_page(results, outputs, evaluated, tables, protocol, level=level, notes=notes)
+        html.write_text(page, encoding="utf-8")
+        notes.append(f"page: {html}")
+    print_comparison(results, level, notes)
     if output is not None:
         of_models = {model: {name: value.as_json() for name, value in of.items()} for model, of in results.items()}
         content = {

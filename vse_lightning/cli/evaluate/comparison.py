@@ -82,12 +82,24 @@ def _result(found: Measurement, reference: Measurement | None, resampling: Resam
     return Result(found.value, found.display, interval, p_value)
 
 
-def print_comparison(results: Mapping[str, Mapping[str, Result]], resampling: Resampling, notes: Sequence[str]) -> None:
+def notes_on_resampling(models: Sequence[str], resampling: Resampling) -> list[str]:
+    """What a reader must know of intervals and stars."""
+    draws = f"{resampling.resamples:,} resamples, seed {resampling.seed}"
+    notes = []
+    if resampling.confidence is not None:
+        notes.append(f"[low, high]: {100 * resampling.confidence:g} % bootstrap interval, {draws}")
+    if len(models) > 1:
+        star = f"p < {resampling.level:g} in a paired randomisation test"
+        notes.append(f"*: differs from {models[0]}, {star}, {draws}")
+    return notes
+
+
+def print_comparison(results: Mapping[str, Mapping[str, Result]], level: float, notes: Sequence[str]) -> None:
     """Print a column for each model, and notes below.
 
     Args:
         results: by model and metric.
-        resampling: how intervals and tests were made.
+        level: p-values below it get a star.
         notes: what a reader must know of the values.
     """
     from rich.console import Console
@@ -97,23 +109,18 @@ def print_comparison(results: Mapping[str, Mapping[str, Result]], resampling: Re
     table = Table("metric")
     for model in results:
         table.add_column(escape(model), justify="right")
-    first, *others = results
-    rows = table_rows(results[first], {name: result.display for name, result in results[first].items()})
+    first = next(iter(results.values()))
+    rows = table_rows(first, {name: result.display for name, result in first.items()})
     for direction, title in {**DIRECTIONS, "": ""}.items():
         table.add_section()
         of_section = [row for row in rows if direction in row.names]
         if title and of_section:
             table.add_row(title, style="bold")
         for row in of_section:
-            cells = [_cell(of_model[row.names[direction]], resampling.level) for of_model in results.values()]
+            cells = [_cell(of_model[row.names[direction]], level) for of_model in results.values()]
             table.add_row(escape(row.label), *cells)
     console = Console(soft_wrap=True)
     console.print(table)
-    draws = f"{resampling.resamples:,} resamples, seed {resampling.seed}"
-    if resampling.confidence is not None:
-        notes = [*notes, f"[low, high]: {100 * resampling.confidence:g} % bootstrap interval, {draws}"]
-    if others:
-        notes = [*notes, f"*: differs from {first}, p < {resampling.level:g} in a paired randomisation test, {draws}"]
     for note in notes:
         console.print(note, highlight=False, markup=False)
 

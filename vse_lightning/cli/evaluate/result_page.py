@@ -1,0 +1,59 @@
+"""The page of what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from vse_lightning.cli.evaluate.caption_files import Captions
+from vse_lightning.cli.evaluate.comparison import Result
+from vse_lightning.cli.evaluate.label_sources import Labels
+from vse_lightning.cli.evaluate.measuring import gallery_state
+from vse_lightning.cli.evaluate.model_files import ModelOutput
+from vse_lightning.pages.evaluation_page import evaluation_page
+from vse_lightning.pages.items import Items
+from vse_lightning.pages.ranked_queries import rank_queries
+from vse_lightning.pages.ranked_run import RankedRun
+from vse_lightning.ranking.gallery import Gallery
+from vse_lightning.ranking.reading import EvaluationProtocol
+
+_LISTED, _DEPTH = 5, 100
+
+
+def result_page(
+    results: Mapping[str, Mapping[str, Result]],
+    outputs: Sequence[ModelOutput],
+    captions: Captions,
+    labels: Mapping[str, Labels],
+    protocol: EvaluationProtocol,
+    *,
+    level: float,
+    notes: Sequence[str],
+) -> str:
+    """One HTML document without references.
+
+    Args:
+        results: by model and metric.
+        outputs: of the models, which are ranked once more for curves and lists.
+        captions: what their rows are.
+        labels: by the suffix of the metrics that use them; curves and lists are under the first or, without any, show
+            matches.
+        protocol: of the metrics.
+        level: p-values below it get a star.
+        notes: what a reader must know of the values.
+    """
+    table = next((source.table for source in labels.values()), None)
+    runs = []
+    for model in outputs:
+        directions, label = rank_queries(
+            Gallery.from_state(gallery_state(model, captions)),
+            table,
+            similarity=model.similarity,
+            protocol=protocol,
+            top_k=_LISTED,
+            depth=_DEPTH,
+        )
+        runs.append(RankedRun(model.name, "test", label, {}, {}, _LISTED, _DEPTH, directions))
+    if protocol.folds > 1:
+        notes = [*notes, "curves and lists rank all images and captions"]
+    items = Items(captions.texts, captions.text_image_ids)
+    return evaluation_page(results, notes=notes, level=level, runs=runs, items=items)
