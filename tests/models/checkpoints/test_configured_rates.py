@@ -24,7 +24,11 @@ pytest.importorskip("timm")
 
 QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 BATCHES = 3
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:The dirpath has changed")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers",
+    "ignore:The dirpath has changed",
+    "ignore:The epoch parameter in",  # what SequentialLR of PyTorch 2.6 does itself
+)
 
 
 class Followed(Callback):
