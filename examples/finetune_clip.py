@@ -51,7 +51,7 @@ def main() -> None:
         source, relevance="source", batch_size=64, num_workers=0
     )  # yours: see ImageTextDataModule
 
-    # A contrastive loss finds the match, Smooth-NDCG orders the rest by relevance; alone it would collapse.
+    # A contrastive loss finds the match, Smooth-NDCG orders the rest by relevance; alone it costs recall.
     loss = WeightedSumLoss(
         {"infonce": ContrastiveLoss(temperature=0.01 if given.model else 0.07), "ndcg": SmoothNDCGLoss()},
         weights={"infonce": 1.0, "ndcg": 1.0},

@@ -62,7 +62,8 @@ def smooth_ndcg(
 
     Relations:
         With sigmoids, tends to 1 - :func:`~vse_lightning.functional.ndcg_at_k` over the whole list as the temperature
-        tends to 0; it collapses when it is the only loss: combine it with a triplet or contrastive term.
+        tends to 0. As the only loss it costs recall, and from some starts it collapses: a triplet or contrastive term
+        beside it finds the match. The bound, at a temperature of 0.05, does nearly without (README, "Results").
 
     Example:
         >>> import torch

@@ -15,7 +15,7 @@ from vse_lightning.losses.retrieval_loss import RetrievalLoss
 class SmoothNDCGLoss(RetrievalLoss):
     """1 - NDCG with smooth ranks over the whole list; see :func:`functional.smooth_ndcg`.
 
-    With sigmoids not to be used alone: it collapses. Combine it with a triplet or contrastive loss in
+    Alone it costs recall, with sigmoids much of it: combine it with a triplet or contrastive loss in
     :class:`WeightedSumLoss`.
 
     Args:
