@@ -5,7 +5,8 @@ from torch import Tensor
 
 from vse_lightning.functional.query_lists import as_positives, as_scores
 from vse_lightning.functional.ranks import columns_of, count_ahead, positive_ranks
-from vse_lightning.functional.ties import last_places
+from vse_lightning.functional.sorting import places_of
+from vse_lightning.functional.ties import has_equal, last_places
 
 
 def average_precision(scores: Tensor, positives: Tensor) -> Tensor:
@@ -49,9 +50,16 @@ def average_precision_of_counts(ahead: Tensor, alongside: Tensor, num_positives:
 
 def average_precision_of_sorted(ordered: Tensor, positives: Tensor) -> Tensor:
     """:func:`average_precision` of lists whose scores ``(Q, C)`` are ``ordered``, descending; for many positives."""
-    last, _ = last_places(ordered)
-    precision = positives.cumsum(dim=1).gather(1, last - 1).to(ordered.dtype) / last
-    return (precision * positives).sum(dim=1) / positives.sum(dim=1).clamp(min=1)
+    counts = positives.sum(dim=1)
+    row, place = places_of(positives)
+    found = torch.arange(1, len(row) + 1, device=row.device) - (counts.cumsum(0) - counts)[row]
+    precision = ordered.new_zeros(len(ordered)).index_add_(0, row, found.to(ordered.dtype) / (place + 1))
+    tied = torch.unique(places_of(positives & has_equal(ordered))[0])
+    if len(tied):
+        last, _ = last_places(ordered[tied])
+        precisions = positives[tied].cumsum(dim=1).gather(1, last - 1).to(ordered.dtype) / last
+        precision[tied] = (precisions * positives[tied]).sum(dim=1)
+    return precision / counts.clamp(min=1)
 
 
 def average_precision_at_r(scores: Tensor, positives: Tensor) -> Tensor:

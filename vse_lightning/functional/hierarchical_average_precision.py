@@ -6,8 +6,8 @@ from torch.nn.functional import pad
 
 from vse_lightning.functional.query_lists import as_relevance, as_scores
 from vse_lightning.functional.ranking import Ranking
-from vse_lightning.functional.sorting import ascending_order, selected
-from vse_lightning.functional.ties import last_places
+from vse_lightning.functional.sorting import ascending_order, places_of, selected
+from vse_lightning.functional.ties import has_equal, last_places
 
 _SHORT = 96  # candidates whose pairs are compared one by one
 _ELEMENTS_AT_ONCE = 2**18  # what a round touches stays in the cache
@@ -111,8 +111,7 @@ def _sum_of_minima(relevance: Tensor, weights: Tensor) -> Tensor:
 
 def _add_within_ties(total: Tensor, relevance: Tensor, ranks: Tensor) -> None:
     """Add to each row's total the sum of min(r_j, r_k) / rank over the pairs that share a rank."""
-    same = ranks[:, 1:] == ranks[:, :-1]
-    row, place = (pad(same, (0, 1)) | pad(same, (1, 0))).nonzero(as_tuple=True)  # few
+    row, place = places_of(has_equal(ranks))  # few
     shared, rank = relevance[row, place].double(), ranks[row, place]
     by_relevance = shared.argsort()
     order = by_relevance[(row * ranks.shape[1] + rank)[by_relevance].argsort(stable=True)]

@@ -9,6 +9,8 @@ from vse_lightning.checks import require
 from vse_lightning.functional.gains import GAINS, gains_of
 from vse_lightning.functional.query_lists import as_relevance, as_scores, check_cutoff
 from vse_lightning.functional.ranking import Ranking
+from vse_lightning.functional.sorting import places_of
+from vse_lightning.functional.ties import has_equal
 
 Cutoff = int | Literal["relevant"]
 """How many of the best candidates; ``"relevant"``: as many as the query has candidates of relevance above 0."""
@@ -74,22 +76,18 @@ def ndcg_of_ranking(ranking: Ranking, k: Cutoff, gain: str = "exponential") -> T
 def shared_gains(ranking: Ranking, gain: str) -> Tensor:
     """Gains ``(Q, K)`` of the listed candidates; those of equal scores share the mean of theirs, unlisted ones too."""
     gains = gains_of(ranking.relevance, gain)
-    tied = (ranking.scores[:, 1:] == ranking.scores[:, :-1]).any(dim=1)
-    shared = (tied | (ranking.overflow[:, 0] > 0)).nonzero()[:, 0]
-    if len(shared):
-        gains = gains.index_copy(0, shared, _share_among_ties(ranking.select(shared), gains[shared], gain))
-    return gains
-
-
-def _share_among_ties(ranking: Ranking, gains: Tensor, gain: str) -> Tensor:
-    """Give every listed candidate the mean gain of all candidates with its score."""
-    starts = torch.ones_like(ranking.scores, dtype=torch.bool)
-    starts[:, 1:] = ranking.scores[:, 1:] != ranking.scores[:, :-1]
-    run = starts.flatten().cumsum(0).view_as(starts) - 1
-    totals = gains.new_zeros(int(run[-1, -1]) + 1, 2)
-    totals.index_add_(0, run.flatten(), torch.stack([torch.ones_like(gains), gains], dim=2).view(-1, 2))
-    totals[run[:, -1]] += ranking.overflow[:, [0, 1 + GAINS.index(gain)]]
-    return (totals[:, 1] / totals[:, 0])[run]
+    scores, overflow = ranking.scores, ranking.overflow
+    tied = has_equal(scores) | ((scores == scores[:, -1:]) & (overflow[:, :1] > 0))
+    row, place = places_of(tied)
+    if len(row) == 0:
+        return gains
+    starts = (place == 0) | (scores[row, place] != scores[row, place - 1])
+    run = starts.cumsum(0) - 1
+    totals = gains.new_zeros(int(run[-1]) + 1, 2)
+    totals.index_add_(0, run, torch.stack([torch.ones_like(gains[row, place]), gains[row, place]], dim=1))
+    last = place == scores.shape[1] - 1
+    totals[run[last]] += overflow[row[last]][:, [0, 1 + GAINS.index(gain)]]
+    return gains.index_put((row, place), (totals[:, 1] / totals[:, 0])[run])
 
 
 def check_ndcg_cutoff(k: Cutoff) -> None:

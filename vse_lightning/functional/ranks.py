@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.functional.query_lists import as_positives, as_scores
-from vse_lightning.functional.sorting import ascending
+from vse_lightning.functional.sorting import ascending, places_of
 
 _FEW_BARS = 16  # up to so many bars, counting costs less than sorting
 
@@ -70,7 +70,7 @@ def _ranks(scores: Tensor, positives: Tensor, limit: int | None = None) -> Tenso
 def columns_of(positives: Tensor) -> Tensor:
     """Columns ``(Q, P)`` of the positives that a mask ``(Q, C)`` marks; -1 where a query has fewer than P."""
     counts = positives.sum(dim=1)
-    query, column = positives.nonzero(as_tuple=True)
+    query, column = places_of(positives)
     slot = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
     columns = column.new_full((len(counts), max(1, int(counts.max())) if len(counts) else 1), -1)
     columns[query, slot] = column

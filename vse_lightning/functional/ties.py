@@ -2,6 +2,13 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+
+def has_equal(ordered: Tensor) -> Tensor:
+    """Which entries of sorted rows ``(Q, C)`` have an equal next to them."""
+    same = ordered[:, 1:] == ordered[:, :-1]
+    return pad(same, (0, 1)) | pad(same, (1, 0))
 
 
 def last_places(ordered: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,6 +28,6 @@ def last_places(ordered: Tensor) -> tuple[Tensor, Tensor]:
     tied = ties.any(dim=1).nonzero()[:, 0]
     last = places.expand_as(ordered)
     if len(tied):
-        ends = torch.where(torch.nn.functional.pad(ties[tied], (0, 1)), len(places), places)
+        ends = torch.where(pad(ties[tied], (0, 1)), len(places), places)
         last = last.index_copy(0, tied, ends.flip(1).cummin(dim=1).values.flip(1))
     return last, tied
