@@ -24,6 +24,7 @@ def page_of(evaluate, tmp_path):
 
 
 def test_values_intervals_and_stars_are_those_of_the_json(outputs, page_of):
+    pytest.importorskip("sklearn")
     models = f"good={outputs.save('a.npz')}", f"bad={outputs.save('b.npz', noise=3.0)}"
     results, words, html = page_of(*models, "--captions", outputs.captions, "--labels", "cider", "--intervals")
     for model in results["models"].values():
@@ -39,6 +40,31 @@ def test_values_intervals_and_stars_are_those_of_the_json(outputs, page_of):
     assert "captions.json, split test: 12 images" in words
 
 
+def test_random_and_ideal_stand_beside_graded_values(outputs, page_of, capsys):
+    pytest.importorskip("sklearn")
+    results, words, html = page_of(
+        outputs.save(), "--captions", outputs.captions, "--labels", "cider", "--labels", "lsa:3"
+    )
+    printed = " ".join(capsys.readouterr().out.split())
+    collection = outputs.metrics(cider_table(outputs))
+    expected = {kind: of_kind["i2t_ndcg_at_10"] for kind, of_kind in collection.baselines().items()}
+    found = {kind: of_kind["i2t_ndcg_at_10"] for kind, of_kind in results["baselines"].items()}
+    assert found == pytest.approx(expected)
+    assert 0.1 < found["random"] < found["ideal"] == pytest.approx(1)
+    value = results["models"]["model"]["i2t_ndcg_at_10"]["value"]
+    assert f"NDCG@10 (CIDEr-D) {found['random']:#.4g} {value:#.4g} {found['ideal']:#.4g}" in words
+    share = (value - found["random"]) / (found["ideal"] - found["random"])
+    assert f"--r:{share:.3f}" in html
+    assert "i2t_ndcg_at_10_lsa" in results["baselines"]["random"]
+    assert not any("recall" in name or name == "rsum" for of_kind in results["baselines"].values() for name in of_kind)
+    assert "random, ideal: what random scores" in printed
+
+
+def test_without_labels_there_is_no_floor(outputs, evaluate, capsys):
+    assert evaluate(outputs.save(), "--captions", outputs.captions)["baselines"] == {}
+    assert "ideal" not in capsys.readouterr().out
+
+
 def cider_table(outputs):
     """As the command fits it: on the train split."""
     images = json.loads(outputs.captions.read_text())["images"]
@@ -49,6 +75,7 @@ def cider_table(outputs):
 
 
 def test_curves_are_those_of_the_metrics(outputs, page_of):
+    pytest.importorskip("sklearn")
     _, words, _ = page_of(outputs.save(), "--captions", outputs.captions, "--labels", "cider")
     assert "in meaning (CIDEr-D)" in words
     curves = outputs.metrics(cider_table(outputs)).relevance_by_rank(depth=5)

@@ -11,9 +11,9 @@ import torch
 
 from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.caption_files import Captions, read_caption_lines
-from vse_lightning.cli.evaluate.comparison import Resampling, compare, notes_on_resampling, print_comparison
+from vse_lightning.cli.evaluate.comparison import Resampling, compare, notes_on_reading, print_comparison
 from vse_lightning.cli.evaluate.label_sources import Labels, make_labels
-from vse_lightning.cli.evaluate.measuring import measure, measure_extended
+from vse_lightning.cli.evaluate.measuring import measure, measure_baselines, measure_extended
 from vse_lightning.cli.evaluate.model_files import ArrayNames, ModelOutput, read_model
 from vse_lightning.cli.evaluate.paired_captions import read_paired
 from vse_lightning.cli.evaluate.result_page import result_page
@@ -165,13 +165,15 @@ def evaluate(
         if write_trec is not None:
             write_run(write_trec, each, evaluated, first_captions, trec_depth)
     results = compare(measured, resampling)
-    notes = [*_notes(evaluated, tables, folds, first_captions), *notes_on_resampling(list(results), resampling)]
+    baselines = measure_baselines(outputs[0], evaluated, tables, metrics)
+    notes = _notes(evaluated, tables, folds, first_captions)
+    notes += notes_on_reading(list(results), baselines, resampling)
     if html is not None:
         protocol = EvaluationProtocol(folds=folds, captions_per_image=first_captions)
-        page = result_page(results, outputs, evaluated, tables, protocol, level=level, notes=notes)
+        page = result_page(results, baselines, outputs, evaluated, tables, protocol, level=level, notes=notes)
         html.write_text(page, encoding="utf-8")
         notes.append(f"page: {html}")
-    print_comparison(results, level, notes)
+    print_comparison(results, baselines, level, notes)
     if output is not None:
         of_models = {model: {name: value.as_json() for name, value in of.items()} for model, of in results.items()}
         content = {
@@ -183,6 +185,7 @@ def evaluate(
             "first_captions": first_captions,
             "labels": {suffix: source.description for suffix, source in tables.items()},
             "resampling": vars(resampling),
+            "baselines": baselines,
             "models": of_models,
         }
         output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

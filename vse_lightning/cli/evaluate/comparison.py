@@ -9,7 +9,7 @@ from typing import Any
 from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.measuring import Measurement
 from vse_lightning.functional.significance import Interval, bootstrap_interval, paired_randomization_test
-from vse_lightning.report import DIRECTIONS, Display, table_rows
+from vse_lightning.report import DIRECTIONS, Baselines, Display, table_rows
 
 Measurements = Mapping[str, Measurement]
 
@@ -82,8 +82,8 @@ def _result(found: Measurement, reference: Measurement | None, resampling: Resam
     return Result(found.value, found.display, interval, p_value)
 
 
-def notes_on_resampling(models: Sequence[str], resampling: Resampling) -> list[str]:
-    """What a reader must know of intervals and stars."""
+def notes_on_reading(models: Sequence[str], baselines: Baselines, resampling: Resampling) -> list[str]:
+    """What intervals, stars and columns mean."""
     draws = f"{resampling.resamples:,} resamples, seed {resampling.seed}"
     notes = []
     if resampling.confidence is not None:
@@ -91,14 +91,19 @@ def notes_on_resampling(models: Sequence[str], resampling: Resampling) -> list[s
     if len(models) > 1:
         star = f"p < {resampling.level:g} in a paired randomisation test"
         notes.append(f"*: differs from {models[0]}, {star}, {draws}")
+    if baselines:
+        notes.append("random, ideal: what random scores, and the labels themselves as scores, get on the same gallery")
     return notes
 
 
-def print_comparison(results: Mapping[str, Mapping[str, Result]], level: float, notes: Sequence[str]) -> None:
-    """Print a column for each model, and notes below.
+def print_comparison(
+    results: Mapping[str, Mapping[str, Result]], baselines: Baselines, level: float, notes: Sequence[str]
+) -> None:
+    """Print a column for each model and, where there are labels, for random and ideal scores; notes below.
 
     Args:
         results: by model and metric.
+        baselines: of the graded ones.
         level: p-values below it get a star.
         notes: what a reader must know of the values.
     """
@@ -107,7 +112,7 @@ def print_comparison(results: Mapping[str, Mapping[str, Result]], level: float, 
     from rich.table import Table
 
     table = Table("metric")
-    for model in results:
+    for model in (*results, *baselines):
         table.add_column(escape(model), justify="right")
     first = next(iter(results.values()))
     rows = table_rows(first, {name: result.display for name, result in first.items()})
@@ -117,8 +122,10 @@ def print_comparison(results: Mapping[str, Mapping[str, Result]], level: float, 
         if title and of_section:
             table.add_row(title, style="bold")
         for row in of_section:
-            cells = [_cell(of_model[row.names[direction]], level) for of_model in results.values()]
-            table.add_row(escape(row.label), *cells)
+            name, show = row.names[direction], row.display.shown
+            cells = [_cell(of_model[name], level) for of_model in results.values()]
+            bounds = [show(of_kind[name]) if name in of_kind else "" for of_kind in baselines.values()]
+            table.add_row(escape(row.label), *cells, *bounds)
     console = Console(soft_wrap=True)
     console.print(table)
     for note in notes:

@@ -82,6 +82,25 @@ def measure(
     return measured
 
 
+def measure_baselines(
+    model: ModelOutput, captions: Captions, labels: Mapping[str, Labels], metrics: RetrievalMetrics
+) -> dict[str, dict[str, float]]:
+    """What random scores and the labels themselves get in the place of any model, for the graded metrics.
+
+    Returns:
+        Values by the name of the metric with its suffix, under ``"random"`` and ``"ideal"``; nothing without labels.
+    """
+    graded = {str(name) for name, metric in metrics.items() if cast("RetrievalMetric", metric).graded}
+    found: dict[str, dict[str, float]] = {}
+    metrics.update(**gallery_state(model, captions))
+    for suffix, source in labels.items():
+        for kind, values in metrics.baselines(source.table).items():
+            named = {name + suffix: value for name, value in values.items() if name in graded}
+            found[kind] = found.get(kind, {}) | named
+    metrics.reset()
+    return found
+
+
 def measure_extended(
     model: ModelOutput, captions: Captions, option: str, make_metric: Callable[..., GroundTruthMetric]
 ) -> dict[str, Measurement]:

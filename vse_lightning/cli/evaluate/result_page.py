@@ -15,12 +15,14 @@ from vse_lightning.pages.ranked_queries import rank_queries
 from vse_lightning.pages.ranked_run import RankedRun
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.reading import EvaluationProtocol
+from vse_lightning.report import Baselines
 
 _LISTED, _DEPTH = 5, 100
 
 
 def result_page(
     results: Mapping[str, Mapping[str, Result]],
+    baselines: Baselines,
     outputs: Sequence[ModelOutput],
     captions: Captions,
     labels: Mapping[str, Labels],
@@ -33,6 +35,7 @@ def result_page(
 
     Args:
         results: by model and metric.
+        baselines: of the graded ones.
         outputs: of the models, which are ranked once more for curves and lists.
         captions: what their rows are.
         labels: by the suffix of the metrics that use them; curves and lists are under the first or, without any, show
@@ -56,4 +59,4 @@ def result_page(
     if protocol.folds > 1:
         notes = [*notes, "curves and lists rank all images and captions"]
     items = Items(captions.texts, captions.text_image_ids)
-    return evaluation_page(results, notes=notes, level=level, runs=runs, items=items)
+    return evaluation_page(results, notes=notes, level=level, baselines=baselines, runs=runs, items=items)
