@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Small tensors gain nothing from threads, and a process forked after PyTorch has used several hangs.
 os.environ["OMP_NUM_THREADS"] = "1"
+# What several rooms of tests use.
+sys.path.insert(0, str(Path(__file__).parent / "shared"))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,6 +6,7 @@ python gather_worker.py RANK WORLD_SIZE RENDEZVOUS_FILE OUTPUT_FILE
 import sys
 
 import torch
+from label_table import Table
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -47,22 +48,6 @@ LOSSES = {
         {"pairs": 1.0, "within": 0.5},
     ),
 }
-
-
-class Table:
-    """Labels by id, other ones within a modality."""
-
-    def __init__(self, seed=3):
-        self.relevance, self.seed = torch.rand(11, 11, generator=torch.Generator().manual_seed(seed)), seed
-
-    def block(self, image_ids, text_ids):
-        return self.relevance[image_ids][:, text_ids]
-
-    def between_images(self):
-        return Table(self.seed + 1)
-
-    def between_texts(self):
-        return Table(self.seed + 2)
 
 
 class Towers(nn.Module):

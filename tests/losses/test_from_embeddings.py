@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 import torch
+from label_table import Table
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -21,22 +22,6 @@ ALL = ("i2t", "t2i", "i2i", "t2t")
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-class Table:
-    """Labels of somebody else: numbers by id, other ones within a modality."""
-
-    def __init__(self, seed=3):
-        self.relevance, self.seed = torch.rand(40, 40, generator=torch.Generator().manual_seed(seed)), seed
-
-    def block(self, image_ids, text_ids):
-        return self.relevance[image_ids][:, text_ids]
-
-    def between_images(self):
-        return Table(self.seed + 1)
-
-    def between_texts(self):
-        return Table(self.seed + 2)
 
 
 @pytest.fixture

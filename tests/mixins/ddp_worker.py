@@ -6,6 +6,7 @@ python ddp_worker.py RANK WORLD_SIZE RENDEZVOUS_FILE OUTPUT_FILE
 import sys
 
 import torch
+from label_table import Table
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -42,22 +43,6 @@ LOSSES = {
     ),
 }
 QUEUED = ("hardest", "ladder", "within", "every direction", "cusa")
-
-
-class Table:
-    """Relevance by ids from one small matrix, another one within a modality."""
-
-    def __init__(self, seed=3):
-        self.relevance, self.seed = torch.rand(22, 22, generator=torch.Generator().manual_seed(seed)), seed
-
-    def block(self, image_ids, text_ids):
-        return self.relevance[image_ids][:, text_ids]
-
-    def between_images(self):
-        return Table(self.seed + 1)
-
-    def between_texts(self):
-        return Table(self.seed + 2)
 
 
 class Retriever(RelevanceLossMixin, nn.Module):
