@@ -1,7 +1,7 @@
 """What a loss costs in a training step of a model as large as CLIP ViT-B/32, in bfloat16, with random weights."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -33,13 +33,12 @@ def mean_seconds(run: Callable[[], None], device: str, times: int) -> float:
     return (time.perf_counter() - start) / times
 
 
-def training_steps(device: str, quick: bool) -> list[dict[str, Any]]:
+def training_steps(device: str, quick: bool) -> Iterator[dict[str, Any]]:
     """A row per batch, loss, eager or compiled: seconds of the whole step, and of the loss alone."""
     torch.manual_seed(0)
     model = towers(quick).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     backend = "inductor" if device == "cuda" else "eager"
-    rows = []
     for batch in (4,) if quick else (256, 1024):
         inputs = {
             "pixel_values": torch.randn(batch, 3, 224, 224, device=device),
@@ -70,14 +69,11 @@ def training_steps(device: str, quick: bool) -> list[dict[str, Any]]:
                     with torch.autocast(device, torch.bfloat16):
                         loss_of(images.detach().requires_grad_(), texts.detach().requires_grad_())
 
-                rows.append(
-                    {
-                        "batch": batch,
-                        "loss": loss.term,
-                        "compiled": compiled,
-                        "step_seconds": mean_seconds(step, device, 2 if quick else 10),
-                        "loss_seconds": mean_seconds(alone, device, 2 if quick else 20),
-                    }
-                )
+                yield {
+                    "batch": batch,
+                    "loss": loss.term,
+                    "compiled": compiled,
+                    "step_seconds": mean_seconds(step, device, 2 if quick else 10),
+                    "loss_seconds": mean_seconds(alone, device, 2 if quick else 20),
+                }
         torch.compiler.reset()
-    return rows

@@ -34,6 +34,7 @@ from vse_lightning import RetrievalTargets
 RESULTS = Path(__file__).parent / "results" / "losses"
 PACKAGES = ("torch", "numpy", "transformers", "pytorch-metric-learning", "sentence-transformers")
 PEERS_IN_PYTHON = ("pytorch_metric_learning.losses", "sentence_transformers.losses")
+SECTIONS = ("slope", "losses", "step")  # the last one wants a GPU, or --quick
 WIDTH = 512  # of embeddings
 
 
@@ -81,35 +82,20 @@ class Work(NamedTuple):
         return leaves, [], lambda images, texts: loss.from_embeddings(images, texts, targets)
 
     def measured(self) -> tuple[float | None, float]:
-        """Memory, and time once everything is loaded."""
-        return self.memory(), self.seconds()
+        """Bytes at the peak of a run, less those held before it (``None`` where the system does not tell); seconds.
 
-    def seconds(self) -> float:
-        """The best of up to ten runs; fewer where they take long."""
-        run, best, spent = self.prepared(), torch.inf, 0.0
-        for _ in range(10):
-            best = min(best, elapsed(run, self.device))
-            spent += best
-            if spent > 0.5:
-                break
-        return best
-
-    def memory(self) -> float | None:
-        """Bytes at the peak of a run, less those held before it; ``None`` where the system does not tell."""
+        Of up to ten runs the best counts, of fewer where they take long.
+        """
         self._replace(batch=8).prepared()()  # what is loaded on first use is not counted
-        run = self.prepared()
-        if self.device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            run()
-            return torch.cuda.max_memory_allocated() - before
-        peak = Path("/proc/self/clear_refs")
-        if not peak.exists():
-            return None
-        peak.write_text("5")  # the high-water mark starts again
-        before = resident("VmRSS")
-        run()
-        return resident("VmHWM") - before
+        run, peak = self.prepared(), Peak(self.device)
+        best = spent = elapsed(run, self.device)
+        extra = peak.risen()
+        for _ in range(9):
+            if spent > 0.2:
+                break
+            seconds = elapsed(run, self.device)
+            best, spent = min(best, seconds), spent + seconds
+        return extra, best
 
     def fits(self) -> bool:
         """Whether its tables do: the cubic ones hold up to eight at a time."""
@@ -122,6 +108,25 @@ class Work(NamedTuple):
         else:
             free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return 8 * 4 * self.batch**3 * (1 if self.loss in CASES else 8) < free
+
+
+class Peak:
+    """Memory in use at its highest since this was made, less what was in use then."""
+
+    def __init__(self, device: str) -> None:
+        self.device, mark = device, Path("/proc/self/clear_refs")
+        self.known = device == "cuda" or mark.exists()
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            self.before = torch.cuda.memory_allocated()
+        elif self.known:
+            mark.write_text("5")  # the high-water mark starts again
+            self.before = resident("VmRSS")
+
+    def risen(self) -> float | None:
+        if not self.known:
+            return None
+        return (torch.cuda.max_memory_allocated() if self.device == "cuda" else resident("VmHWM")) - self.before
 
 
 def elapsed(run: Callable[[], None], device: str) -> float:
@@ -149,27 +154,29 @@ def formulations(device: str) -> Iterator[tuple[str, str]]:
         yield name, peer.library
 
 
-def measure(device: str, batches: list[int], limit: float, call: Callable[..., Any]) -> list[dict[str, Any]]:
-    """A row per formulation and batch; ``call`` runs a measurement where it belongs."""
-    rows = []
-    for loss, formulation in track(list(formulations(device)), device, transient=True, console=Console(stderr=True)):
-        for batch in batches:
-            work = Work(loss, formulation, batch, device)
-            if not work.fits():
-                break
-            try:
-                extra, seconds = call(work.measured)
-            except torch.OutOfMemoryError:
-                break
-            rows.append({**work._asdict(), "seconds": seconds, "extra_bytes": extra})
-            if seconds > limit:
-                break
-    return rows
+def measure(device: str, batches: list[int], limit: float) -> Iterator[dict[str, Any]]:
+    """A row per formulation and batch; on a CPU each in a process of its own: freed memory must not serve the next."""
+    server = get_context("forkserver")
+    server.set_forkserver_preload(["torch", "vse_lightning.losses", *PEERS_IN_PYTHON])
+    with ProcessPoolExecutor(1, server, torch.set_num_threads, (1,), max_tasks_per_child=1) as pool:
+        for loss, formulation in track(
+            list(formulations(device)), device, transient=True, console=Console(stderr=True)
+        ):
+            for batch in batches:
+                work = Work(loss, formulation, batch, device)
+                if not work.fits():
+                    break
+                try:
+                    extra, seconds = work.measured() if device == "cuda" else pool.submit(work.measured).result()
+                except torch.OutOfMemoryError:
+                    break
+                yield {**work._asdict(), "seconds": seconds, "extra_bytes": extra}
+                if seconds > limit:
+                    break
 
 
-def slope(device: str, lengths: list[int]) -> list[dict[str, Any]]:
+def slope(device: str, lengths: list[int]) -> Iterator[dict[str, Any]]:
     """Time per query against the length of its list, of the losses that rank whole lists."""
-    rows = []
     for name in ("Smooth-NDCG", "Hierarchical AP", "Kendall"):
         loss = CASES[name].ours().to(device)
         for candidates in lengths:
@@ -182,9 +189,8 @@ def slope(device: str, lengths: list[int]) -> list[dict[str, Any]]:
                 total.sum().backward()
 
             run()
-            seconds = min(elapsed(run, device) for _ in range(5)) / 64
-            rows.append({"loss": name, "candidates": candidates, "seconds_per_query": seconds})
-    return rows
+            seconds = min(elapsed(run, device) for _ in range(3)) / 64
+            yield {"loss": name, "candidates": candidates, "seconds_per_query": seconds}
 
 
 def circumstances(device: str) -> dict[str, Any]:
@@ -212,6 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default: %(default)s)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON file (default: %(default)s)")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS, help="measure these anew")
     parser.add_argument("--limit", type=float, default=0.5, help="seconds of the longest run (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="tiny batches and towers, on any machine")
     parser.add_argument("--show", type=Path, nargs="+", metavar="FILE", help="measure nothing, show these files")
@@ -225,24 +232,22 @@ def main() -> None:
     torch.set_num_threads(1)
     file = options.output / f"{options.device}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    results = circumstances(options.device)
-
-    def keep(section: str, rows: list[dict[str, Any]]) -> None:
-        results[section] = rows
-        file.write_text(json.dumps(results, indent=1) + "\n")  # after each section: a time limit loses only the rest
-
+    results = json.loads(file.read_text()) if file.exists() else {}
+    results |= circumstances(options.device)
     batches = batches_of(options.device, options.quick)
-    keep("slope", slope(options.device, batches if options.quick else [2**power for power in range(8, 15)]))
-    if options.device == "cuda":
-        keep("losses", measure("cuda", batches, options.limit, lambda work: work()))
-    else:
-        # each measurement in a new process: memory that one has freed must not serve the next
-        server = get_context("forkserver")
-        server.set_forkserver_preload(["torch", "vse_lightning.losses", *PEERS_IN_PYTHON])
-        with ProcessPoolExecutor(1, server, torch.set_num_threads, (1,), max_tasks_per_child=1) as pool:
-            keep("losses", measure("cpu", batches, options.limit, lambda work: pool.submit(work).result()))
-    if options.device == "cuda" or options.quick:
-        keep("step", training_steps(options.device, options.quick))
+    lengths = batches if options.quick else [2**power for power in range(8, 15)]
+    makers = {
+        "slope": lambda: slope(options.device, lengths),
+        "losses": lambda: measure(options.device, batches, options.limit),
+        "step": lambda: training_steps(options.device, options.quick),
+    }
+    for section in options.sections:
+        if section == "step" and options.device == "cpu" and not options.quick:
+            continue
+        results[section] = []
+        for row in makers[section]():
+            results[section].append(row)
+            file.write_text(json.dumps(results, indent=1) + "\n")  # a time limit loses only the rest
     print(file)
 
 

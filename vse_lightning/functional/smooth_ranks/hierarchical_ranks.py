@@ -10,8 +10,9 @@ from vse_lightning.functional.smooth_ranks.sigmoid_sums import SigmoidSums
 from vse_lightning.functional.smooth_ranks.soft_ranks import near_zero
 from vse_lightning.functional.sorting import ascending_order
 
-# candidates whose pairs are compared one by one, and how many pairs at a time
-_SHORT, _PAIRS_ON_CPU, _PAIRS_ELSEWHERE = 64, 2**20, 2**26
+# candidates whose pairs are compared one by one (where operations cost more than numbers, more), and pairs at a time
+_SHORT_ON_CPU, _SHORT_ELSEWHERE = 64, 512
+_PAIRS_ON_CPU, _PAIRS_ELSEWHERE = 2**20, 2**26
 
 
 def rows_at_once(scores: Tensor) -> int:
@@ -36,7 +37,8 @@ class HierarchicalRanks:
 
     def __init__(self, scores: Tensor, relevance: Tensor, temperature: float) -> None:
         self.candidates, self.temperature = scores.shape[1], temperature
-        halvings = (-(-self.candidates // _SHORT) - 1).bit_length()
+        short = _SHORT_ON_CPU if scores.device.type == "cpu" else _SHORT_ELSEWHERE
+        halvings = (-(-self.candidates // short) - 1).bit_length()
         shortest = -(-self.candidates // 2**halvings)
         order = ascending_order(relevance)
         padding = shortest * 2**halvings - self.candidates
