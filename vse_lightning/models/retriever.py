@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from argparse import ArgumentError
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, Self
 
@@ -23,7 +24,7 @@ from vse_lightning.mixins.host.hooks import RetrievalHooks
 from vse_lightning.mixins.host.lightning_internals import trainer_of
 from vse_lightning.models.checkpoints.configured_rates import ConfiguredRates
 from vse_lightning.models.checkpoints.recipes import class_path
-from vse_lightning.models.checkpoints.restoring import restoring
+from vse_lightning.models.checkpoints.restoring import is_restoring, restoring
 
 OptimizerCallable = Callable[[ParamsT], Optimizer]
 SchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
@@ -58,9 +59,10 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         lr_warmup_steps: int = 0,
         **relevance: Any,
     ) -> None:
-        unknown = sorted({*relevance} - {*RelevanceLossMixin._retrieval_arguments})
-        if unknown:
-            raise TypeError(f"{type(self).__name__} takes no argument {unknown[0]!r}")
+        for name in sorted({*relevance} - {*RelevanceLossMixin._retrieval_arguments}):
+            if not is_restoring():
+                raise TypeError(f"{type(self).__name__} takes no argument {name!r}")
+            del relevance[name]  # of the subclass that the checkpoint is of
         super().__init__(relevance_loss=relevance_loss, retrieval_metrics=retrieval_metrics, **relevance)
         for name in ("relevance_loss", "retrieval_metrics"):
             if not hasattr(self, name):  # the mixins leave a host alone that has no use for them
@@ -85,6 +87,10 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path | IO[bytes], *args: Any, **kwargs: Any) -> Self:
         """The trained model, from its checkpoint alone: no network, no original folder."""
+        takers = [vars(base).get("__init__") for base in cls.__mro__] + [super().load_from_checkpoint]
+        taken = {name for taker in takers if taker is not None for name in signature(taker).parameters}
+        for name in sorted({*kwargs} - taken):  # Lightning would leave it out
+            raise TypeError(f"{cls.__name__} takes no argument {name!r}")
         with restoring():
             try:
                 # past the mixins, which show Lightning the arguments of a host behind them: there is none
