@@ -107,6 +107,45 @@ def test_host_that_logs_train_loss_keeps_its_own_value(trainer):
     torch.testing.assert_close(fitted.callback_metrics["train/loss"], fitted.callback_metrics["train/host"])
 
 
+def test_super_is_called_as_often_as_a_step_asks():
+    class Doubles(RelevanceLossMixin, BareHost):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) + super().training_step(batch, batch_idx)
+
+    batch = next(iter(pairs()))
+    model = Doubles(relevance_loss=TripletLoss())
+    torch.testing.assert_close(model.training_step(batch, 0), 2 * model.relevance_terms(batch)["triplet"])
+
+
+@pytest.mark.filterwarnings("ignore:.training_step. returned .None.")  # which Lightning says once in a process
+@pytest.mark.parametrize("host", [PairHost, BareHost])
+def test_a_step_that_never_returns_its_loss_is_an_error_after_one_epoch(trainer, host):
+    class Forgets(RelevanceLossMixin, host):
+        steps = 0
+
+        def training_step(self, batch, batch_idx):
+            super().training_step(batch, batch_idx)
+            self.steps += 1
+
+    model = Forgets(relevance_loss=TripletLoss())
+    message = r"training_step of Forgets returned None for every batch.*return super\(\)"
+    with pytest.raises(RuntimeError, match=message):
+        trainer(max_epochs=3).fit(model, pairs())
+    assert model.steps == 2
+
+
+@pytest.mark.filterwarnings("ignore:.training_step. returned .None.")
+def test_a_step_that_skips_some_batches_trains_on_the_others(trainer):
+    class Skips(RelevanceLossMixin, PairHost):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) if batch_idx % 2 else None
+
+    model = Skips(relevance_loss=TripletLoss())
+    before = model.image.weight.clone()
+    trainer().fit(model, pairs())
+    assert not torch.equal(before, model.image.weight)
+
+
 def test_skipped_batch_stays_skipped():
     class Skips(RelevanceLossMixin, PairHost):
         def training_step(self, batch, batch_idx):

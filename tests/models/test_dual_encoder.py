@@ -57,6 +57,35 @@ def rates(**arguments):
     return followed.rates
 
 
+class Linear(torch.nn.Linear):
+    def transform(self, train=False):
+        return None
+
+
+def fitted_weights(cls):
+    torch.manual_seed(0)
+    model = cls(Linear(6, 4), Linear(5, 4), ContrastiveLoss(), optimizer=sgd)
+    rows = [{"image": torch.randn(6), "text": torch.randn(5)} for _ in range(8)]
+    Trainer(max_epochs=2, **QUIET).fit(model, torch.utils.data.DataLoader(rows, batch_size=4))
+    return model.image_encoder.weight
+
+
+def test_subclass_that_calls_super_trains_as_the_model_does():
+    class Calls(DualEncoder):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            self.log("loss", loss)
+            return {"loss": loss}
+
+    class Further(Calls):
+        def training_step(self, batch, batch_idx):
+            return super().training_step({**batch}, batch_idx)
+
+    expected = fitted_weights(DualEncoder)
+    assert torch.equal(fitted_weights(Calls), expected)
+    assert torch.equal(fitted_weights(Further), expected)
+
+
 def test_warm_up_rises_to_the_rate_and_stays():
     assert rates(lr_warmup_steps=4) == pytest.approx([0.02, 0.04, 0.06, 0.08] + 8 * [0.1])
 

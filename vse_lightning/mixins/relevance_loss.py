@@ -33,7 +33,7 @@ def _training_step(self: Any, host: Any, batch: Any, *args: Any, **kwargs: Any) 
             with step.host_running():
                 output = host(batch, *args, **kwargs)
         automatic = getattr(self, "automatic_optimization", True)
-        if step.finished or (host is not None and not (automatic and _holds_loss(output))):
+        if host is not None and (step.finished or not (automatic and _holds_loss(output))):
             return output  # added already; a host that asks for the loss itself; nothing that Lightning trains on
         if not automatic:
             raise RuntimeError(f"{type(self).__name__} optimises by hand and needs a training_step that does so: "
@@ -99,14 +99,17 @@ def _on_fit_start(self: Any, host: Any) -> Any:
                                "as often: self.parameters() holds it already")  # fmt: skip
     adapt_optimizers(self)
     self.__dict__["_relevance_checked"] = self.__dict__["_relevance_entered"] = False
+    self.__dict__["_relevance_trained"] = None  # not known before the first batch
     return host()
 
 
-def _on_train_batch_end(self: Any, host: Any, *args: Any, **kwargs: Any) -> Any:
+def _on_train_batch_end(self: Any, host: Any, outputs: Any, *args: Any, **kwargs: Any) -> Any:
     if not (self.__dict__["_relevance_entered"] or self.__dict__.get("_relevance_asked")):
         refuse_assigned_step(self, "training_step")
+    # Lightning's outputs of a step that returned None are empty
+    self.__dict__["_relevance_trained"] = bool(outputs or self.__dict__["_relevance_trained"])
     self.relevance_loss.clamp_()
-    return host(*args, **kwargs)
+    return host(outputs, *args, **kwargs)
 
 
 def _on_train_epoch_end(self: Any, host: Any, *args: Any, **kwargs: Any) -> Any:
@@ -114,6 +117,11 @@ def _on_train_epoch_end(self: Any, host: Any, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(
             f"{type(self).__name__} optimises by hand and never asked for its relevance loss, which trained nothing: "
             "call self.relevance_loss_of(batch) in training_step and add it to what manual_backward gets"
+        )
+    if self.automatic_optimization and self.__dict__["_relevance_trained"] is False:
+        raise RuntimeError(
+            f"training_step of {type(self).__name__} returned None for every batch, so that nothing was trained: "
+            "return the loss, such as `return super().training_step(batch, batch_idx)`"
         )
     return host(*args, **kwargs)
 
