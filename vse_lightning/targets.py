@@ -77,13 +77,14 @@ class RetrievalTargets:
             "image_ids": None if image_ids is None else as_ids("image_ids", image_ids),
             "text_image_ids": None if text_image_ids is None else as_ids("text_image_ids", text_image_ids),
             "text_ids": None if text_ids is None else as_ids("text_ids", text_ids),
-            "relevance": relevance if isinstance(relevance, LabelTable) else _constant("relevance", relevance),
-            "text_features": _constant("text_features", text_features),
+            "relevance": relevance if isinstance(relevance, LabelTable | None) else _constant("relevance", relevance),
+            "text_features": None if text_features is None else _constant("text_features", text_features),
         }
         features = fields["text_features"]
         if isinstance(features, Tensor):
             require(features.ndim == 2, "text_features must be one row for each text, got shape {}", features.shape)
-        if image_ids is not None and text_image_ids is not None:
+        told = [ids for ids in (image_ids, text_image_ids) if not isinstance(ids, Tensor | None)]
+        if told and image_ids is not None and text_image_ids is not None:
             _check_one_kind(image_ids, text_image_ids)
         for name, value in fields.items():
             object.__setattr__(self, name, value)

@@ -193,7 +193,7 @@ def test_files_that_are_not_arrays(outputs, evaluate, capsys, name):
         (["--folds", "2", "--write_trec", "trec"], "--write_trec writes one gallery: leave out --folds"),
         (["--intervals", "95"], "confidence must lie between 0 and 1, got 95.0"),
         (["--level", "0"], "level must lie between 0 and 1, got 0.0"),
-        (["--recall_ks", "0"], "k must be a positive integer, got 0"),
+        (["--recall_ks", "0"], "k must be a whole number of at least 1, got 0"),
         (["--eccv"], "update never saw"),
     ],
 )

@@ -109,7 +109,7 @@ def test_a_constant_list_is_not_coherent():
         (torch.rand(2, 4), 3, "linear", "relevance must have the shape"),
         (torch.rand(2, 3) - 2, 3, "linear", r"relevance must lie in \[0, 1\]"),
         (torch.full((2, 3), float("nan")), 3, "linear", r"relevance must lie in \[0, 1\]"),
-        (torch.rand(2, 3), 0, "linear", "k must be a positive integer, got 0"),
+        (torch.rand(2, 3), 0, "linear", "k must be a whole number of at least 1, got 0"),
         (torch.rand(2, 3), 3, "cubic", "gain must be one of 'exponential', 'linear', got 'cubic'"),
     ],
 )

@@ -92,7 +92,7 @@ def test_dtypes():
 @pytest.mark.parametrize(
     ("scores", "positives", "k", "message"),
     [
-        (torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool), 0, "k must be a positive integer, got 0"),
+        (torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool), 0, "k must be a whole number of at least 1, got 0"),
         (torch.zeros(2, 3), torch.zeros(2, 3), 1, "positives must be a bool mask"),
         (torch.zeros(2, 3), torch.zeros(3, 2, dtype=torch.bool), 1, "positives must have the shape of scores"),
         (torch.zeros(3), torch.zeros(3, dtype=torch.bool), 1, "scores must be"),

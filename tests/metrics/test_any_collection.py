@@ -19,7 +19,7 @@ from vse_lightning.metrics import (
     RetrievalNDCG,
     RSum,
 )
-from vse_lightning.ranking import passes as passes_of
+from vse_lightning.ranking import query_values
 
 
 class ReciprocalRank(RetrievalMetric):
@@ -56,8 +56,8 @@ class Table:
 @pytest.fixture
 def passes(monkeypatch):
     seen = []
-    values = passes_of.Pass.values
-    monkeypatch.setattr(passes_of.Pass, "values", lambda *given: seen.append(given) or values(*given))
+    values = query_values.Pass.values
+    monkeypatch.setattr(query_values.Pass, "values", lambda *given: seen.append(given) or values(*given))
     return seen
 
 

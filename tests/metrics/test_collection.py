@@ -17,7 +17,7 @@ from vse_lightning.metrics import (
     RetrievalNDCG,
     RSum,
 )
-from vse_lightning.ranking import passes as passes_of
+from vse_lightning.ranking import query_values
 
 KEYS = [
     *(f"i2t_{name}" for name in ("recall_at_1", "recall_at_5", "recall_at_10", "ndcg_at_10", "coherent_score_at_100")),
@@ -30,9 +30,9 @@ KEYS = [
 def passes(monkeypatch):
     """Names of the metrics of every pass over the pairs."""
     seen = []
-    values = passes_of.Pass.values
+    values = query_values.Pass.values
     count = lambda part, *given: seen.append(list(part.metrics)) or values(part, *given)  # noqa: E731
-    monkeypatch.setattr(passes_of.Pass, "values", count)
+    monkeypatch.setattr(query_values.Pass, "values", count)
     return seen
 
 

@@ -106,7 +106,7 @@ def test_copies(ground_truth):
 
 
 def test_wrong_ground_truth(ground_truth, monkeypatch):
-    with pytest.raises(ValueError, match="k must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match="k must be a whole number of at least 1, got 0"):
         ECCVCaption((0,), ground_truth)
     (ground_truth / "cxc_image_to_caption.json").write_text("[1]")
     with pytest.raises(ValueError, match=r"cxc_image_to_caption.json must be a JSON object, query id -> list"):

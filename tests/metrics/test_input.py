@@ -26,7 +26,7 @@ def test_unknown_direction(metric):
 @pytest.mark.parametrize("k", [0, -1, 1.5, True, "5"])
 @pytest.mark.parametrize("metric", [RecallAtK, RetrievalNDCG, CoherentScore])
 def test_cut_off(metric, k):
-    with pytest.raises(ValueError, match="k must be a positive integer, got"):
+    with pytest.raises(ValueError, match="k must be a whole number of at least 1, got"):
         metric(k=k)
 
 
@@ -39,7 +39,7 @@ def test_cut_off(metric, k):
         ({"gain": "cubic"}, "gain must be one of"),
         ({"recall_ks": (1, 1)}, "must name each metric once, .*got i2t_recall_at_1 2 times, t2i_recall_at_1 2 times"),
         ({"recall_ks": (), "ndcg_ks": (), "coherent_ks": ()}, "not all be empty"),
-        ({"recall_ks": (0,)}, "k must be a positive integer"),
+        ({"recall_ks": (0,)}, "k must be a whole number of at least 1"),
         ({"relevance": object()}, "relevance must have a method block"),
         ({"colour": "red"}, "colour"),
     ],

@@ -55,7 +55,7 @@ def test_no_curve_without_labels_or_depth(make_batch):
     metrics = batch.feed(RetrievalMetrics(ndcg_ks=(), coherent_ks=()))
     with pytest.raises(MissingRelevanceError, match="graded relevance"):
         metrics.relevance_by_rank()
-    with pytest.raises(ValueError, match="k must be"):
+    with pytest.raises(ValueError, match="depth must be a whole number of at least 1"):
         metrics.relevance_by_rank(depth=0)
 
 

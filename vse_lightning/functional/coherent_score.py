@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from vse_lightning.checks import require_whole
 from vse_lightning.functional.kendall_tau import kendall_tau
-from vse_lightning.functional.query_lists import as_relevance, as_scores, check_cutoff
+from vse_lightning.functional.query_lists import as_relevance, as_scores
 from vse_lightning.functional.ranking import Ranking
 
 
@@ -36,7 +37,7 @@ def coherent_score(scores: Tensor, relevance: Tensor, k: int) -> Tensor:
     """
     scores = as_scores(scores)
     relevance = as_relevance(relevance, scores)
-    check_cutoff(k)
+    require_whole("k", k)
     return coherent_score_of_ranking(Ranking.of(scores, relevance, listed=k), k)
 
 

@@ -5,9 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vse_lightning.checks import require
+from vse_lightning.checks import require_whole
 from vse_lightning.functional.gains import GAINS, gains_of
-from vse_lightning.functional.query_lists import as_relevance, as_scores, check_cutoff
+from vse_lightning.functional.query_lists import as_relevance, as_scores
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.sorting import places_of
 from vse_lightning.functional.ties import has_equal
@@ -91,11 +91,9 @@ def shared_gains(ranking: Ranking, gain: str) -> Tensor:
 
 
 def check_ndcg_cutoff(k: Cutoff) -> None:
-    """Refuse a cut-off that is neither a positive integer nor ``"relevant"``."""
-    if isinstance(k, str):
-        require(k == "relevant", "k must be a positive integer or 'relevant', got {!r}", k)
-    else:
-        check_cutoff(k)
+    """Refuse a cut-off that is neither a whole number above 0 nor ``"relevant"``."""
+    if k != "relevant":
+        require_whole("k", k)
 
 
 def check_gain(gain: str) -> None:

@@ -37,9 +37,3 @@ def as_constant(relevance: Tensor, scores: Tensor) -> Tensor:
     if relevance.shape != scores.shape:
         raise ValueError(f"relevance must have the shape of scores {tuple(scores.shape)}, got {tuple(relevance.shape)}")
     return relevance.detach().to(scores.dtype)
-
-
-def check_cutoff(k: int) -> None:
-    """Refuse a cut-off that is not a positive integer."""
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"k must be a positive integer, got {k!r}")

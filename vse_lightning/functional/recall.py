@@ -5,8 +5,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from vse_lightning.checks import require_one_of
-from vse_lightning.functional.query_lists import as_scores, check_cutoff
+from vse_lightning.checks import require_one_of, require_whole
+from vse_lightning.functional.query_lists import as_scores
 from vse_lightning.functional.ranks import positive_ranks, ranks
 
 Recall = Literal["any", "all"]
@@ -47,7 +47,7 @@ def recall_at_k(scores: Tensor, positives: Tensor, k: int, recall: Recall = "any
 
 def recall_of_ranks(positive_ranks: Tensor, num_positives: Tensor, k: int, recall: Recall = "any") -> Tensor:
     """:func:`recall_at_k` of queries whose ``positive_ranks (Q, P)`` are known: ``(Q,)`` float32."""
-    check_cutoff(k)
+    require_whole("k", k)
     place = torch.arange(positive_ranks.shape[1], device=positive_ranks.device)
     found = ((positive_ranks <= k) & (place < num_positives[:, None])).sum(dim=1)
     return found.clamp(max=1).float() if recall == "any" else found / num_positives.clamp(min=1)

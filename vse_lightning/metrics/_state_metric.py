@@ -81,7 +81,7 @@ class StateMetric(HasOptions, Metric):
         self.protocol = protocol
         self.shared_pass = SharedPass([self])
         self.similarity = similarity
-        self._fingerprint: Fingerprint | None = None
+        self._fingerprint: Fingerprint = (False, 0, ())  # of the state that a value is asked of
 
     @property
     def displays(self) -> dict[str, Display]:
@@ -143,8 +143,7 @@ class StateMetric(HasOptions, Metric):
 
     def _value(self) -> Value:
         """From the pass that this metric shares."""
-        fingerprint = self._fingerprint or self._take_fingerprint(synced=False)
-        return self.shared_pass.value(self, fingerprint, self.metric_state, self.processes())
+        return self.shared_pass.value(self, self._fingerprint, self.metric_state, self.processes())
 
     @contextmanager
     def sync_context(
@@ -158,7 +157,7 @@ class StateMetric(HasOptions, Metric):
         """Join the states of all processes meanwhile, unless all of them know the values for their state."""
         available = distributed_available or self.distributed_available_fn
         should_sync = should_sync and available()
-        self._fingerprint = self._take_fingerprint(should_sync)
+        self._fingerprint = should_sync, self._update_count, tuple(self.image_embeds)
         known = self.shared_pass.knows(self._fingerprint)
         if should_sync:
             # One that was updated must not wait for others that were not.
@@ -169,7 +168,6 @@ class StateMetric(HasOptions, Metric):
                 self.sync(dist_sync_fn, process_group, should_sync, distributed_available)
             yield
         finally:
-            self._fingerprint = None
             self.unsync(should_unsync and self._is_synced)
 
     @contextmanager
@@ -188,9 +186,6 @@ class StateMetric(HasOptions, Metric):
     def _everyone(self) -> Processes:
         # Whoever brings an own way to communicate does not want another one used.
         return Processes.of_group(self.process_group) if self.dist_sync_fn is None else Processes()
-
-    def _take_fingerprint(self, synced: bool) -> Fingerprint:
-        return synced, self._update_count, tuple(self.image_embeds)
 
     def _copy_state_dict(self) -> dict[str, Tensor | list[Any]]:
         # Nothing writes into the tensors.

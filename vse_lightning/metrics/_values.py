@@ -87,8 +87,9 @@ def evaluate_members(
         ValueError: if a metric has no query.
     """
     ranked = {name: cast("Ranked", metric) for name, metric in metrics.items() if not metric.needs_all}
-    remedies = {name: why_not_graded(metric, gallery, relevance) for name, metric in ranked.items()}
-    possible = {name: metric for name, metric in ranked.items() if not remedies[name]}
+    graded = {name: metric for name, metric in ranked.items() if metric.reading.graded}
+    remedies = {name: why_not_graded(metric, gallery, relevance) for name, metric in graded.items()}
+    possible = {name: metric for name, metric in ranked.items() if not remedies.get(name)}
     of_queries = query_values(
         gallery, possible, relevance=relevance, similarity=similarity, processes=processes, as_one_fold=partial
     )
@@ -96,7 +97,7 @@ def evaluate_members(
     for name, metric in metrics.items():
         if metric.needs_all and not partial:
             values[name] = cast("Judged", metric).evaluate(gallery, similarity)
-        elif name in possible and (has_queries(of_queries[name]) or not partial):
+        elif name in possible and (not partial or has_queries(of_queries[name])):
             values[name] = summary(possible[name], of_queries[name]).to(gallery.image_embeds.dtype)
     return values, {name: remedy for name, remedy in remedies.items() if remedy}
 

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from vse_lightning.checks import require_whole
 from vse_lightning.functional.coherent_score import coherent_score_of_ranking
 from vse_lightning.functional.directions import Direction
-from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.ranking.reading import Reading
@@ -43,7 +43,7 @@ class CoherentScore(RetrievalMetric):
     def __init__(
         self, k: int = 100, direction: Direction = "i2t", exclude_positives: bool = False, **options: Any
     ) -> None:
-        check_cutoff(k)
+        require_whole("k", k)
         super().__init__(**options)
         reading = Reading(listed=k, exclude_positives=exclude_positives)
         self._rank_in(direction, f"coherent_score_at_{k}", f"CS@{k}", reading)

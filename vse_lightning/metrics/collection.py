@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
@@ -189,6 +190,13 @@ class RetrievalMetrics(HasOptions, MetricCollection):
     def relevance_label(self) -> str:
         """Name of the labels behind the graded values, to print beside them."""
         return label_of(self.relevance)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Add a batch, as :meth:`RetrievalMetric.update` describes."""
+        signature(StateMetric.update).bind(self, *args, **kwargs)  # the base class drops what it does not know
+        super().update(*args, **kwargs)
+
+    update.__signature__ = signature(StateMetric.update)  # type: ignore[attr-defined]
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Add a batch and return the values of this batch alone, as one fold, of this process alone."""

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from vse_lightning.checks import require_whole
 from vse_lightning.functional.cumulative_semantic import cumulative_semantic_of_ranking
 from vse_lightning.functional.directions import Direction
-from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.ranking.reading import Reading
@@ -40,7 +40,7 @@ class CumulativeSemantic(RetrievalMetric):
     """
 
     def __init__(self, k: int = 10, direction: Direction = "i2t", **options: Any) -> None:
-        check_cutoff(k)
+        require_whole("k", k)
         super().__init__(**options)
         reading = Reading(listed=k, ideal=k, exclude_positives=True, relevant_from=0.0)
         self._rank_in(direction, f"cumulative_semantic_at_{k}", f"NCS@{k}", reading)

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vse_lightning.checks import require, require_extra
+from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.functional.average_precision import average_precision_of_ranks, r_precision_of_ranks
 from vse_lightning.functional.directions import ACROSS, Direction
-from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.recall import recall_of_ranks
 from vse_lightning.metrics._ground_truth import GroundTruthMetric, ValuesById, queries_first, sides_of
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
@@ -70,7 +69,7 @@ class ECCVCaption(GroundTruthMetric):
     ) -> None:
         super().__init__(similarity, chunk_size, **kwargs)
         for k in recall_ks:
-            check_cutoff(k)
+            require_whole("k", k)
         self.name, self.display_name = "eccv_caption", "ECCV Caption"
         self.recall_ks = tuple(recall_ks)
         folder = _packaged_data() if ground_truth is None else Path(ground_truth).expanduser()

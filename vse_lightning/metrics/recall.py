@@ -8,9 +8,8 @@ from typing import Any, get_args
 from torch import Tensor
 from typing_extensions import override
 
-from vse_lightning.checks import as_several, require_one_of
+from vse_lightning.checks import as_several, require_one_of, require_whole
 from vse_lightning.functional.directions import Direction
-from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.recall import Recall, recall_of_ranks
 from vse_lightning.metrics.base import RetrievalMetric
@@ -43,7 +42,7 @@ class RecallAtK(RetrievalMetric):
     percent = True
 
     def __init__(self, k: int = 1, direction: Direction = "i2t", recall: Recall = "any", **options: Any) -> None:
-        check_cutoff(k)
+        require_whole("k", k)
         require_one_of("recall", recall, get_args(Recall))
         super().__init__(**options)
         name, shown, ranks = ("recall", "R", 1) if recall == "any" else ("recall_of_all", "recall of all", ALL)
@@ -80,7 +79,7 @@ class RSum(RetrievalMetric):
         if not ks:
             raise ValueError("ks must name at least one cut-off")
         for k in ks:
-            check_cutoff(k)
+            require_whole("k", k)
         super().__init__(**options)
         self.ks = ks
         self.directions = ("i2t", "t2i")

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from vse_lightning.checks import require
+from vse_lightning.checks import require, require_whole
 from vse_lightning.functional.directions import Direction
-from vse_lightning.functional.query_lists import check_cutoff
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics._values import values_per_query
 from vse_lightning.metrics.base import RetrievalMetric
@@ -50,7 +49,7 @@ class RelevanceLists:
 
 def relevance_by_rank(metrics: Mapping[str, RetrievalMetric], depth: int) -> dict[Direction, RelevanceByRank]:
     """Read it in the directions of metrics that share a state, by the protocol and labels of the first of them."""
-    check_cutoff(depth)
+    require_whole("depth", depth)
     require(len(metrics) > 0, "relevance_by_rank needs a metric that ranks, got none")
     leader = next(iter(metrics.values()))
     graded = next((metric for metric in metrics.values() if metric.graded), leader)

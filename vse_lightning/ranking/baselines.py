@@ -15,8 +15,7 @@ from vse_lightning.ranking.candidate_lists import CandidateLists, pairs
 from vse_lightning.ranking.collected_values import CollectedValues
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.pair_scores import Block
-from vse_lightning.ranking.passes import Pass, passes
-from vse_lightning.ranking.query_values import QueryValues
+from vse_lightning.ranking.query_values import Pass, QueryValues, passes
 from vse_lightning.ranking.reading import RankingReader
 from vse_lightning.targets import LabelTable
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -82,18 +82,17 @@ def lists_of_images(
     gallery: Gallery, pair_scores: ScoredRows, labels: RelevanceBlocks | None, processes: Processes
 ) -> Iterator[CandidateLists]:
     """All texts for each image, those without a text too, in blocks that all ``processes`` share."""
-    for rows, scores in _blocks(pair_scores, processes):
-        positives = gallery.captions_of_image[rows]
-        yield _lists(rows, scores, None if labels is None else labels(rows, None), positives)
+    captions = gallery.captions_of_image
+    relevance = None if labels is None else lambda rows: labels(rows, None)
+    return _lists(pair_scores, processes, relevance, lambda rows: captions[rows])
 
 
 def lists_of_texts(
     gallery: Gallery, pair_scores: ScoredRows, labels: RelevanceBlocks | None, processes: Processes
 ) -> Iterator[CandidateLists]:
     """All images for each text, those without an image too; ``pair_scores`` are of texts and images."""
-    for rows, scores in _blocks(pair_scores, processes):
-        relevance = None if labels is None else labels(None, rows).T.contiguous()
-        yield _lists(rows, scores, relevance, gallery.image_of_text[rows, None])
+    relevance = None if labels is None else lambda rows: labels(None, rows).T.contiguous()
+    return _lists(pair_scores, processes, relevance, lambda rows: gallery.image_of_text[rows, None])
 
 
 def lists_within(
@@ -107,23 +106,28 @@ def lists_within(
         labels: relevance of some to all; needed where a reading is graded.
         processes: that share the blocks.
     """
-    for rows, scores in _blocks(pair_scores, processes):
-        positives = others[rows].where(others[rows] != rows[:, None], -1)
-        yield _lists(rows, scores, None if labels is None else labels(rows, None), positives, rows)
+    relevance = None if labels is None else lambda rows: labels(rows, None)
+
+    def positives(rows: Tensor) -> Tensor:
+        return others[rows].where(others[rows] != rows[:, None], -1)
+
+    return _lists(pair_scores, processes, relevance, positives, within=True)
 
 
 def _lists(
-    rows: Tensor, scores: Tensor, relevance: Tensor | None, positives: Tensor, itself: Tensor | None = None
-) -> CandidateLists:
-    if relevance is not None:
-        relevance = relevance.to(scores.dtype)
-        relevance[pairs(positives)] = 1
-    return CandidateLists(rows, scores, relevance, positives, itself)
-
-
-def _blocks(pair_scores: ScoredRows, processes: Processes) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows and scores of this process's share; a bar on the first process if it takes longer than a few seconds."""
+    pair_scores: ScoredRows,
+    processes: Processes,
+    relevance_of: Callable[[Tensor], Tensor] | None,
+    positives_of: Callable[[Tensor], Tensor],
+    within: bool = False,
+) -> Iterator[CandidateLists]:
+    """The lists of this process's share of blocks; a bar on the first process if it takes longer than a few seconds."""
     blocks: Sequence[Block] = processes.share(pair_scores.blocks)
     bar: Iterable[Block] = tqdm(blocks, desc="Ranking", unit="block", delay=3, leave=False, disable=processes.rank > 0)
     for block in bar:
-        yield from pair_scores.score(block)
+        for rows, scores in pair_scores.score(block):
+            positives, relevance = positives_of(rows), None
+            if relevance_of is not None:
+                relevance = relevance_of(rows).to(scores.dtype)
+                relevance[pairs(positives)] = 1
+            yield CandidateLists(rows, scores, relevance, positives, rows if within else None)

@@ -24,10 +24,6 @@ class Group(NamedTuple):
     reading: Reading
     metrics: Mapping[str, RankingReader]
 
-    def values(self, ranking: Ranking) -> dict[str, Tensor]:
-        """The values ``(Q,)`` by metric."""
-        return {name: values_of(name, metric, ranking) for name, metric in self.metrics.items()}
-
 
 def groups_of(direction: Direction, metrics: Mapping[str, RankingReader]) -> list[Group]:
     """The metrics of a direction that read the same lists, and what they read together."""
@@ -38,26 +34,29 @@ def groups_of(direction: Direction, metrics: Mapping[str, RankingReader]) -> lis
     return [Group(reduce(or_, (metric.reading for metric in of.values())), of) for of in groups.values()]
 
 
-def values_of(name: str, metric: RankingReader, ranking: Ranking) -> Tensor:
-    """The values ``(Q, ...)`` of the queries of a ranking, NaN where a query does not count.
+def values_of(group: Group, ranking: Ranking) -> dict[str, Tensor]:
+    """The values ``(Q, ...)`` of the queries of a ranking by metric, NaN where a query does not count.
 
     Raises:
-        ValueError: if the metric returns something else than a number for each query.
+        ValueError: if a metric returns something else than a number for each query.
     """
-    counted = metric.reading.counted(ranking)
-    everyone = bool(counted.all())
-    if not counted.any():
-        return torch.full(counted.shape, torch.nan, device=counted.device)
-    values = metric.query_values(ranking if everyone else ranking.select(counted))
-    message = "{}: query_values must return a number for each of {} queries, got {}"
-    expected, shape = int(counted.sum()), tuple(values.shape)
-    require(shape[:1] == (expected,), message, name, expected, shape)
-    require(not (values.is_floating_point() and values.isnan().any()), message, name, expected, "NaN")
-    if everyone:
-        return values
-    padded = torch.full((len(counted), *shape[1:]), torch.nan, dtype=torch.float64, device=values.device)
-    padded[counted] = values.double()
-    return padded
+    values = {}
+    for name, metric in group.metrics.items():
+        counted = metric.reading.counted(ranking)
+        values[name] = torch.full(counted.shape, torch.nan, dtype=torch.float64, device=counted.device)
+        expected = int(counted.sum())
+        if expected == 0:
+            continue
+        found = metric.query_values(ranking if expected == len(counted) else ranking.select(counted))
+        message, shape = "{}: query_values must return a number for each of {} queries, got {}", tuple(found.shape)
+        require(shape[:1] == (expected,), message, name, expected, shape)
+        require(not (found.is_floating_point() and found.isnan().any()), message, name, expected, "NaN")
+        if expected == len(counted):
+            values[name] = found
+        else:
+            values[name] = values[name].view(-1, *[1] * (found.ndim - 1)).repeat(1, *shape[1:])
+            values[name][counted] = found.double()
+    return values
 
 
 class CollectedValues:
@@ -83,17 +82,19 @@ class CollectedValues:
             lists = lists if is_query.all() else lists.select(is_query)
         self._rows.append(lists.queries)
         for group in self._groups:
-            for name, values in group.values(lists.ranking(group.reading)).items():
+            for name, values in values_of(group, lists.ranking(group.reading)).items():
                 self._values[name].append(values)
 
     def values(self) -> dict[str, Tensor]:
         """The values of all processes by metric, in the order of the rows."""
-        order = torch.cat(self._processes.gather(torch.cat(self._rows))).argsort()
-        return {name: self._joined(values)[order] for name, values in self._values.items()}
+        rows = torch.cat(self._rows)
+        values = {name: torch.cat(of_blocks) for name, of_blocks in self._values.items()}
+        if self._processes.count > 1:
+            rows = torch.cat(self._processes.gather(rows))
+            values = {name: self._gathered(mine) for name, mine in values.items()}
+        order = rows.argsort()
+        return {name: everyones[order] for name, everyones in values.items()}
 
-    def _joined(self, values: list[Tensor]) -> Tensor:
-        joined = torch.cat(values)
-        if self._processes.count == 1:
-            return joined
-        everywhere = torch.cat(self._processes.gather(joined.double()))  # all must send one type
-        return everywhere.to(joined.dtype) if joined.is_floating_point() else everywhere
+    def _gathered(self, mine: Tensor) -> Tensor:
+        everyones = torch.cat(self._processes.gather(mine.double()))  # all must send one type
+        return everyones.to(mine.dtype) if mine.is_floating_point() else everyones

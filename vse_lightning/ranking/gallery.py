@@ -69,15 +69,17 @@ class Gallery:
             complete = given is None or len(given) == len(text_embeds)
             require(complete, "{} must be given for all texts or for none, got some of {}", name, len(text_embeds))
         images = first_of_each(image_ids)
-        _check_repeats("image", image_ids, image_embeds, images)
+        if len(images) < len(image_ids):
+            _check_repeats("image", image_ids, image_embeds, images)
         image_ids = image_ids[images]
         image_of_text = _rows_of_images(text_image_ids, image_ids, partial)
         if text_ids is None:
             texts = _by_image(image_of_text)
         else:
             texts = first_of_each(text_ids)
-            _check_repeats("text", text_ids, text_embeds, texts)
-            _check_images_of_repeats(text_ids, text_image_ids, texts)
+            if len(texts) < len(text_ids):
+                _check_repeats("text", text_ids, text_embeds, texts)
+                _check_images_of_repeats(text_ids, text_image_ids, texts)
         return cls(
             image_embeds[images],
             text_embeds[texts],
@@ -149,9 +151,6 @@ class Gallery:
         num_images = len(self.image_ids)
         if num_images % count:
             raise ValueError(f"folds must divide the number of images, got {count} folds of {num_images} images")
-        if count == 1:
-            yield self
-            return
         size = num_images // count
         for start in range(0, num_images, size):
             inside = (self.image_of_text >= start) & (self.image_of_text < start + size)
@@ -221,8 +220,6 @@ def _repeats(ids: Tensor, first_rows: Tensor) -> tuple[Tensor, Tensor]:
 
 def _check_repeats(kind: str, ids: Tensor, embeds: Tensor, first_rows: Tensor) -> None:
     """Refuse an id that came with two different embeddings: nobody could say which of them to drop."""
-    if len(first_rows) == len(ids):
-        return
     for repeated, first in zip(*(torch.split(rows, 8192) for rows in _repeats(ids, first_rows)), strict=True):
         again, before = embeds[repeated], embeds[first]
         cosine = cosine_similarity(again, before, dim=1)
@@ -239,8 +236,6 @@ def _check_repeats(kind: str, ids: Tensor, embeds: Tensor, first_rows: Tensor) -
 
 
 def _check_images_of_repeats(text_ids: Tensor, text_image_ids: Tensor, first_rows: Tensor) -> None:
-    if len(first_rows) == len(text_ids):
-        return
     repeated, first = _repeats(text_ids, first_rows)
     moved = repeated[text_image_ids[repeated] != text_image_ids[first]][:1].tolist()
     message = (

@@ -56,10 +56,10 @@ class PairScores:
         scores = self._score(self._images[slice(*block)], self._texts)
         if len(self._texts) < len(self._distinct_text):
             scores = scores[:, self._distinct_text]
-        rows = self.images(block)
-        if len(rows) == len(scores):
-            yield rows, scores
+        if len(self._images) == len(self._distinct_image):
+            yield torch.arange(*block, device=scores.device), scores
             return
+        rows = self.images(block)
         for some in torch.split(rows, self._rows_per_block):
             yield some, scores[self._distinct_image[some] - block[0]]
 
