@@ -250,7 +250,9 @@ def test_yaml():
         {"class_path": f"{__name__}.ReciprocalRank", "init_args": {"power": 2.0, "chunk_size": 64}},
         {"class_path": f"{__name__}.Gain"},
     ]
-    config = parser.parse_object({"metrics": {"class_path": "RetrievalMetrics", "init_args": {"extra": extra}}})
+    options = {"extra": extra, "ndcg_ks": [5, "relevant"]}
+    config = parser.parse_object({"metrics": {"class_path": "RetrievalMetrics", "init_args": options}})
     built = (parser.instantiate if hasattr(parser, "instantiate") else parser.instantiate_classes)(config).metrics
+    assert {"i2t_ndcg_at_5", "t2i_ndcg_at_relevant"} < set(built)
     assert list(built)[-3:] == ["t2i_median_rank", "i2t_reciprocal_rank", "t2i_gain"]
     assert built["i2t_reciprocal_rank"].power == 2

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vse_lightning.functional.directions import ACROSS, Direction, check_direction
+from vse_lightning.functional.ndcg import Cutoff
 from vse_lightning.metrics.average_precision import MAPAtR, RPrecision
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.metrics.coherent_score import CoherentScore
@@ -16,7 +17,7 @@ from vse_lightning.metrics.recall import RecallAtK, RSum
 
 def standard_metrics(
     recall_ks: Sequence[int],
-    ndcg_ks: Sequence[int],
+    ndcg_ks: Sequence[Cutoff],
     coherent_ks: Sequence[int],
     gain: str,
     rank_statistics: bool,

@@ -33,7 +33,9 @@ class RetrievalMetric(StateMetric):
         name: what the value is logged as, without the stage: ``i2t_recall_at_1``.
         display_name: what tables call it, without the direction: ``R@1``; default: the name.
         directions: whose queries are evaluated.
-        reading: what is read of the ranking of each query.
+        reading: what is read of the ranking of each query: ``Reading(positives=1)`` the rank of its best match,
+            ``Reading(listed=10, ideal=10)`` its ten best candidates with their relevance and the ten largest
+            relevances; ``ALL`` reads everything, ``exclude_positives=True`` a list without the query's own matches.
         percent: whether tables show the value in percent.
 
     Args:

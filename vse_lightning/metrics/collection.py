@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 
 from vse_lightning.checks import as_several, require, require_extra, require_name
 from vse_lightning.functional.directions import Direction
+from vse_lightning.functional.ndcg import Cutoff
 from vse_lightning.metrics._baselines import baselines_of
 from vse_lightning.metrics._members import Metrics, flatten, joining, members_of, names_of
 from vse_lightning.metrics._remarks import Remarks
@@ -44,7 +45,7 @@ class RetrievalMetrics(HasOptions, MetricCollection):
 
     Args:
         recall_ks: cut-offs of the recalls, and of their sum.
-        ndcg_ks: cut-offs of NDCG.
+        ndcg_ks: cut-offs of NDCG, ``"relevant"`` among them if you like.
         coherent_ks: cut-offs of the Coherent Score.
         extra: further metrics, of this package or your own subclasses of :class:`RetrievalMetric`, by their ``name``.
             They are copied; what they leave at its default (similarity, relevance, what competes) is the collection's.
@@ -77,7 +78,7 @@ class RetrievalMetrics(HasOptions, MetricCollection):
     def __init__(
         self,
         recall_ks: Sequence[int] = (1, 5, 10),
-        ndcg_ks: Sequence[int] = (10,),
+        ndcg_ks: Sequence[Cutoff] = (10,),
         coherent_ks: Sequence[int] = (100,),
         extra: Sequence[StateMetric] = (),
         gain: str = "exponential",

@@ -18,6 +18,8 @@ from vse_lightning.ranking.pair_scores import Block
 from vse_lightning.ranking.reading import Reading
 from vse_lightning.ranking.relevance_blocks import RelevanceBlocks
 
+_PAIRS_SORTED_AT_ONCE = 2**21
+
 
 class ScoredRows(Protocol):
     """What scores queries with all candidates, such as :class:`~vse_lightning.ranking.pair_scores.PairScores`."""
@@ -53,8 +55,14 @@ class CandidateLists(NamedTuple):
             ranking = replace(ranking, ahead=ahead, alongside=alongside)
         return ranking
 
-    def select(self, some: Tensor) -> CandidateLists:
-        """The lists of some of the queries, by a mask ``(B,)``."""
+    def parts(self) -> Iterator[CandidateLists]:
+        """Small parts, at least one: sorting whole lists needs many times the memory of the scores."""
+        size = max(1, _PAIRS_SORTED_AT_ONCE // self.scores.shape[1])
+        for start in range(0, max(1, len(self.queries)), size):
+            yield self.select(slice(start, start + size))
+
+    def select(self, some: Tensor | slice) -> CandidateLists:
+        """The lists of some of the queries, by a mask ``(B,)`` or a slice."""
         relevance, itself = (None if part is None else part[some] for part in (self.relevance, self.itself))
         return CandidateLists(self.queries[some], self.scores[some], relevance, self.positives[some], itself)
 

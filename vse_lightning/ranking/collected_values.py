@@ -82,8 +82,9 @@ class CollectedValues:
             lists = lists if is_query.all() else lists.select(is_query)
         self._rows.append(lists.queries)
         for group in self._groups:
-            for name, values in values_of(group, lists.ranking(group.reading)).items():
-                self._values[name].append(values)
+            for part in lists.parts() if group.reading.whole else (lists,):
+                for name, values in values_of(group, part.ranking(group.reading)).items():
+                    self._values[name].append(values)
 
     def values(self) -> dict[str, Tensor]:
         """The values of all processes by metric, in the order of the rows."""
