@@ -67,7 +67,8 @@ def _activity(scores: Tensor, relevance: Tensor, min_gap: float) -> tuple[Tensor
     upper = scores.shape[1] - _count_lower(-ascending.flip(1), min_gap).flip(1)
     # rank by score, ties by relevance: on either side of an entry an equal score is not in discord with it
     by_score = scores.gather(1, order).argsort(dim=1, stable=True)
-    ranks = torch.empty_like(order).scatter_(1, by_score, _positions(order))
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    ranks = torch.empty_like(order).scatter_(1, by_score, places)
     # an entry is active against each upper one that scores less and each lower one that scores more; the first are
     # its rank less the smaller ones before `upper`, the second `lower` less the smaller ones before `lower`
     active = ranks - lower - count_smaller_between(ranks, lower, upper)
@@ -93,10 +94,6 @@ def _count_lower(ascending: Tensor, min_gap: float) -> Tensor:
         lower += exceeded * step
         step //= 2
     return lower
-
-
-def _positions(like: Tensor) -> Tensor:
-    return torch.arange(like.shape[1], device=like.device).expand_as(like)
 
 
 def _windows(scores: Tensor, relevance: Tensor, min_gap: float, window: int, stride: int) -> tuple[Tensor, Tensor]:

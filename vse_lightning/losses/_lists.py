@@ -56,7 +56,7 @@ def checked_lists(
         positives = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     _check_matrix(loss, "positives", positives, scores)
     require(positives.dtype == torch.bool, "{}: positives must be bool, got {}", loss, positives.dtype)
-    scores = full_precision(scores)
+    scores = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
     if not needs_relevance:
         return Lists(scores, scores.new_empty(0, 0), positives)
     if relevance is None:
@@ -93,11 +93,6 @@ def check_relevance(relevance: Tensor, loss: str = "", hint: str = "") -> None:
     inside = low >= -_ROUNDING and high <= 1 + _ROUNDING  # false for NaN, which aminmax hands on
     rule = "{}relevance must be finite and lie in [0, 1], got values from {:.4g} to {:.4g}{}"
     require(inside, rule, f"{loss}: " if loss else "", low, high, hint)
-
-
-def full_precision(scores: Tensor) -> Tensor:
-    """Half precision as float32; float32 and float64 as they are."""
-    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
 
 
 def _check_scores(loss: str, scores: Tensor) -> None:
