@@ -1,6 +1,7 @@
 """Who wins: the command line, then configs, then what a checkpoint remembers."""
 
 import inspect
+import sys
 
 import pytest
 import torch
@@ -183,6 +184,38 @@ def test_what_cannot_be_imported_is_left_out_with_a_word(parsed, trained):
     assert arguments["relevance_loss"] is None
     assert arguments["retrieval_metrics"]["init_args"]["folds"] == 2
     assert lines == ["model.relevance_loss: gone.MyLoss of the checkpoint is not here, so that it counts for nothing"]
+
+
+STRANGERS = """
+from vse_lightning.models import FeatureImageEncoder
+
+class Encoder(FeatureImageEncoder):
+    def __init__(self, input_dim: int = 5, embed_dim: int = 8):
+        super().__init__(input_dim, embed_dim)
+"""
+
+
+def test_classes_of_others_are_those_of_the_users_config_or_trusted(parsed, trained, monkeypatch):
+    (trained / "strangers_of_config.py").write_text(STRANGERS)
+    monkeypatch.syspath_prepend(str(trained))
+    name = "strangers_of_config.Encoder"
+    checkpoint = torch.load(trained / "trained.ckpt", weights_only=True)
+    checkpoint["hyper_parameters"]["image_encoder"] = {"class_path": name, "init_args": {"input_dim": 7}}
+    torch.save(checkpoint, trained / "strange.ckpt")
+    with pytest.raises(ValueError, match=r"names strangers_of_config\.Encoder .*: --trust strangers_of_config"):
+        parsed("test", "--ckpt_path", "strange.ckpt")
+    assert "strangers_of_config" not in sys.modules
+    for words in (
+        ["--trust", "strangers_of_config"],
+        ["--trust=[elsewhere, strangers_of_config]"],
+        ["--trust", name],
+        [f"{INIT}.image_encoder={name}"],
+    ):
+        arguments, _ = parsed("test", "--ckpt_path", "strange.ckpt", *words)
+        assert arguments["image_encoder"] == {"class_path": name, "init_args": {"input_dim": 7, "embed_dim": 8}}
+    mine = f"model: {{init_args: {{image_encoder: {{class_path: {name}}}}}}}"
+    assert parsed("test", "--ckpt_path", "strange.ckpt", model=mine)[0]["image_encoder"]["init_args"]["input_dim"] == 7
+    assert parsed("test", "--ckpt_path", "strange.ckpt", model="trust: [strangers_of_config]")
 
 
 def test_a_configuration_of_another_version_does_not_stand_in_the_way(parsed, trained):

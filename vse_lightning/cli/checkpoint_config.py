@@ -11,10 +11,12 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentParser, Namespace
 
+from vse_lightning.cli.named_by_user import named_by_user
 from vse_lightning.cli.parser_errors import readable
 from vse_lightning.data.files.paths import existing_path
 from vse_lightning.models.checkpoints.opening import read_checkpoint
 from vse_lightning.models.checkpoints.recipes import is_plain
+from vse_lightning.models.checkpoints.trust import require_trusted
 from vse_lightning.models.retriever import CLASS_KEY
 
 Tree = dict[str, Any]
@@ -42,7 +44,7 @@ def parse_beside_checkpoint(parser: ArgumentParser, command: str, args: list[str
     Raises:
         ArgumentError: the command line is wrong, or incomplete even with the checkpoint.
         FileNotFoundError: there is no such checkpoint.
-        ValueError: the checkpoint cannot be read.
+        ValueError: the checkpoint cannot be read, or names code that nobody asked for.
     """
 
     @cache
@@ -68,6 +70,8 @@ def parse_beside_checkpoint(parser: ArgumentParser, command: str, args: list[str
     remembered = remembered_model(path)
     if remembered is None:
         return with_model(None) if alone is None else alone, []
+    trust, wishes = named_by_user(args)
+    require_trusted(path, remembered, trust, [*wishes, *_class_paths({} if alone is None else model_of(alone))])
     remembered, words = _without_unknown_classes(remembered)
     try:
         config = with_model(_left_open(lambda model: model_of(with_model(model)), remembered))

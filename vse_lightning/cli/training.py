@@ -25,6 +25,7 @@ TRAINING = {
     "predict": "Embed the images and captions of a split and write the embeddings with their ids",
 }
 """The trainer's methods, and what they do."""
+TRUST = "modules whose classes the checkpoint of --ckpt_path may name: my.module or [my.module,other]"
 USAGE = "[--OPTION VALUE ...]"
 
 
@@ -61,7 +62,8 @@ class RetrievalCLI(LightningCLI):
         return {**known, "predict": known["predict"] | {"return_predictions"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Give ``predict`` the options of the writer of embeddings."""
+        """Let the user trust what a checkpoint names, and give ``predict`` the options of the writer of embeddings."""
+        parser.add_argument("--trust", type=list[str] | str | None, default=None, help=TRUST)
         if parser.description == TRAINING["predict"]:  # Lightning does not say for which command it asks
             parser.add_lightning_class_args(EmbeddingWriter, "embeddings")
 

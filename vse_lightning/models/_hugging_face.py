@@ -38,7 +38,8 @@ def empty_model(config_json: str) -> Any:
     from transformers import CONFIG_MAPPING, AutoModel
 
     config = json.loads(config_json)
-    return AutoModel.from_config(CONFIG_MAPPING[config["model_type"]].from_dict(config)).float().train()
+    made = CONFIG_MAPPING[config["model_type"]].from_dict(config)
+    return AutoModel.from_config(made, trust_remote_code=False).float().train()  # a config may name code
 
 
 def config_text(model: Any) -> str:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from argparse import ArgumentError
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -25,6 +25,7 @@ from vse_lightning.mixins.host.lightning_internals import trainer_of
 from vse_lightning.models.checkpoints.configured_rates import ConfiguredRates
 from vse_lightning.models.checkpoints.recipes import class_path
 from vse_lightning.models.checkpoints.restoring import is_restoring, restoring
+from vse_lightning.models.checkpoints.trust import hyper_parameters_of, require_trusted
 
 OptimizerCallable = Callable[[ParamsT], Optimizer]
 SchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
@@ -85,12 +86,23 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         self.optimizer = partial(_optimizer_at, rate, self.optimizer)
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: str | Path | IO[bytes], *args: Any, **kwargs: Any) -> Self:
-        """The trained model, from its checkpoint alone: no network, no original folder."""
+    def load_from_checkpoint(
+        cls, checkpoint_path: str | Path | IO[bytes], *args: Any, trust: Sequence[str] = (), **kwargs: Any
+    ) -> Self:
+        """The trained model, from its checkpoint alone: no network, no original folder.
+
+        Classes that the checkpoint names are this package's, PyTorch's, of the module of this class, or of modules in
+        ``trust``; others are refused.
+        """
         takers = [vars(base).get("__init__") for base in cls.__mro__] + [super().load_from_checkpoint]
         taken = {name for taker in takers if taker is not None for name in signature(taker).parameters}
         for name in sorted({*kwargs} - taken):  # Lightning would leave it out
             raise TypeError(f"{cls.__name__} takes no argument {name!r}")
+        if kwargs.get("weights_only") is not False:  # whoever unpickles trusts the file
+            made_with = hyper_parameters_of(checkpoint_path)
+            left = {name: value for name, value in made_with.items() if name not in kwargs and name[0] != "_"}
+            file = checkpoint_path if isinstance(checkpoint_path, str | Path) else getattr(checkpoint_path, "name", "")
+            require_trusted(file, left, (cls.__module__, *trust))
         with restoring():
             try:
                 # past the mixins, which show Lightning the arguments of a host behind them: there is none

@@ -28,6 +28,7 @@ def export(
     output: Path | None = None,
     regions: bool = False,
     tolerance: float = 1e-4,
+    trust: tuple[str, ...] = (),
 ) -> None:
     """Write both towers of a checkpoint as torch.export programs or ONNX, checked for equality.
 
@@ -50,6 +51,7 @@ def export(
         regions: for precomputed features, take (batch, regions, width), any number of regions, instead of
             (batch, width).
         tolerance: largest difference allowed, as a share of the largest value of the embeddings.
+        trust: modules whose classes the checkpoint may name.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
@@ -61,7 +63,7 @@ def export(
     if "onnx" in formats:
         require_extra("--format onnx", "export", "onnx", "onnxscript", "onnxruntime")
     checkpoint = ckpt_path.expanduser()
-    retriever = load_retriever(checkpoint)
+    retriever = load_retriever(checkpoint, trust)
     folder = output or checkpoint.with_suffix(".exported")
     folder.mkdir(parents=True, exist_ok=True)
     earlier = _files_of_earlier_export(folder)
@@ -97,7 +99,9 @@ def _files_of_earlier_export(folder: Path) -> set[str]:
     """Names of the files that an export wrote into the folder before, as its facts tell."""
     facts = folder / FACTS
     require_own("--output", facts, _MARK)
-    return set(json.loads(facts.read_text(encoding="utf-8"))["files"]) if facts.exists() else set()
+    names = json.loads(facts.read_text(encoding="utf-8"))["files"] if facts.exists() else []
+    require(all(Path(name).name == name for name in names), "{} must list files of its folder, got {}", facts, names)
+    return set(names)
 
 
 def _replace(earlier: set[str], folder: Path, by: Path) -> None:

@@ -37,6 +37,7 @@ def search(
     find: Literal["images", "captions"] | None = None,
     top_k: int = 10,
     html: Path | None = None,
+    trust: tuple[str, ...] = (),
 ) -> None:
     """Find pictures or captions for a text or a picture, with a trained model.
 
@@ -65,6 +66,7 @@ def search(
         find: what to rank; by default images for a text, captions for a picture, or images if no captions are indexed.
         top_k: how many to show of each.
         html: write a page with the pictures, which opens without a network.
+        trust: modules whose classes the checkpoint may name.
 
     Raises:
         FileNotFoundError: the checkpoint, the index, a folder or a picture is not there.
@@ -91,10 +93,10 @@ def search(
             indexed.check_folder(existing_path("--images", images))
         again = "; --force indexes again" if images or data else ""
         print_line(f"{index}: {_content(indexed)}, indexed before{again}")
-        model = _load(checkpoint)
+        model = _load(checkpoint, trust)
     else:
         pictures = _collect(index, images, data, split, force=force)
-        model = _load(checkpoint)
+        model = _load(checkpoint, trust)
         indexed = make_index(model, checkpoint, sha256, pictures, batch_size, num_workers)
         indexed.save(index)
         _print_indexed(index, indexed, pictures)
@@ -113,8 +115,8 @@ def _check_numbers(top_k: int, batch_size: int, num_workers: int | None) -> None
         require_whole("--num_workers", num_workers, least=0)
 
 
-def _load(checkpoint: Path) -> Retriever:
-    return load_retriever(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+def _load(checkpoint: Path, trust: Sequence[str]) -> Retriever:
+    return load_retriever(checkpoint, trust).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _collect(index: Path, images: Path | None, data: Any, splits: Sequence[str], *, force: bool) -> Pictures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,32 +14,38 @@ import torch
 
 from vse_lightning.checks import require
 from vse_lightning.data.files.paths import existing_path
+from vse_lightning.models.checkpoints.trust import require_trusted
 from vse_lightning.models.retriever import CLASS_KEY, Retriever
 
 _UNREADABLE = (EOFError, KeyError, RuntimeError, ValueError, UnpicklingError)
 
 
-def load_retriever(path: str | Path) -> Retriever:
+def load_retriever(path: str | Path, trust: Sequence[str] = ()) -> Retriever:
     """Restore a trained model of whichever class, on the CPU and in evaluation mode.
 
     The checkpoint names its class and holds all that the model needs: no network, no original folder, no config.
-    Nothing is unpickled. A class outside this package must have been imported before, as for Lightning.
+    Nothing is unpickled, and no code is run that the checkpoint alone asks for: classes that it names, at any depth,
+    are this package's, PyTorch's, or of modules in ``trust``; a class of its own for the whole model may also have been
+    imported before.
 
     Args:
         path: a checkpoint that ``fit`` or a ``Trainer`` wrote.
+        trust: modules whose classes the checkpoint may name.
 
     Raises:
         FileNotFoundError: there is nothing at ``path``.
-        ValueError: it is no checkpoint, of no :class:`Retriever`, or does not hold what its class is built from.
+        ValueError: it is no checkpoint, of no :class:`Retriever`, names code that nobody asked for, or does not hold
+            what its class is built from.
     """
+    require(not isinstance(trust, str), "trust must be several modules in a list, got {!r}", trust)
     found = existing_path("checkpoint", path)
     checkpoint = read_checkpoint(found)
     arguments = checkpoint.get("hyper_parameters", {})
     name = str(arguments.get("_class_path") or checkpoint.get(CLASS_KEY, ""))
-    require(bool(name), "checkpoint {} must be of a Retriever such as DualEncoder, but names no class", found)
-    retriever = _class_named(name, found)
+    require("." in name, "checkpoint {} must be of a Retriever such as DualEncoder, but names no class", found)
+    retriever = _class_named(name, found, trust)
     _check_arguments(retriever, arguments, found)
-    return retriever.load_from_checkpoint(found, map_location="cpu", weights_only=True).eval()
+    return retriever.load_from_checkpoint(found, map_location="cpu", weights_only=True, trust=trust).eval()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -54,12 +61,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return dict(checkpoint)
 
 
-def _class_named(name: str, path: Path) -> type[Retriever]:
+def _class_named(name: str, path: Path, trust: Sequence[str]) -> type[Retriever]:
     module, _, attribute = name.rpartition(".")
-    if module.partition(".")[0] == __package__.partition(".")[0]:
+    if module not in sys.modules:
+        require_trusted(path, {"class": name}, trust)
         import_module(module)
-    message = "checkpoint {} is of the class {}: import {} first, since code that a checkpoint names is not run unasked"
-    require(module in sys.modules, message, path, name, module)
     found = getattr(sys.modules[module], attribute, None)
     is_retriever = isinstance(found, type) and issubclass(found, Retriever)
     require(is_retriever, "checkpoint {} must be of a Retriever such as DualEncoder, got {}", path, name)
