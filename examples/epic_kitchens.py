@@ -7,8 +7,12 @@ the relevance itself, without FOLDER on tables made up for the occasion.
 
 Two captions are as relevant to each other as they share verb and nouns: half for the same class of verb, half for the
 intersection over union of the classes of nouns. Any number of captions matches a video, and any number of videos a
-caption, so there are no ids to pair by: `evaluate_scores` takes matrices. The same from files, with intervals:
-`vse-lightning evaluate SCORES.npy --relevance RELEVANCE.npy`.
+caption, so there are no ids to pair by: `evaluate_scores` takes matrices. The same from files, with intervals, after
+`np.save("relevance.npy", relevance_of(folder))`:
+
+    vse-lightning evaluate SCORES.npy --relevance relevance.npy --intervals
+        --extra_metrics vse_lightning.metrics.RetrievalNDCG --extra_metrics.k relevant --extra_metrics.gain linear
+        --extra_metrics epic_kitchens.ChallengeAP --extra_metrics.direction i2t
 """
 
 import csv

@@ -75,13 +75,26 @@ def query_values(
 
 
 def query_values_of_matrices(
-    metrics: Mapping[str, RankingReader], scores: Tensor, relevance: Tensor | None, positives: Tensor
+    metrics: Mapping[str, RankingReader],
+    scores: Tensor,
+    relevance: Tensor | None,
+    positives: Tensor,
+    *,
+    positives_count_1: bool = True,
 ) -> dict[str, QueryValues]:
-    """The values of all queries of given matrices ``(N, M)`` by metric and direction."""
+    """The values of all queries of given matrices ``(N, M)`` by metric and direction.
+
+    Args:
+        metrics: by name.
+        scores: higher is closer.
+        relevance: in [0, 1]; None where no metric is graded.
+        positives: bool.
+        positives_count_1: whether that is their relevance, whatever the matrix says.
+    """
     of_directions = {}
     for direction in {direction: None for metric in metrics.values() for direction in metric.directions}:
         collected = CollectedValues(groups_of(direction, metrics))
-        for lists in lists_of_matrices(direction, scores, relevance, positives):
+        for lists in lists_of_matrices(direction, scores, relevance, positives, positives_count_1=positives_count_1):
             collected.add(lists)
         of_directions[direction] = collected.values()
     return {name: {key: of_directions[key][name] for key in metric.directions} for name, metric in metrics.items()}

@@ -29,11 +29,11 @@ class RelevanceMatrix:
         relevance: ``(N, M)`` in [0, 1].
         image_ids: ``(N,)`` int64; where one comes again, its first row counts.
         text_ids: ``(M,)`` int64, likewise.
+        label: what tables call it.
     """
 
-    label = "given relevance"
-
-    def __init__(self, relevance: Tensor, image_ids: Tensor, text_ids: Tensor) -> None:
+    def __init__(self, relevance: Tensor, image_ids: Tensor, text_ids: Tensor, label: str = "given relevance") -> None:
+        self.label = label
         rows, columns = first_of_each(image_ids), first_of_each(text_ids)
         self._relevance, self._rows, self._columns = relevance, rows, columns
         self._image_ids, self._text_ids = image_ids[rows], text_ids[columns]

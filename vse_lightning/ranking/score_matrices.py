@@ -15,7 +15,7 @@ from vse_lightning.ranking.relevance_blocks import within_range
 
 
 def lists_of_matrices(
-    direction: Direction, scores: Tensor, relevance: Tensor | None, positives: Tensor
+    direction: Direction, scores: Tensor, relevance: Tensor | None, positives: Tensor, *, positives_count_1: bool = True
 ) -> Iterator[CandidateLists]:
     """The rows of matrices (``i2t``) or their columns (``t2i``), a block of queries at a time.
 
@@ -24,6 +24,7 @@ def lists_of_matrices(
         scores: ``(N, M)`` without NaN.
         relevance: ``(N, M)`` in [0, 1]; needed where a reading is graded.
         positives: ``(N, M)`` bool.
+        positives_count_1: whether that is their relevance, whatever the matrix says.
 
     Raises:
         ValueError: if the direction is within one kind, or the relevance leaves its range.
@@ -38,6 +39,7 @@ def lists_of_matrices(
         rows = slice(start, start + size)
         lists, matches, labels = scores[rows].contiguous(), positives[rows].contiguous(), None
         if relevance is not None:
-            labels = within_range(relevance[rows].contiguous(), "the matrix").to(lists.dtype).masked_fill_(matches, 1)
+            labels = within_range(relevance[rows].contiguous(), "the matrix").to(lists.dtype)
+            labels = labels.masked_fill_(matches, 1) if positives_count_1 else labels
         queries = torch.arange(start, start + len(lists), device=lists.device)
         yield CandidateLists(queries, lists, labels, columns_of(matches))

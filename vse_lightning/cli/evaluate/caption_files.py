@@ -14,6 +14,7 @@ from vse_lightning.array_files import map_npy
 from vse_lightning.checks import require, require_text
 from vse_lightning.data.files.paths import existing_path
 from vse_lightning.data.files.text_files import read_json, read_lines
+from vse_lightning.targets import DISTRACTOR
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Captions:
     Attributes:
         origin: where they are from, for the reader of the results.
         texts: all captions, or none where only their number is known.
-        text_image_ids: ``(number of captions,)`` the image that each describes.
+        text_image_ids: ``(number of captions,)`` the image that each describes; -1 where nobody knows.
         image_ids: ``(N,)`` the images that are evaluated, ascending.
         train_image_ids: those of the train split, if the file has one.
         coco_image_ids: the COCO id of every image, if the file tells.
@@ -42,9 +43,14 @@ class Captions:
         require_text("--captions", self.texts)
 
     @property
+    def paired(self) -> bool:
+        """Whether it is known which captions belong to which image."""
+        return not bool((self.text_image_ids == DISTRACTOR).all())
+
+    @property
     def text_ids(self) -> Tensor:
         """``(M,)`` the captions that are evaluated, ascending."""
-        return self.texts_of(self.image_ids)
+        return self.texts_of(self.image_ids) if self.paired else torch.arange(len(self.text_image_ids))
 
     def texts_of(self, image_ids: Tensor) -> Tensor:
         """The captions of some images, ascending."""
@@ -58,6 +64,11 @@ class Captions:
     def texts_at(self, text_ids: Tensor) -> list[str]:
         """What some captions say."""
         return [self.texts[row] for row in text_ids.tolist()]
+
+
+def without_pairs(origin: str, images: int, texts: int) -> Captions:
+    """Images and texts of which only the number is known."""
+    return Captions(origin, [], torch.full((texts,), DISTRACTOR), torch.arange(images))
 
 
 def number_images(image_of_text: Sequence[Hashable]) -> Tensor:

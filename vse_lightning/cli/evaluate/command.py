@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from vse_lightning.checks import require
-from vse_lightning.cli.evaluate.caption_files import Captions, read_caption_lines
+from vse_lightning.cli.evaluate.caption_files import Captions, read_caption_lines, without_pairs
 from vse_lightning.cli.evaluate.comparison import Resampling, compare, notes_on_reading, print_comparison
+from vse_lightning.cli.evaluate.graded_truth import GivenRelevance, graded_truth, read_relevance
 from vse_lightning.cli.evaluate.label_sources import Labels, make_labels
 from vse_lightning.cli.evaluate.measuring import measure, measure_baselines, measure_extended
 from vse_lightning.cli.evaluate.model_files import ArrayNames, ModelOutput, read_model
@@ -39,6 +40,8 @@ def evaluate(
     text_key: str = "text_embeds",
     scores_key: str = "scores",
     labels: tuple[str | RelevanceSource, ...] = (),
+    relevance: str | None = None,
+    positive_threshold: float = 1.0,
     recall_ks: tuple[int, ...] = (1, 5, 10),
     ndcg_ks: tuple[int, ...] = (10,),
     coherent_ks: tuple[int, ...] = (100,),
@@ -65,6 +68,7 @@ def evaluate(
       vse-lightning evaluate clip.npz --captions dataset_flickr30k.json --labels sbert --intervals
       vse-lightning evaluate ours=images.npy,texts.npy theirs=scores.npy --captions test_caps.txt --captions_per_image 5
       vse-lightning evaluate runs/ours/version_0/embeddings --captions dataset_flickr30k.json --labels cider
+      vse-lightning evaluate scores.npy --relevance relevance.npy
 
     definitions:
       R@K     share of the queries with any positive among the K best candidates; positives are the captions of the
@@ -79,6 +83,9 @@ def evaluate(
               averaged over the three (PCME); images without objects are left out.
       Relevance comes from the captions of the image (1 for its own), so it depends on --labels: values of NDCG and CS
       under different labels cannot be compared.
+      With --relevance it is what the matrix says, and all that is at least --positive_threshold relevant matches: any
+      number of texts an image, and of images a text. Where it is known which captions belong to an image, these match
+      too, and are relevance 1. Recalls and ranks leave out what nothing matches.
 
     protocols:
       Image queries rank all captions that are evaluated, text queries all images, any number of captions per image.
@@ -88,7 +95,8 @@ def evaluate(
       --intervals are percentile bootstrap intervals over images with all their captions. A star is a p-value below
       --level in the paired randomisation test against the first model, which swaps the values of whole images. Neither
       knows the variance between training runs, and p-values are not corrected for the number of comparisons. The median
-      rank gets neither.
+      rank gets neither. Where nobody tells which captions belong to an image (--relevance alone), single queries are
+      drawn and swapped, and what adds up both directions (rsum) gets neither.
 
     Args:
         models: [NAME=]FILE[,FILE] for each. Embeddings are .npz, .safetensors or .pt with arrays of images and of
@@ -109,6 +117,10 @@ def evaluate(
             lsa, lsa:DIMENSIONS, an .npy file with a vector per caption, or my_module.MySource. What is fitted (cider
             and lsa) is fitted on the train split of the captions file, or without one on the evaluated captions. By
             default recalls only.
+        relevance: graded truth of your own instead of labels, or before them: one .npy of images x texts in [0, 1], as
+            the rows and columns of the models are (or all of the captions file). Tells what matches too, so that
+            neither --captions nor --captions_per_image is needed.
+        positive_threshold: of --relevance; what is at least as relevant is a match, which recalls and ranks count.
         recall_ks: of R@K.
         ndcg_ks: of NDCG@K.
         coherent_ks: of CS@K.
@@ -139,38 +151,45 @@ def evaluate(
     require_own("--html", html, PAGE_MARK)
     outputs = [read_model(model, ArrayNames(image_key, text_key, scores_key)) for model in models]
     _require_different([each.name for each in outputs])
-    evaluated = _captions(outputs, captions, split, captions_per_image, image_ids)
+    given = None if relevance is None else read_relevance(relevance)
+    evaluated = _captions(outputs, captions, split, captions_per_image, image_ids, given)
+    _require_pairs(evaluated, folds=folds > 1, first_captions=first_captions is not None, labels=bool(labels))
+    truth = graded_truth(given, positive_threshold, evaluated, outputs)
     if write_trec is not None:
+        require(given is None, "--write_trec writes the captions of an image as its judgements: leave out --relevance")
         require(folds == 1, "--write_trec writes one gallery: leave out --folds")
         require_new("--write_trec", [path for each in outputs for path in run_files(write_trec, each)])
+    labelled = bool(labels) or truth is not None
     metrics = RetrievalMetrics(
         recall_ks=recall_ks,
-        ndcg_ks=ndcg_ks if labels else (),
-        coherent_ks=coherent_ks if labels else (),
-        extra=_extra(extra_metrics or (), labelled=bool(labels)),
+        ndcg_ks=ndcg_ks if labelled else (),
+        coherent_ks=coherent_ks if labelled else (),
+        extra=_extra(extra_metrics or (), labelled=labelled),
         rank_statistics=ranks,
         folds=folds,
         captions_per_image=first_captions,
     )
-    tables = make_labels(labels, evaluated)
+    tables = make_labels(labels, evaluated, None if truth is None else truth.labels)
+    matches = None if truth is None else truth.matches
     extended: dict[str, Callable[..., GroundTruthMetric]] = {}
     if eccv:
         extended["--eccv"] = partial(ECCVCaption, recall_ks, eccv_data)
     if pmrp is not None:
         extended["--pmrp"] = partial(PMRP, pmrp)
-    measured = {each.name: measure(each, evaluated, tables, metrics) for each in outputs}
+    measured = {each.name: measure(each, evaluated, tables, metrics, matches) for each in outputs}
     for each in outputs:
         for option, make_metric in extended.items():
             measured[each.name] |= measure_extended(each, evaluated, option, make_metric)
         if write_trec is not None:
             write_run(write_trec, each, evaluated, first_captions, trec_depth)
     results = compare(measured, resampling)
-    baselines = measure_baselines(outputs[0], evaluated, tables, metrics)
+    baselines = measure_baselines(outputs[0], evaluated, tables, metrics, matches)
     notes = _notes(evaluated, tables, folds, first_captions)
     notes += notes_on_reading(list(results), baselines, resampling)
     if html is not None:
         protocol = EvaluationProtocol(folds=folds, captions_per_image=first_captions)
-        page = result_page(results, baselines, outputs, evaluated, tables, protocol, level=level, notes=notes)
+        ranked = outputs if truth is None else ()  # lists and curves are of pairs
+        page = result_page(results, baselines, ranked, evaluated, tables, protocol, level=level, notes=notes)
         html.write_text(page, encoding="utf-8")
         notes.append(f"page: {html}")
     print_comparison(results, baselines, level, notes)
@@ -183,6 +202,7 @@ def evaluate(
             "texts": len(evaluated.text_ids),
             "folds": folds,
             "first_captions": first_captions,
+            "positive_threshold": None if truth is None else positive_threshold,
             "labels": {suffix: source.description for suffix, source in tables.items()},
             "resampling": vars(resampling),
             "baselines": baselines,
@@ -208,8 +228,16 @@ def _notes(captions: Captions, labels: dict[str, Labels], folds: int, first_capt
 
 
 def _captions(
-    outputs: Sequence[ModelOutput], file: str | None, split: str | None, each: int | None, image_ids: str | None
+    outputs: Sequence[ModelOutput],
+    file: str | None,
+    split: str | None,
+    each: int | None,
+    image_ids: str | None,
+    relevance: GivenRelevance | None,
 ) -> Captions:
+    untold = file is None and each is None and image_ids is None and outputs[0].text_image_ids is None
+    if relevance is not None and untold:
+        return without_pairs(relevance.name, *relevance.matrix.shape)
     path = None if file is None else existing_path("--captions", file)
     captions = None if path is None else read_paired(path, split)
     if captions is None:
@@ -221,6 +249,12 @@ def _captions(
     for output in outputs:
         _require_images_of(captions, output)
     return captions
+
+
+def _require_pairs(captions: Captions, **needing: bool) -> None:
+    needed = " and ".join(f"--{option}" for option, given in needing.items() if given)
+    told = captions.paired or not needed
+    require(told, "{} must know which captions belong to an image: give --captions or --captions_per_image too", needed)
 
 
 def _require_images_of(captions: Captions, output: ModelOutput) -> None:

@@ -76,9 +76,9 @@ def _result(found: Measurement, reference: Measurement | None, resampling: Resam
     draws: dict[str, Any] = {"resamples": resampling.resamples, "seed": resampling.seed}
     interval = p_value = None
     if resampling.confidence is not None:
-        interval = bootstrap_interval(found.per_query, found.images, confidence=resampling.confidence, **draws)
+        interval = bootstrap_interval(found.per_query, found.images or None, confidence=resampling.confidence, **draws)
     if reference is not None:
-        p_value = paired_randomization_test(reference.per_query, found.per_query, found.images, **draws)
+        p_value = paired_randomization_test(reference.per_query, found.per_query, found.images or None, **draws)
     return Result(found.value, found.display, interval, p_value)
 
 

@@ -19,25 +19,28 @@ from vse_lightning.relevance import (
     FeatureTable,
     LSARelevance,
     RelevanceSource,
-    RelevanceTable,
     SBERTRelevance,
 )
+from vse_lightning.targets import LabelTable
 
 
 class Labels(NamedTuple):
     """A table of graded relevance, and what a reader should know of it."""
 
-    table: RelevanceTable
+    table: LabelTable
     description: str
 
 
-def make_labels(sources: Sequence[str | RelevanceSource], captions: Captions) -> dict[str, Labels]:
+def make_labels(
+    sources: Sequence[str | RelevanceSource], captions: Captions, given: Labels | None = None
+) -> dict[str, Labels]:
     """Make the tables for the evaluated captions.
 
     Args:
         sources: to derive labels from; names are ``sbert`` (the bundled MiniLM), ``sbert:MODEL``, ``cider``, ``lsa``,
             ``lsa:DIMENSIONS``, an ``.npy`` file, or the dotted path of a class that needs no arguments.
         captions: what to label.
+        given: come first, before those that are derived.
 
     Returns:
         Tables by what is added to the names of the metrics: nothing for the first, ``_`` and a short name for others.
@@ -48,8 +51,9 @@ def make_labels(sources: Sequence[str | RelevanceSource], captions: Captions) ->
     """
     short = [_short(source) for source in sources]
     require(len(set(short)) == len(short), "--labels must differ, got {}", ", ".join(short))
-    suffixes = ["" if place == 0 else f"_{name}" for place, name in enumerate(short)]
-    return {suffix: _labels(source, captions) for suffix, source in zip(suffixes, sources, strict=True)}
+    made = {f"_{name}": _labels(source, captions) for name, source in zip(short, sources, strict=True)}
+    first = given or (made.pop(f"_{short[0]}") if short else None)
+    return made if first is None else {"": first, **made}
 
 
 def _short(source: str | RelevanceSource) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.caption_files import Captions
 from vse_lightning.cli.evaluate.label_sources import Labels
+from vse_lightning.cli.evaluate.many_matches import NEEDED, baselines_of_matches, values_of_matches
 from vse_lightning.cli.evaluate.model_files import ModelOutput
 from vse_lightning.functional.directions import Direction
 from vse_lightning.metrics import RetrievalMetric, RetrievalMetrics
@@ -21,6 +23,7 @@ from vse_lightning.ranking.gallery import Gallery, first_of_each
 from vse_lightning.ranking.query_values import query_values
 from vse_lightning.ranking.reading import EvaluationProtocol
 from vse_lightning.report import Display
+from vse_lightning.targets import label_of
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Measurement:
         value: over all queries.
         display: how tables show it.
         per_query: ``(Q,)`` the values of the queries, by direction.
-        images: ``(Q,)`` the image that each query is about, by direction.
-        is_mean: whether the value is the mean of ``per_query``, added over the directions.
+        images: ``(Q,)`` the image that each query is about, by direction; empty where nobody knows.
+        is_mean: whether the value is the mean of ``per_query``, added over the directions, and can be resampled.
     """
 
     value: float
@@ -43,7 +46,11 @@ class Measurement:
 
 
 def measure(
-    model: ModelOutput, captions: Captions, labels: Mapping[str, Labels], metrics: RetrievalMetrics
+    model: ModelOutput,
+    captions: Captions,
+    labels: Mapping[str, Labels],
+    metrics: RetrievalMetrics,
+    matches: Tensor | None = None,
 ) -> dict[str, Measurement]:
     """Compute the metrics of a model, in one pass for each label source.
 
@@ -52,6 +59,7 @@ def measure(
         captions: what its rows are, as :func:`gallery_state` describes.
         labels: by the suffix of the metrics that use them.
         metrics: what to compute; graded ones only where there are labels.
+        matches: ``(N, M)`` bool, what matches under any labels; default: the captions of an image.
 
     Returns:
         Measurements by the name of the metric with its suffix.
@@ -61,14 +69,19 @@ def measure(
     """
     gallery = Gallery.from_state(gallery_state(model, captions))
     ranked = {str(name): cast("RetrievalMetric", metric) for name, metric in metrics.items()}
+    summarised = summary if matches is None else partial(summary, needed=NEEDED)
     measured = {}
     for place, (suffix, source) in enumerate(labels.items() or [("", None)]):
         asked = {name: metric for name, metric in ranked.items() if not place or metric.graded}
         table = None if source is None else source.table
-        for name, folds in query_values(gallery, asked, relevance=table, similarity=model.similarity).items():
+        if table is None or matches is None:
+            values = query_values(gallery, asked, relevance=table, similarity=model.similarity)
+        else:
+            values = values_of_matches(gallery, asked, table, model.similarity, matches)
+        for name, folds in values.items():
             metric = asked[name]
-            value = float(summary(metric, folds).to(gallery.image_embeds.dtype))
-            display = metric.displays[""].under(None if table is None else table.label)
+            value = float(summarised(metric, folds).to(gallery.image_embeds.dtype))
+            display = metric.displays[""].under(None if table is None else label_of(table))
             per_query = {each: torch.cat([fold[each] for fold in folds]) for each in metric.directions}
             images = {each: _images_of_queries(gallery, metric.protocol, each) for each in metric.directions}
             counts = {each: ~values.isnan() for each, values in per_query.items()}
@@ -76,14 +89,19 @@ def measure(
                 value,
                 display,
                 {each: values[counts[each]] for each, values in per_query.items()},
-                {each: of_queries[counts[each]] for each, of_queries in images.items()},
-                is_mean=type(metric).summarise is RetrievalMetric.summarise,
+                {each: of_queries[counts[each]] for each, of_queries in images.items()} if captions.paired else {},
+                is_mean=type(metric).summarise is RetrievalMetric.summarise
+                and (captions.paired or len(metric.directions) == 1),
             )
     return measured
 
 
 def measure_baselines(
-    model: ModelOutput, captions: Captions, labels: Mapping[str, Labels], metrics: RetrievalMetrics
+    model: ModelOutput,
+    captions: Captions,
+    labels: Mapping[str, Labels],
+    metrics: RetrievalMetrics,
+    matches: Tensor | None = None,
 ) -> dict[str, dict[str, float]]:
     """What random scores and the labels themselves get in the place of any model, for the graded metrics.
 
@@ -92,9 +110,16 @@ def measure_baselines(
     """
     graded = {str(name) for name, metric in metrics.items() if cast("RetrievalMetric", metric).graded}
     found: dict[str, dict[str, float]] = {}
-    metrics.update(**gallery_state(model, captions))
+    state = gallery_state(model, captions)
+    ranked = {str(name): cast("RetrievalMetric", metric) for name, metric in metrics.items()}
+    metrics.update(**state)
     for suffix, source in labels.items():
-        for kind, values in metrics.baselines(source.table).items():
+        if matches is None:
+            baselines = metrics.baselines(source.table)
+        else:
+            asked = {name: metric for name, metric in ranked.items() if name in graded}
+            baselines = baselines_of_matches(Gallery.from_state(state), asked, source.table, matches)
+        for kind, values in baselines.items():
             named = {name + suffix: value for name, value in values.items() if name in graded}
             found[kind] = found.get(kind, {}) | named
     metrics.reset()
@@ -153,6 +178,9 @@ def gallery_state(model: ModelOutput, captions: Captions) -> dict[str, Tensor]:
     image_ids, text_ids = captions.image_ids, captions.text_ids
     image_of_text = captions.text_image_ids
     evaluated, of_file, given = len(text_ids), len(image_of_text), len(model.text_embeds)
+    if not captions.paired:  # whose numbers are those of the models
+        ids = {"image_ids": image_ids, "text_image_ids": image_of_text, "text_ids": text_ids}
+        return {"image_embeds": model.image_embeds, "text_embeds": model.text_embeds, **ids}
     whole_file = given == of_file
     transposed = ": are images and texts swapped?" if len(model.image_embeds) in (evaluated, of_file) else ""
     message = "{}: there must be a row for each of the {} captions of {} (or of the {} of the whole file), got {}{}"
