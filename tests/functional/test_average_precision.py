@@ -71,4 +71,6 @@ def test_many_positives_are_counted_as_few_are():
     many = torch.cat([few, torch.ones(1, 80, dtype=torch.bool)])
     beside = torch.cat([scores, scores[:1]])
     torch.testing.assert_close(average_precision_at_r(beside, many)[:5], average_precision_at_r(scores, few))
+    columns = beside.T.contiguous().T  # as text queries of a score matrix
+    assert torch.equal(average_precision(columns, many), average_precision(beside, many))
     torch.testing.assert_close(average_precision(beside, many)[:5], average_precision(scores, few))

@@ -97,7 +97,7 @@ def count_ahead(scores: Tensor, positives: Tensor, limit: int | None = None) -> 
 def count_at_least(scores: Tensor, bars: Tensor) -> Tensor:
     """Number of the candidates ``scores (Q, C)`` that reach each of the query's ``bars (Q, P)``: ``(Q, P)`` int64."""
     if bars.shape[1] > _FEW_BARS:
-        return scores.shape[1] - torch.searchsorted(ascending(scores), bars.contiguous())
+        return scores.shape[1] - torch.searchsorted(ascending(scores.contiguous()), bars.contiguous())
     # As bytes a mask is summed twice as fast as as bools.
     counts = [(scores >= bar[:, None]).view(torch.uint8).sum(dim=1, dtype=torch.int32) for bar in bars.T]
     return torch.stack(counts, dim=1).long() if counts else torch.empty_like(bars, dtype=torch.int64)

@@ -102,7 +102,7 @@ class ECCVCaption(GroundTruthMetric):
                 queries, candidates = (images, texts) if direction == "i2t" else (texts, images)
                 scored = queries_first(similarity, direction)
                 block = self.protocol.rows_per_block(len(candidates.ids))
-                ranked = rank_matches(queries, candidates, scored, matches, max([1, *self.recall_ks]), block)
+                ranked = rank_matches(queries, candidates, scored, matches, block)
                 of_benchmark = _eccv(ranked) if benchmark == "eccv" else _recalls(ranked, self.recall_ks)
                 for name, of_metric in of_benchmark.items():
                     values[f"{direction}_{benchmark}_{name}"] = ValuesById(ranked.query_ids, of_metric)

@@ -7,12 +7,16 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from vse_lightning.functional.ranks import positive_ranks
+from vse_lightning.functional.ranks import count_ahead, ranks_from_counts
 from vse_lightning.ranking.pair_scores import PairScores, Similarity
 
 Matches = Mapping[int, Sequence[int]]
 """Ids of the candidates that match each query, in the gallery or not."""
+
+
+_NOWHERE = torch.iinfo(torch.int64).max - 1  # beyond every cut-off
 
 
 class Side(NamedTuple):
@@ -31,7 +35,7 @@ class MatchRanks(NamedTuple):
 
 
 def rank_matches(
-    queries: Side, candidates: Side, similarity: Similarity, matches: Matches, cutoff: int, queries_per_block: int
+    queries: Side, candidates: Side, similarity: Similarity, matches: Matches, queries_per_block: int
 ) -> MatchRanks:
     """Rank all candidates for each query that has matches.
 
@@ -42,27 +46,19 @@ def rank_matches(
         candidates: what is ranked.
         similarity: maps embeddings of queries and candidates to scores.
         matches: by the id of the query.
-        cutoff: ranks up to this, or to the number of matches, are wanted.
         queries_per_block: how many queries are scored at a time.
     """
     device = queries.ids.device
     asked = torch.isin(queries.ids, torch.tensor(list(matches), device=device))
     query_ids = queries.ids[asked]
     known = [matches[query] for query in query_ids.tolist()]
-    counts = torch.tensor([len(of_query) for of_query in known], device=device)
     column_of = {candidate: column for column, candidate in enumerate(candidates.ids.tolist())}
-    columns = [[column_of[match] for match in of_query if match in column_of] for of_query in known]
-    # What ranks within the cut-off has at most that many other candidates, and all matches, at or above its score.
-    length = min(max(cutoff, int(counts.max())) + int(counts.max()), len(candidates.ids))
-    missing = torch.iinfo(torch.int64).max
-    ranks = torch.full((len(query_ids), int(counts.max())), missing, device=device)
+    there = [torch.tensor([column_of[each] for each in of if each in column_of], dtype=torch.int64) for of in known]
+    columns = pad_sequence(there, batch_first=True, padding_value=-1).to(device)
+    num_there, ranks = (columns >= 0).sum(dim=1), torch.empty_like(columns)
     pair_scores = PairScores(similarity, queries.embeds[asked], candidates.embeds, queries_per_block)
     for block in pair_scores.blocks:
         for rows, scores in pair_scores.score(block):
-            positives = torch.zeros(scores.shape, dtype=torch.bool, device=device)
-            for place, row in enumerate(rows.tolist()):
-                positives[place, columns[row]] = True
-            best = scores.topk(length)
-            found = positive_ranks(best.values, positives.gather(1, best.indices))
-            ranks[rows, : found.shape[1]] = found.masked_fill(found > length, missing)
-    return MatchRanks(query_ids, ranks, counts)
+            ahead, _ = count_ahead(scores, columns[rows])
+            ranks[rows] = ranks_from_counts(ahead, num_there[rows], _NOWHERE)
+    return MatchRanks(query_ids, ranks, torch.tensor([len(of) for of in known], device=device))
