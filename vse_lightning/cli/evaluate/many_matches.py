@@ -16,8 +16,7 @@ from vse_lightning.ranking.baselines import DRAWS, LEAST_QUERIES, SHARE
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.pair_scores import PairScores, Similarity
-from vse_lightning.ranking.passes import Pass, passes
-from vse_lightning.ranking.query_values import QueryValues, query_values_of_matrices
+from vse_lightning.ranking.query_values import Pass, QueryValues, passes, query_values_of_matrices
 from vse_lightning.ranking.relevance_blocks import RelevanceBlocks
 from vse_lightning.targets import LabelTable
 
