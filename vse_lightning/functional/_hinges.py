@@ -35,7 +35,8 @@ def _activity(raised: Tensor, pairs: Tensor, negatives: Tensor) -> Tensor:
     """In how many hinges a candidate is active, as a negative; less those in which it is a positive: ``(Q, C)``."""
     most = int(pairs.sum(1).max()) if raised.device.type == "cpu" and pairs.numel() else _FEW + 1
     if most > _FEW:
-        order = ascending_order(raised)
+        # a positive that ties with a negative counts as above it: a hinge of 0 has no gradient
+        order = ascending_order(torch.where(pairs, torch.nextafter(raised, raised.new_full((), torch.inf)), raised))
         positive, negative = pairs.gather(1, order), negatives.gather(1, order)
         beaten = positive.cumsum(1) * negative
         beaten_by = (negative.sum(1, keepdim=True) - negative.cumsum(1)) * positive
