@@ -88,7 +88,10 @@ def shell(tmp_path, monkeypatch, capsys):
             "relevance_loss (vse_lightning.losses.LadderLoss): Option 'marginz' is not",
         ),
         ([*QUICK, f"{LOSS}=vse_lightning.losses.LaderLoss"], "module 'vse_lightning.losses' has no attribute"),
-        ([*QUICK, "--trainer.max_epocs=3"], "unrecognized arguments: --trainer.max_epocs=3\n"),
+        (
+            [*QUICK, "--trainer.max_epocs=3"],
+            "unrecognized arguments: --trainer.max_epocs=3: did you mean --trainer.max_epochs?\n",
+        ),
         ([*QUICK, "--trainer.max_epochs=many"], "trainer.max_epochs: expected int, got many\n"),
         ([*QUICK, "--model=nothing.Model"], "model (nothing.Model): No module named 'nothing'\n"),
         ([*QUICK, "--trainer.devices=some"], "`devices` selected with `CPUAccelerator` should be an int > 0.\n"),
@@ -197,3 +200,22 @@ def test_both_ways_to_start_find_classes_in_the_working_directory(tmp_path, prog
     command = [sys.executable, "-W", "ignore", *started, *args]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert (result.returncode, result.stderr) == (2, "vse-lightning: unrecognized arguments: --nonsense\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "meant"),
+    [
+        ("fit", "--max-epochs", "--trainer.max_epochs"),
+        ("validate", "--ckptpath", "--ckpt_path"),
+        ("test", "--ckpt-path", "--ckpt_path"),
+        ("predict", "--nonsense", None),
+        ("label", "--configs", "--config"),
+        ("evaluate", "--captions-per-image", "--captions_per_image"),
+        ("search", "--top-k", "--top_k"),
+        ("export", "--fromat", "--format"),
+    ],
+)
+def test_unknown_option_gets_the_one_that_is_meant(shell, command, option, meant):
+    code, message = shell(command, option, "5")
+    hint = f": did you mean {meant}?" if meant else ""
+    assert (code, message) == (2, f"vse-lightning: unrecognized arguments: {option} 5{hint}\n")

@@ -14,6 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter  # type: ignore[attr-defined]
 
 from vse_lightning.cli.config_files import configs_first
+from vse_lightning.cli.parser_errors import suggesting
 
 OF_TRAINING = ("seed_everything", "model", "trainer")
 """What a config of a training says, and no other."""
@@ -38,7 +39,8 @@ def run_command(command: Command, args: list[str]) -> None:
     if "data" in inspect.signature(command).parameters:
         args = [_data_alone(arg) if arg.startswith("--config=") else arg for arg in args]
     parser = _parser(command)
-    config = parser.parse_args(written_out(command, args))
+    with suggesting(parser):
+        config = parser.parse_args(written_out(command, args))
     config.pop("config")
     command(**parser.instantiate(config))
 

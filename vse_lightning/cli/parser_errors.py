@@ -1,12 +1,19 @@
-"""What jsonargparse says is wrong with a config: of its page of candidates the line that matters."""
+"""What jsonargparse says is wrong with a command line or a config: the line that matters, and what may be meant."""
 
 from __future__ import annotations
 
 import re
+from argparse import ArgumentError
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+from jsonargparse import ArgumentParser
 
 _KEY = re.compile(r'Parser key "(.+)"(?: element \d+)?:$')
 _CLASS = re.compile(r"Problem with given class_path '(.+)':$")
 _SAYS_NOTHING = ("Does not validate", "Subtypes: ", "Errors:", "Given value", "Expected a path but")
+_UNKNOWN = "unrecognized arguments: "
 _VALUE = re.compile(r"\s*Given value: (?!Namespace\(|NestedArg\()(.+)")
 _IS_NOT_NONE = "Expected a <class 'NoneType'>"
 
@@ -46,6 +53,35 @@ def readable(message: str) -> str:
     return f"{option}: {told}" + (
         f", got {value}" if value and told.startswith("expected") and value not in told else ""
     )
+
+
+@contextmanager
+def suggesting(parser: ArgumentParser) -> Iterator[None]:
+    """Say with each option that the ``parser`` does not know which of its own may be meant."""
+    try:
+        yield
+    except ArgumentError as error:
+        if error.message.startswith(_UNKNOWN):
+            known = list(parser.get_defaults().keys())
+            words = error.message.removeprefix(_UNKNOWN).split()
+            meant = [_meant(word.partition("=")[0][2:], known) for word in words if word.startswith("--")]
+            names = [f"--{name}" for name in meant if name]
+            error.message += f": did you mean {', '.join(names)}?" if names else ""
+        raise
+
+
+def _meant(name: str, known: list[str]) -> str | None:
+    """The option of the same words, of a group, or of similar letters.
+
+    Example:
+        >>> _meant("max-epochs", ["trainer.max_epochs", "trainer.max_steps"])
+        'trainer.max_epochs'
+        >>> _meant("captoins", ["split", "captions"])
+        'captions'
+    """
+    words = name.replace("-", "_")
+    same = [option for option in known if f".{option}".endswith(f".{words}")]
+    return min(same, key=len) if same else next(iter(get_close_matches(words, known, n=1, cutoff=0.75)), None)
 
 
 def _plain(reason: str) -> str:

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from vse_lightning.callbacks import EmbeddingWriter, RetrievalGallery
 from vse_lightning.cli.checkpoint_config import WORDS_FOR_CHECKPOINTS, parse_beside_checkpoint
 from vse_lightning.cli.config_files import configs_first
+from vse_lightning.cli.parser_errors import suggesting
 from vse_lightning.cli.saved_config import RunConfig
 from vse_lightning.models.checkpoints.configured_rates import ConfiguredRates
 from vse_lightning.models.checkpoints.restoring import restoring
@@ -37,6 +38,7 @@ class RetrievalCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str]) -> None:
+        self._parsers: dict[str, LightningArgumentParser] = {}
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -64,7 +66,9 @@ class RetrievalCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Let the user trust what a checkpoint names, and give ``predict`` the options of the writer of embeddings."""
         parser.add_argument("--trust", type=list[str] | str | None, default=None, help=TRUST)
-        if parser.description == TRAINING["predict"]:  # Lightning does not say for which command it asks
+        # Lightning does not say for which command it asks
+        self._parsers |= {name: parser for name, does in TRAINING.items() if does == parser.description}
+        if parser.description == TRAINING["predict"]:
             parser.add_lightning_class_args(EmbeddingWriter, "embeddings")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -73,7 +77,8 @@ class RetrievalCLI(LightningCLI):
         What the command line says counts more than what configs say, and both more than what a checkpoint remembers.
         """
         command, *options = cast("list[str]", args)
-        self.config, lines = parse_beside_checkpoint(parser, command, [command, *configs_first(options)])
+        with suggesting(self._parsers[command]):
+            self.config, lines = parse_beside_checkpoint(parser, command, [command, *configs_first(options)])
         for line in lines:
             _print_once(line)
 
