@@ -29,6 +29,8 @@ class Captions:
         train_image_ids: those of the train split, if the file has one.
         coco_image_ids: the COCO id of every image, if the file tells.
         coco_text_ids: the COCO id of every caption, if the file tells.
+        image_names: the file name of every image, if the file tells.
+        imgids: an id of every image that is no row number, if the file has one.
     """
 
     origin: str
@@ -38,6 +40,8 @@ class Captions:
     train_image_ids: Tensor | None = None
     coco_image_ids: Tensor | None = None
     coco_text_ids: Tensor | None = None
+    image_names: Sequence[str] | None = None
+    imgids: Tensor | None = None
 
     def __post_init__(self) -> None:
         require_text("--captions", self.texts)

@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 
 from vse_lightning.checks import require
+from vse_lightning.cli.evaluate.agreement_with_people import agreements
 from vse_lightning.cli.evaluate.caption_files import Captions, read_caption_lines, without_pairs
 from vse_lightning.cli.evaluate.comparison import Resampling, compare, notes_on_reading, print_comparison
 from vse_lightning.cli.evaluate.graded_truth import GivenRelevance, graded_truth, read_relevance
+from vse_lightning.cli.evaluate.judgements import read_judgements
 from vse_lightning.cli.evaluate.label_sources import Labels, make_labels
 from vse_lightning.cli.evaluate.measuring import measure, measure_baselines, measure_extended
 from vse_lightning.cli.evaluate.model_files import ArrayNames, ModelOutput, read_model
@@ -42,6 +44,7 @@ def evaluate(
     labels: tuple[str | RelevanceSource, ...] = (),
     relevance: str | None = None,
     positive_threshold: float = 1.0,
+    judgements: Path | None = None,
     recall_ks: tuple[int, ...] = (1, 5, 10),
     ndcg_ks: tuple[int, ...] = (10,),
     coherent_ks: tuple[int, ...] = (100,),
@@ -87,6 +90,10 @@ def evaluate(
       number of texts an image, and of images a text. Where it is known which captions belong to an image, these match
       too, and are relevance 1. Recalls and ranks leave out what nothing matches.
 
+      Agreement with --judgements is Kendall's tau-b and tau-c and Spearman's rho over all ratings, of the score of each
+      pair; and of each of the labels, which say how relevant the text is to the image's captions. A text that is the
+      image's own caption counts 1 there: the agreement is told without such ratings too.
+
     protocols:
       Image queries rank all captions that are evaluated, text queries all images, any number of captions per image.
       COCO 1K is --folds 5 on the 5,000 test images; the protocol of the Ladder loss paper is --first_captions 1.
@@ -95,7 +102,7 @@ def evaluate(
       --intervals are percentile bootstrap intervals over images with all their captions. A star is a p-value below
       --level in the paired randomisation test against the first model, which swaps the values of whole images. Neither
       knows the variance between training runs, and p-values are not corrected for the number of comparisons. The median
-      rank gets neither. Where nobody tells which captions belong to an image (--relevance alone), single queries are
+      rank gets neither. The interval of an agreement is one of its tau-c, of 0.95 unless --intervals says otherwise. Where nobody tells which captions belong to an image (--relevance alone), single queries are
       drawn and swapped, and what adds up both directions (rsum) gets neither.
 
     Args:
@@ -121,6 +128,9 @@ def evaluate(
             the rows and columns of the models are (or all of the captions file). Tells what matches too, so that
             neither --captions nor --captions_per_image is needed.
         positive_threshold: of --relevance; what is at least as relevant is a match, which recalls and ranks count.
+        judgements: a table (CSV) of what people think, with the columns image (row of the split, or file name) or imgid,
+            text (caption row of the split) or sentid, and rating; several ratings of a pair are several rows. Adds how
+            far each model, and each of the labels, agrees with it.
         recall_ks: of R@K.
         ndcg_ks: of NDCG@K.
         coherent_ks: of CS@K.
@@ -155,6 +165,7 @@ def evaluate(
     evaluated = _captions(outputs, captions, split, captions_per_image, image_ids, given)
     _require_pairs(evaluated, folds=folds > 1, first_captions=first_captions is not None, labels=bool(labels))
     truth = graded_truth(given, positive_threshold, evaluated, outputs)
+    judged = None if judgements is None else read_judgements(existing_path("--judgements", judgements), evaluated)
     if write_trec is not None:
         require(given is None, "--write_trec writes the captions of an image as its judgements: leave out --relevance")
         require(folds == 1, "--write_trec writes one gallery: leave out --folds")
@@ -183,9 +194,11 @@ def evaluate(
         if write_trec is not None:
             write_run(write_trec, each, evaluated, first_captions, trec_depth)
     results = compare(measured, resampling)
+    people = None if judged is None else agreements(judged, outputs, tables, evaluated, resampling)
     baselines = measure_baselines(outputs[0], evaluated, tables, metrics, matches)
     notes = _notes(evaluated, tables, folds, first_captions)
     notes += notes_on_reading(list(results), baselines, resampling)
+    notes += [] if people is None else people.notes
     if html is not None:
         protocol = EvaluationProtocol(folds=folds, captions_per_image=first_captions)
         ranked = outputs if truth is None else ()  # lists and curves are of pairs
@@ -206,6 +219,7 @@ def evaluate(
             "labels": {suffix: source.description for suffix, source in tables.items()},
             "resampling": vars(resampling),
             "baselines": baselines,
+            **({} if people is None else people.as_json()),
             "models": of_models,
         }
         output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -101,7 +101,7 @@ def graded_truth(
     )
     require(bool(matches.any()), message, file, threshold, float(relevance.max()))
     table = RelevanceMatrix(relevance, image_ids, text_ids, label=given.name)
-    return GradedTruth(Labels(table, f"{given.name}, where at least {threshold:g} is a match"), matches)
+    return GradedTruth(Labels(table, f"{given.name}, where at least {threshold:g} is a match", given.name), matches)
 
 
 def _hint(found: tuple[int, ...], expected: Sequence[tuple[int, ...]]) -> str:

@@ -25,10 +25,11 @@ from vse_lightning.targets import LabelTable
 
 
 class Labels(NamedTuple):
-    """A table of graded relevance, and what a reader should know of it."""
+    """A table of graded relevance, what a reader should know of it, and its short name."""
 
     table: LabelTable
     description: str
+    name: str
 
 
 def make_labels(
@@ -68,7 +69,7 @@ def _short(source: str | RelevanceSource) -> str:
 def _labels(named: str | RelevanceSource, captions: Captions) -> Labels:
     if isinstance(named, str) and named.endswith(".npy"):
         precomputed = _from_file(named, captions)
-        return Labels(precomputed, precomputed.label)
+        return Labels(precomputed, precomputed.label, _short(named))
     source = _source(named) if isinstance(named, str) else named
     require(len(captions.texts) > 0, "--labels {} needs the text of the captions: give --captions", _short(named))
     fitted = ""
@@ -83,7 +84,7 @@ def _labels(named: str | RelevanceSource, captions: Captions) -> Labels:
         table = source.table(captions.texts_at(text_ids), captions.text_image_ids[text_ids], text_ids)
     except RuntimeError as error:
         raise ValueError(f"--labels {_short(named)}: {error}") from error
-    return Labels(table, source.name + fitted)
+    return Labels(table, source.name + fitted, _short(named))
 
 
 def _source(name: str) -> RelevanceSource:

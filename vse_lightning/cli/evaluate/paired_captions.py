@@ -69,6 +69,8 @@ def _of_split_file(path: Path, content: Any, split: str | None) -> Captions:
         train_image_ids=file.splits.get("train") if chosen != "train" else None,
         coco_image_ids=file.ids_of_images("cocoid"),
         coco_text_ids=file.ids_of_captions("sentid"),
+        image_names=_all_names([entry.get("filename") for entry in file.entries]),
+        imgids=imgids,
     )
 
 
@@ -103,6 +105,8 @@ def _of_coco(path: Path, content: Any) -> Captions:
         image_ids=torch.arange(len(image_ids)),
         coco_image_ids=torch.tensor(image_ids),
         coco_text_ids=torch.tensor([text_id for _, text_id, _ in captions]),
+        image_names=_all_names([image.get("file_name") for image in content["images"]]),
+        imgids=torch.tensor(image_ids),
     )
 
 
@@ -130,7 +134,20 @@ def _of_table(path: Path, table: TextTable) -> Captions:
         texts += captions
         image_of_text += [image] * len(captions)
     text_image_ids = number_images(image_of_text)
-    return Captions(path.name, texts, text_image_ids, torch.unique(text_image_ids))
+    names = list(dict.fromkeys(image_of_text))
+    numbered = all(type(name) is int for name in names)
+    return Captions(
+        path.name,
+        texts,
+        text_image_ids,
+        torch.unique(text_image_ids),
+        image_names=_all_names(names),
+        imgids=torch.tensor(names) if numbered else None,
+    )
+
+
+def _all_names(names: Sequence[Any]) -> Sequence[str] | None:
+    return names if all(isinstance(name, str) for name in names) else None
 
 
 def _column(path: Path, table: TextTable, known: Sequence[str]) -> Sequence[Any]:
