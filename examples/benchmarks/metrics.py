@@ -2,6 +2,7 @@
 
     python examples/benchmarks/metrics.py                          # 1,000 images x 5,000 texts, all rivals
     python examples/benchmarks/metrics.py --images 5000 --no-rivals
+    python examples/benchmarks/metrics.py --no-rivals --further    # what other metrics and the baselines cost
 
 Our rows are the median of several runs in one process, the rivals run once. They loop over queries: torchmetrics (NDCG
 and recall) with scipy's kendalltau, the NumPy loop of the VSE++ code extended to the graded metrics, and, where it is
@@ -23,9 +24,24 @@ from torch import Tensor
 from torchmetrics.retrieval import RetrievalNormalizedDCG, RetrievalRecall
 
 from vse_lightning.functional.similarity import caption_relevance, cosine_similarity
-from vse_lightning.metrics import RetrievalMetrics, evaluate_scores
+from vse_lightning.metrics import (
+    CumulativeSemantic,
+    HierarchicalAP,
+    MeanAveragePrecision,
+    RetrievalMetrics,
+    RetrievalNDCG,
+    evaluate_scores,
+)
 
 KS = (1, 5, 10)
+FURTHER = {
+    "mAP": MeanAveragePrecision,
+    "NCS@10": lambda direction: CumulativeSemantic(10, direction),
+    "NDCG@10 without positives": lambda direction: RetrievalNDCG(10, direction, exclude_positives=True),
+    "NDCG@relevant": lambda direction: RetrievalNDCG("relevant", direction),
+    "mAP from 0.5": lambda direction: MeanAveragePrecision(direction, positive_threshold=0.5),
+    "H-AP": HierarchicalAP,
+}
 
 
 def make_gallery(num_images: int, width: int, feature_width: int) -> dict[str, Tensor]:
@@ -57,11 +73,19 @@ def products(gallery: dict[str, Tensor]) -> None:
         captions @ features.T
 
 
-def ours(gallery: dict[str, Tensor]) -> dict[str, float]:
-    """One pass of the collection."""
-    metrics = RetrievalMetrics(recall_ks=KS)
+def ours(gallery: dict[str, Tensor], *further: str) -> dict[str, float]:
+    """One pass of the collection, with further metrics in both directions."""
+    extra = [FURTHER[name](direction) for name in further for direction in ("i2t", "t2i")]
+    metrics = RetrievalMetrics(recall_ks=KS, extra=extra)
     metrics.update(**gallery)
     return {name: float(value) for name, value in metrics.compute().items()}
+
+
+def baselines(gallery: dict[str, Tensor]) -> dict[str, dict[str, float]]:
+    """What random scores and the labels themselves get."""
+    metrics = RetrievalMetrics(recall_ks=KS)
+    metrics.update(**gallery)
+    return metrics.baselines()
 
 
 def ours_from_matrices(scores: Tensor, relevance: Tensor, positives: Tensor) -> dict[str, float]:
@@ -166,6 +190,7 @@ def main() -> None:
     parser.add_argument("--feature-width", type=int, default=384)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--further", action="store_true", help="the pass with further metrics, and the baselines")
     parser.add_argument("--no-rivals", action="store_true", help="for sizes at which the rivals take an hour")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -180,6 +205,13 @@ def main() -> None:
     print(f"{'the two products alone':44}{bound:9.2f} s")
     print(f"{'vse_lightning, embeddings':44}{from_embeddings:9.2f} s{from_embeddings / bound:8.1f} x the products")
     print(f"{'    memory beside the embeddings, at most':44}{extra:9.0f} MiB")
+    if arguments.further:
+        rows = {f"with {name}": [name] for name in FURTHER} | {"with all of these": list(FURTHER)}
+        for name, further in rows.items():
+            seconds = measure(lambda: ours(gallery, *further), arguments.repeats)  # noqa: B023
+            print(f"{name:44}{seconds:9.2f} s{seconds / from_embeddings:8.1f} x the standard pass")
+        seconds = measure(lambda: baselines(gallery), arguments.repeats)
+        print(f"{'baselines':44}{seconds:9.2f} s{seconds / from_embeddings:8.2f} x the standard pass")
     if arguments.no_rivals:
         return
     given = matrices(gallery)

@@ -277,7 +277,7 @@ class RetrievalMetrics(HasOptions, MetricCollection):
         """What random scores, and the labels themselves as scores, would get on the same gallery.
 
         A graded value means little without: under some labels random scores reach an NDCG of 0.8. Both are means over a
-        seeded sample of the queries, which rank the whole gallery: of more than 128, one in 25, but at least 128;
+        seeded sample of the queries, which rank the whole gallery: of more than 64, one in 40, but at least 64;
         random scores are drawn three times. Metrics that need labels and have none are left out, and so are those that
         rank nothing (:class:`ECCVCaption`, :class:`PMRP`). Without labels, the ideal is that matches come first.
 

@@ -20,7 +20,7 @@ from vse_lightning.ranking.reading import RankingReader
 from vse_lightning.targets import LabelTable
 
 DRAWS = 3
-LEAST_QUERIES, SHARE = 128, 25
+LEAST_QUERIES, SHARE = 64, 40
 """Of more queries than that, one in so many is asked, but at least as many: their mean says enough and costs little."""
 
 FoldValues = dict[str, list[QueryValues]]
