@@ -102,8 +102,9 @@ def evaluate(
       --intervals are percentile bootstrap intervals over images with all their captions. A star is a p-value below
       --level in the paired randomisation test against the first model, which swaps the values of whole images. Neither
       knows the variance between training runs, and p-values are not corrected for the number of comparisons. The median
-      rank gets neither. The interval of an agreement is one of its tau-c, of 0.95 unless --intervals says otherwise. Where nobody tells which captions belong to an image (--relevance alone), single queries are
-      drawn and swapped, and what adds up both directions (rsum) gets neither.
+      rank gets neither. The interval of an agreement is one of its tau-c, of 0.95 unless --intervals says otherwise.
+      Where nobody tells which captions belong to an image (--relevance alone), single queries are drawn and swapped,
+      and what adds up both directions (rsum) gets neither.
 
     Args:
         models: [NAME=]FILE[,FILE] for each. Embeddings are .npz, .safetensors or .pt with arrays of images and of
@@ -128,9 +129,9 @@ def evaluate(
             the rows and columns of the models are (or all of the captions file). Tells what matches too, so that
             neither --captions nor --captions_per_image is needed.
         positive_threshold: of --relevance; what is at least as relevant is a match, which recalls and ranks count.
-        judgements: a table (CSV) of what people think, with the columns image (row of the split, or file name) or imgid,
-            text (caption row of the split) or sentid, and rating; several ratings of a pair are several rows. Adds how
-            far each model, and each of the labels, agrees with it.
+        judgements: a table (CSV) of what people think, with the columns image (row of the split, or file name) or
+            imgid, text (caption row of the split) or sentid, and rating; several ratings of a pair are several rows.
+            Adds how far each model, and each of the labels, agrees with it.
         recall_ks: of R@K.
         ndcg_ks: of NDCG@K.
         coherent_ks: of CS@K.

@@ -79,7 +79,9 @@ def read_judgements(path: Path, captions: Captions) -> Judgements:
         kinds = {**kinds, "image": names}
     images, texts = (_rows(path, table, kinds, pair, captions) for pair in (("image", "imgid"), ("text", "sentid")))
     own = captions.text_image_ids[text_ids[texts]] == image_ids[images]
-    return Judgements(images, texts, _ratings(path, table), own)
+    ratings = _ratings(path, table)
+    require(len(ratings) > 1, "--judgements must have at least two ratings, {} has {}", path, len(ratings))
+    return Judgements(images, texts, ratings, own)
 
 
 def _rows(
