@@ -43,3 +43,11 @@ def test_several_ratings_of_a_pair_are_several_entries():
 def test_refuses(values, ratings, message):
     with pytest.raises(ValueError, match=message):
         agreement(torch.tensor(values), torch.tensor(ratings))
+
+
+@pytest.mark.parametrize("count", [16384, 16385, 40000])
+def test_many_ratings(count):
+    draw = np.random.default_rng(1)
+    values, ratings = draw.normal(size=count), draw.integers(1, 5, count)
+    found = agreement(torch.from_numpy(values), torch.from_numpy(ratings))
+    assert found["kendall_b"] == pytest.approx(stats.kendalltau(values, ratings).statistic, abs=1e-12)

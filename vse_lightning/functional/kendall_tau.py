@@ -100,8 +100,8 @@ def _inversions(permutation: Tensor) -> Tensor:
     """
     num_lists, length = permutation.shape
     padded_length = 1 << (length - 1).bit_length()
-    # The smallest integer that fits: the counting is bound by memory.
-    dtype = torch.int16 if padded_length <= 1 << 15 else torch.int32
+    # The smallest integer that the padded length fits: the counting is bound by memory.
+    dtype = torch.int16 if padded_length < 1 << 15 else torch.int32
     positions = torch.arange(padded_length, dtype=dtype, device=permutation.device)
     elements = pad(permutation.to(dtype), (0, padded_length - length))
     elements[:, length:] = positions[length:]
