@@ -23,6 +23,7 @@ from torch.nn.functional import cosine_similarity
 
 from vse_lightning.array_files import as_tensor, map_npy
 from vse_lightning.checks import require
+from vse_lightning.functional.similarity import unit_length
 from vse_lightning.ranking.gallery import first_of_each
 
 FileFormat = Literal["safetensors", "npy"]
@@ -62,13 +63,14 @@ class ShardWriter:
                 in all batches or in none, ``text_ids (M,)``.
 
         Raises:
-            ValueError: if an embedding has no id, or other batches had other ids.
+            ValueError: if an embedding has no id or is not finite, or other batches had other ids.
         """
         named = {name: rows[name].detach().cpu() for name in (*OF_IMAGES, *OF_TEXTS) if name in rows}
         counts = {name: len(tensor) for name, tensor in named.items()}
         for names in (OF_IMAGES, OF_TEXTS):
             different = len({counts[name] for name in names if name in counts}) > 1
             require(not different, "there must be one id for each embedding, got rows {}", counts)
+            self._require_finite(*names[:2], named)
         self._names = self._names or list(named)
         as_before = self._names == list(named)
         require(as_before, "text_ids must be in all batches or in none, got a batch with {}", ", ".join(named))
@@ -78,6 +80,12 @@ class ShardWriter:
         self.texts += counts["text_embeds"]
         if self._rows_waiting >= self.rows_per_shard:
             self._write_shard()
+
+    def _require_finite(self, name: str, of_ids: str, rows: Rows) -> None:
+        bad = ~rows[name].isfinite().all(dim=1)
+        ids = rows[of_ids][bad].tolist()
+        message = "{} must be finite to be written, got NaN or infinity for {} of {} rows, {} {}"
+        require(not ids, message, name, len(ids), len(bad), of_ids, ", ".join(map(str, ids[:5])))
 
     def close(self) -> None:
         """Write what is left, and the list of the shards."""
@@ -201,7 +209,8 @@ def _first_rows(folder: Path, name: str, ids: Tensor, embeds: Tensor) -> Tensor:
     first = first_of_each(ids)
     place = torch.searchsorted(ids[first], ids)
     repeated = (first[place] != torch.arange(len(ids))).nonzero().flatten()
-    same = cosine_similarity(embeds[repeated].float(), embeds[first[place[repeated]]].float()) >= SAME
+    again, before = (unit_length(embeds[rows].float()) for rows in (repeated, first[place[repeated]]))
+    same = cosine_similarity(again, before) >= SAME
     differing = ids[repeated][~same].tolist()
     message = "{}: rows with one id must have one embedding, but those of {} {} differ: do batches number anew?"
     require(not differing, message, folder, name, *differing[:1])

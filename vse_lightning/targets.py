@@ -10,12 +10,11 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from vse_lightning.checks import require
 from vse_lightning.distributed import gather_rows, process_count, process_rank
 from vse_lightning.functional.directions import Direction
-from vse_lightning.functional.similarity import caption_relevance, rescale_similarity
+from vse_lightning.functional.similarity import caption_relevance, rescale_similarity, unit_length
 
 Ids: TypeAlias = Tensor | np.ndarray[Any, Any] | Sequence[int] | Sequence[str]
 """Integers or strings, one a row."""
@@ -182,7 +181,7 @@ class RetrievalTargets:
         if direction == "i2i":
             return _between_images(self, queries)
         with torch.autocast(self.text_features.device.type, enabled=False):
-            features = normalize(self.text_features.float(), dim=1)
+            features = unit_length(self.text_features.float())
             return rescale_similarity(features[queries] @ features.T, "clip")
 
     def gathered(self) -> RetrievalTargets:
@@ -267,7 +266,7 @@ def _relevance_of_features(targets: RetrievalTargets, images: slice, texts: slic
     """The best similarity between a text and the captions that the images have among the targets."""
     rows_of_image = _captions_of(targets, images)
     with torch.autocast(rows_of_image.device.type, enabled=False):  # labels decide between near ties
-        features = normalize(targets.text_features.float(), dim=1)  # type: ignore[union-attr]
+        features = unit_length(targets.text_features.float())  # type: ignore[union-attr]
         return caption_relevance(features, rows_of_image, features[texts])
 
 

@@ -267,3 +267,14 @@ def test_predicted_embeddings_evaluate_as_the_test_did(tmp_path, monkeypatch, ca
     assert not list(tmp_path.glob("runs/quickstart/version_2/embeddings"))
     with pytest.raises(ValueError, match="no embeddings of an earlier run, got 6 files of one in mine"):
         main(["predict", *QUICKSTART, "--embeddings.folder=mine"])
+
+
+@pytest.mark.parametrize(("kind", "ids"), [("image_embeds", "image_ids 7"), ("text_embeds", "text_image_ids 7")])
+def test_embeddings_that_are_not_finite_are_not_written(tmp_path, kind, ids):
+    shards = ShardWriter(tmp_path, "safetensors", 1, rank=0, world_size=1)
+    rows = {"image_embeds": torch.ones(2, 3), "text_embeds": torch.ones(2, 3)}
+    rows |= {"image_ids": torch.tensor([5, 7]), "text_image_ids": torch.tensor([5, 7])}
+    rows[kind][1, 2] = torch.nan
+    with pytest.raises(ValueError, match=f"{kind} must be finite to be written, got NaN .* for 1 of 2 rows, {ids}"):
+        shards.add(rows)
+    assert not list(tmp_path.iterdir())

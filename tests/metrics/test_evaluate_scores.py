@@ -126,7 +126,7 @@ def test_wrong_matrices(matrices, tmp_path):
     for broken in (torch.nan, -torch.nan):
         some = scores.clone()
         some[3, 4] = broken
-        with pytest.raises(ValueError, match="scores must not be NaN"):
+        with pytest.raises(ValueError, match="scores must be numbers, got NaN"):
             evaluate_scores(RecallAtK(), some, None, positives)
         some = relevance.clone()
         some[3, 4] = broken

@@ -208,7 +208,7 @@ def test_given_matrices():
         evaluate_scores(graded, torch.rand(3, 3))
     with pytest.raises(ValueError, match=r"positives must be given unless scores are square, got scores \(2, 3\)"):
         evaluate_scores(binary, torch.rand(2, 3))
-    with pytest.raises(ValueError, match="scores must not be NaN"):
+    with pytest.raises(ValueError, match="scores must be numbers, got NaN"):
         evaluate_scores(binary, torch.full((2, 2), torch.nan))
     with pytest.raises(ValueError, match=r"relevance must lie in \[0, 1\]"):
         evaluate_scores(graded, torch.rand(3, 3), torch.full((3, 3), -1.0))

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from vse_lightning.losses import ContrastiveLoss, LadderLoss, TripletLoss
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalTargets
+from vse_lightning.mixins.batch.finite import FiniteLosses
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The 'train_dataloader' does not have many workers",
@@ -144,6 +145,34 @@ def test_a_step_that_skips_some_batches_trains_on_the_others(trainer):
     before = model.image.weight.clone()
     trainer().fit(model, pairs())
     assert not torch.equal(before, model.image.weight)
+
+
+def test_nan_in_training_is_noticed_with_the_ids_of_the_batch(trainer):
+    class Named(RelevanceLossMixin, PairHost):
+        def retrieval_targets(self, batch):
+            ids = (batch[0][:, 0] * 1e6).nan_to_num(0).long()
+            return RetrievalTargets(ids, ids)
+
+    loader = pairs()
+    images = loader.dataset.tensors[0]
+    images[13, 1] = float("nan")
+    (expected, *_) = (images[8:, 0] * 1e6).long().tolist()
+    model = Named(relevance_loss=TripletLoss())
+    with pytest.raises(RuntimeError, match=rf"the relevance loss is nan for the batch of image_ids {expected}, "):
+        trainer().fit(model, loader)
+    Named(relevance_loss=TripletLoss(), relevance_weight=0).training_step([images[8:], images[8:, :5]], 0)
+
+
+def test_on_a_gpu_many_losses_are_looked_at_together():
+    losses = FiniteLosses()
+    for _ in range(49):
+        losses.add(torch.empty((), device="meta"), None)  # which cannot be looked at
+    losses = FiniteLosses()
+    values = torch.tensor([1.0, torch.inf, 2.0])
+    losses._waiting = [(value, torch.tensor([step])) for step, value in enumerate(values)]
+    with pytest.raises(RuntimeError, match="the relevance loss is inf for the batch of image_ids 1, 1 steps ago"):
+        losses.check()
+    losses.check()
 
 
 def test_skipped_batch_stays_skipped():

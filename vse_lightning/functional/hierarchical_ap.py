@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require_positive
-from vse_lightning.functional.query_lists import as_constant, as_scores
+from vse_lightning.functional.query_lists import as_constant, as_floats
 from vse_lightning.functional.smooth_ranks.hierarchical_ranks import HierarchicalRanks, rows_at_once
 from vse_lightning.functional.smooth_ranks.soft_ranks import soft_ranks
 from vse_lightning.functional.smooth_ranks.value_with_gradient import Gradient, value_with_gradient
@@ -50,7 +50,7 @@ def hierarchical_ap(scores: Tensor, relevance: Tensor, temperature: float = 0.01
         (tensor([0.4444]), tensor([1]))
     """
     require_positive("temperature", temperature)
-    scores = as_scores(scores)
+    scores = as_floats(scores)
     relevance = as_constant(relevance, scores)
     precision = _hierarchical_ap(scores, relevance, temperature=temperature)
     relevant = (relevance > 0).any(1)

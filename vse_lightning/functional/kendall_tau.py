@@ -19,14 +19,14 @@ def kendall_tau(x: Tensor, y: Tensor) -> Tensor:
     are the inversions of a permutation, counted bit by bit as in a wavelet tree.
 
     Args:
-        x: ``(..., k)``; NaN is not allowed.
+        x: ``(..., k)``.
         y: the same shape.
 
     Returns:
         ``(...,)`` in [-1, 1], in the dtype of ``x`` (half precision: float32); 0 where ``x`` or ``y`` is constant.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or there is a NaN.
 
     References:
         Kendall, "The treatment of ties in ranking problems", Biometrika 1945; Knight, "A computer method for
@@ -44,6 +44,9 @@ def kendall_tau(x: Tensor, y: Tensor) -> Tensor:
     """
     if x.shape != y.shape or x.ndim == 0:
         raise ValueError(f"x and y must be lists of the same shape, got {tuple(x.shape)} and {tuple(y.shape)}")
+    for name, lists in (("x", x), ("y", y)):
+        if lists.sum().isnan() and lists.isnan().any():
+            raise ValueError(f"{name} must hold numbers that can be ordered, got NaN")
     dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
     length = x.shape[-1]
     if length < 2:

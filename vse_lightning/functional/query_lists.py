@@ -5,7 +5,16 @@ from torch import Tensor
 
 
 def as_scores(scores: Tensor) -> Tensor:
-    """Return ``scores (Q, C)`` in float32 or float64; half precision is promoted to float32."""
+    """Return ``scores (Q, C)`` in float32 or float64, after checking that they can be ranked: none is NaN."""
+    scores = as_floats(scores)
+    if scores.sum().isnan() and scores.isnan().any():  # a sum takes a fraction of the time
+        query, candidate = scores.isnan().nonzero()[0].tolist()
+        raise ValueError(f"scores must be numbers, got NaN for query {query} and candidate {candidate}")
+    return scores
+
+
+def as_floats(scores: Tensor) -> Tensor:
+    """Return ``scores (Q, C)`` in float32 or float64, without a look at the values; half is promoted to float32."""
     if scores.ndim != 2 or scores.shape[1] == 0:
         raise ValueError(f"scores must be (queries, candidates) with at least one candidate, got {tuple(scores.shape)}")
     if not scores.is_floating_point():

@@ -6,6 +6,9 @@ from torch.nn.functional import normalize
 
 from vse_lightning.checks import require
 
+_SHORT, _LONG = 1e-6, 1e15
+"""Largest entries beyond which :func:`unit_length` scales: normalisation takes lengths below 1e-12 for zero."""
+
 
 def cosine_similarity(image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
     """Cosine of every image with every text.
@@ -28,7 +31,20 @@ def cosine_similarity(image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
     widths = image_embeds.shape[-1], text_embeds.shape[-1]
     message = "image_embeds and text_embeds must have one width for the cosine, got {} and {}"
     require(widths[0] == widths[1], message, *widths)
-    return normalize(image_embeds, dim=-1) @ normalize(text_embeds, dim=-1).T
+    return unit_length(image_embeds) @ unit_length(text_embeds).T
+
+
+def unit_length(vectors: Tensor) -> Tensor:
+    """The vectors ``(N, D)`` at length 1; a zero row stays zero.
+
+    Ordinary vectors are divided by their length and nothing else; the squares of very short and very long ones, which
+    no float holds, are taken after a division by the largest entry.
+    """
+    if vectors.shape[-1] == 0:
+        return vectors
+    largest = vectors.detach().abs().amax(-1, keepdim=True)
+    extreme = (largest > 0) & ((largest < _SHORT) | (largest > _LONG))
+    return normalize(vectors / largest.where(extreme, 1), dim=-1)
 
 
 def caption_relevance(

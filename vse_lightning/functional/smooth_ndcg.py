@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vse_lightning.checks import require_one_of, require_positive
 from vse_lightning.functional.gains import GAINS, gains_of
-from vse_lightning.functional.query_lists import as_constant, as_scores
+from vse_lightning.functional.query_lists import as_constant, as_floats
 from vse_lightning.functional.smooth_ranks import bounded_ranks
 from vse_lightning.functional.smooth_ranks.soft_ranks import Ranks, rows_at_once, soft_ranks
 from vse_lightning.functional.smooth_ranks.value_with_gradient import Gradient, value_with_gradient
@@ -76,7 +76,7 @@ def smooth_ndcg(
     require_positive("temperature", temperature)
     require_one_of("gain", gain, GAINS)
     require_one_of("surrogate", surrogate, SURROGATES)
-    scores = as_scores(scores)
+    scores = as_floats(scores)
     relevance = as_constant(relevance, scores)
     gains = gains_of(relevance, gain)
     if surrogate == "sigmoid":

@@ -1,6 +1,6 @@
 """Terms of a loss: what every query adds to them, and how queries, directions and processes come together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -13,6 +13,23 @@ Terms = dict[str, tuple[Tensor, Tensor]]
 """Per term of a loss: its total ``(Q,)`` and count ``(Q,)`` for every query."""
 
 Reduction = Literal["mean", "sum"]
+
+
+def require_finite(value: Tensor, what: str, inputs: Sequence[Tensor]) -> Tensor:
+    """The value of a loss; on the CPU a ``ValueError`` where it is no finite number.
+
+    Args:
+        value: a scalar.
+        what: the inputs are, for the message.
+        inputs: of the loss.
+    """
+    if value.device.type == "cpu" and not torch.compiler.is_compiling() and not value.isfinite():
+        finite = all(bool(each.isfinite().all()) for each in inputs)
+        size = max((float(each.abs().max()) for each in inputs if each.numel()), default=0.0)
+        rule = "the loss does not fit {1}: {2} are of size up to {3:.1e}" if finite else "{2} must be finite, and the "
+        rule += "" if finite else "loss is {0}: they hold NaN or infinity"
+        raise ValueError(rule.format(value.item(), value.dtype, what, size))
+    return value
 
 
 def reduce_terms(

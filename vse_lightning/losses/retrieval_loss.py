@@ -11,7 +11,7 @@ from vse_lightning.functional.directions import ACROSS, WITHIN, Direction
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.losses._from_embeddings import Similarity, terms_of_embeddings
 from vse_lightning.losses._lists import Lists, checked_lists
-from vse_lightning.losses._terms import Reduction, Terms, reduce_terms
+from vse_lightning.losses._terms import Reduction, Terms, reduce_terms, require_finite
 from vse_lightning.targets import RetrievalTargets
 
 
@@ -60,7 +60,8 @@ class RetrievalLoss(nn.Module):
 
         Raises:
             ValueError: where the shapes differ, ``positives`` is missing for a matrix that is not square, relevance is
-                out of range, the loss needs relevance and there is none, or it ranks within a modality.
+                out of range, the loss needs relevance and there is none, or it ranks within a modality; on the CPU
+                also where the value is no finite number.
         """
         directions = self.ranked_directions()
         rule = "{}: directions {} rank within a modality, which takes embeddings: call from_embeddings, got scores"
@@ -68,7 +69,8 @@ class RetrievalLoss(nn.Module):
         lists = self._checked(scores, relevance, positives)
         of_direction = {"i2t": lists, "t2i": lists.transposed()}
         terms = {direction: self.terms_of(of_direction[direction], direction) for direction in directions}
-        return torch.stack(list(reduce_terms(terms, self.reductions()).values())).sum()
+        value = torch.stack(list(reduce_terms(terms, self.reductions()).values())).sum()
+        return require_finite(value, "scores", [scores])
 
     def from_embeddings(
         self,
@@ -110,7 +112,8 @@ class RetrievalLoss(nn.Module):
         require(known, "targets must be RetrievalTargets or None, got {}", type(targets).__name__)
         targets = RetrievalTargets(None, None) if targets is None else targets
         terms = terms_of_embeddings(self, image_embeds, text_embeds, targets, similarity, gather=gather)
-        return torch.stack(list(terms.values())).sum()
+        value = torch.stack(list(terms.values())).sum()
+        return require_finite(value, "embeddings", [image_embeds, text_embeds])
 
     def query_terms(self, scores: Tensor, relevance: Tensor | None = None, positives: Tensor | None = None) -> Terms:
         """Terms of one direction, unreduced: the rows are queries, the columns their candidates.

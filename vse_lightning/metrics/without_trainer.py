@@ -125,7 +125,6 @@ def evaluate_scores(
         members[name] = cast("RetrievalMetric", metric)
     scores = as_scores(_tensor("scores", scores))
     require(len(scores) > 0, "scores must be of at least one image, got {}", tuple(scores.shape))
-    require(not bool(scores.isnan().any()), "scores must not be NaN")
     if positives is None:
         square = scores.shape[0] == scores.shape[1]
         require(square, "positives must be given unless scores are square, got scores {}", tuple(scores.shape))

@@ -11,6 +11,7 @@ from torchmetrics.utilities.prints import rank_zero_warn
 
 from vse_lightning.checks import require_not_negative, require_whole
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
+from vse_lightning.mixins.batch.finite import FiniteLosses
 from vse_lightning.mixins.batch.loss import batch_terms, log_training
 from vse_lightning.mixins.batch.memory_queue import MemoryQueue
 from vse_lightning.mixins.batch.returned_embeddings import EmbeddingPair
@@ -66,6 +67,8 @@ def _loss(self: Any, step: Step, embeds: EmbeddingPair, *, total: bool = False) 
     terms = _terms(self, step, embeds, learns=learns)
     loss: Tensor = self.relevance_weight * torch.stack(list(terms.values())).sum()
     log_training(self, loss, terms, pairs=len(embeds[0]), total=total)
+    if learns and "_relevance_finite" in self.__dict__:
+        self.__dict__["_relevance_finite"].add(loss, step.targets.image_ids)
     if not learns:  # not 0 times something: the host trains as it does alone
         learnable = [p.sum() for p in self.relevance_loss.parameters() if p.requires_grad]
         return 0 * torch.stack(learnable).sum() if learnable else torch.zeros_like(loss)
@@ -99,6 +102,7 @@ def _on_fit_start(self: Any, host: Any) -> Any:
                                "as often: self.parameters() holds it already")  # fmt: skip
     adapt_optimizers(self)
     self.__dict__["_relevance_checked"] = self.__dict__["_relevance_entered"] = False
+    self.__dict__["_relevance_finite"] = FiniteLosses()
     self.__dict__["_relevance_trained"] = None  # not known before the first batch
     return host()
 
@@ -113,6 +117,7 @@ def _on_train_batch_end(self: Any, host: Any, outputs: Any, *args: Any, **kwargs
 
 
 def _on_train_epoch_end(self: Any, host: Any, *args: Any, **kwargs: Any) -> Any:
+    self.__dict__["_relevance_finite"].check()
     if not self.automatic_optimization and not self.__dict__.get("_relevance_asked"):
         raise RuntimeError(
             f"{type(self).__name__} optimises by hand and never asked for its relevance loss, which trained nothing: "

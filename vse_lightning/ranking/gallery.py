@@ -12,6 +12,7 @@ from torch.nn.functional import cosine_similarity
 
 from vse_lightning.checks import require
 from vse_lightning.functional.directions import Direction
+from vse_lightning.functional.similarity import unit_length
 from vse_lightning.targets import DISTRACTOR
 
 STATES = ("image_embeds", "text_embeds", "image_ids", "text_image_ids", "text_features", "text_ids")
@@ -222,7 +223,7 @@ def _check_repeats(kind: str, ids: Tensor, embeds: Tensor, first_rows: Tensor) -
     """Refuse an id that came with two different embeddings: nobody could say which of them to drop."""
     for repeated, first in zip(*(torch.split(rows, 8192) for rows in _repeats(ids, first_rows)), strict=True):
         again, before = embeds[repeated], embeds[first]
-        cosine = cosine_similarity(again, before, dim=1)
+        cosine = cosine_similarity(unit_length(again), unit_length(before), dim=1)
         differing = ((cosine < SAME) & (again != before).any(dim=1)).nonzero()[:, 0].tolist()
         message = (
             "{0}_ids: one id must mean one {0}, but {1} came with two different embeddings (cosine {2:.3f}), first as "

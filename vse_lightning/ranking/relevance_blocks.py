@@ -8,10 +8,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from vse_lightning.checks import require
-from vse_lightning.functional.similarity import caption_relevance
+from vse_lightning.functional.similarity import caption_relevance, unit_length
 from vse_lightning.ranking.gallery import Gallery, first_of_each
 from vse_lightning.targets import LabelTable, label_of
 
@@ -117,7 +116,7 @@ def _from_table(gallery: Gallery, table: LabelTable, captions_per_image: int | N
 
 
 def _from_features(gallery: Gallery, text_features: Tensor) -> RelevanceBlocks:
-    features = normalize(text_features.float(), dim=1)
+    features = unit_length(text_features.float())
     captions = gallery.captions_of_image
     require(len(gallery.lonely_images()) == 0, "text_features grade only images with a text")
     captions = captions.where(captions >= 0, captions[:, :1])

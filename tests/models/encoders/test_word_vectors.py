@@ -39,3 +39,9 @@ def test_refuses_a_cut_line(write):
 def test_refuses_what_is_no_number(write):
     with pytest.raises(ValueError, match=r"line 2 of .* must hold a word and numbers: could not convert .*'x'"):
         read_word_vectors(write("the 1 2 3", "dog 1 x 3"), ["dog"], dim=3)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e60"])
+def test_vectors_that_are_not_finite_are_refused(write, value):
+    with pytest.raises(ValueError, match=r"line 2 of .* must hold finite numbers, got NaN or infinity"):
+        read_word_vectors(write("the 1 2 3", f"dog 1 {value} 3"), ["dog"], dim=3)

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 from torch.utils.data import DistributedSampler
 from torchmetrics.utilities.prints import rank_zero_warn
 
 from vse_lightning.distributed import process_count
+from vse_lightning.functional.similarity import unit_length
 from vse_lightning.mixins.host.lightning_internals import loader_of_loop, trainer_of, way_of_combining
 
 
@@ -59,7 +59,7 @@ def warn_of_copies(module: Any, image_embeds: Tensor) -> None:
     """Say that pairs without ids show a picture several times, which is then measured as several pictures."""
     if module.__dict__.get("_retrieval_warned_of_copies"):
         return
-    rows = normalize(image_embeds.float(), dim=1)
+    rows = unit_length(image_embeds.float())
     place = rows @ torch.arange(rows.shape[1], device=rows.device).sin()  # copies are neighbours on any line
     rows = rows[place.argsort()]
     distinct = 1 + int(((rows[1:] - rows[:-1]).abs() > 1e-5).any(1).sum())  # another batch changes the last digits

@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vse_lightning.checks import require
+
 
 def read_word_vectors(path: str | Path, words: Sequence[str], dim: int) -> dict[str, Tensor]:
     """Vectors of those ``words`` that the file knows.
@@ -17,7 +19,7 @@ def read_word_vectors(path: str | Path, words: Sequence[str], dim: int) -> dict[
         The word's vector ``(dim,)`` float32 for each word found.
 
     Raises:
-        ValueError: if the vectors in the file are not ``dim`` wide or not numbers.
+        ValueError: if the vectors in the file are not ``dim`` wide or not finite numbers.
     """
     wanted = set(words)
     vectors: dict[str, Tensor] = {}
@@ -39,6 +41,8 @@ def read_word_vectors(path: str | Path, words: Sequence[str], dim: int) -> dict[
 
 def _numbers(values: list[str], line: int, path: str | Path) -> Tensor:
     try:
-        return torch.tensor([float(value) for value in values])
+        vector = torch.tensor([float(value) for value in values])
     except ValueError as error:
         raise ValueError(f"line {line} of {path} must hold a word and numbers: {error}") from error
+    require(bool(vector.isfinite().all()), "line {} of {} must hold finite numbers, got NaN or infinity", line, path)
+    return vector
