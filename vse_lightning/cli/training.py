@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, cast
 
 from lightning import LightningDataModule, LightningModule, Trainer
@@ -12,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from vse_lightning.callbacks import EmbeddingWriter, RetrievalGallery
 from vse_lightning.cli.checkpoint_config import WORDS_FOR_CHECKPOINTS, parse_beside_checkpoint
 from vse_lightning.cli.config_files import configs_first
+from vse_lightning.cli.last_checkpoint import keep_best_in, newest_checkpoint
 from vse_lightning.cli.parser_errors import suggesting
 from vse_lightning.cli.saved_config import RunConfig
 from vse_lightning.models.checkpoints.configured_rates import ConfiguredRates
@@ -39,6 +41,7 @@ class RetrievalCLI(LightningCLI):
 
     def __init__(self, args: list[str]) -> None:
         self._parsers: dict[str, LightningArgumentParser] = {}
+        self._last: Path | None = None  # the checkpoint that --ckpt_path last means
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -77,8 +80,16 @@ class RetrievalCLI(LightningCLI):
         What the command line says counts more than what configs say, and both more than what a checkpoint remembers.
         """
         command, *options = cast("list[str]", args)
+        words = [command, *configs_first(options)]
         with suggesting(self._parsers[command]):
-            self.config, lines = parse_beside_checkpoint(parser, command, [command, *configs_first(options)])
+            self.config, lines = parse_beside_checkpoint(parser, command, words)
+            if self.config[command].get("ckpt_path") == "last":
+                self._last, line = newest_checkpoint(self.config[command]["trainer"])
+                if self._last is None and command != "fit":
+                    raise FileNotFoundError(line.rpartition(": ")[0])
+                words.append(f"--ckpt_path={self._last or 'null'}")
+                self.config, lines = parse_beside_checkpoint(parser, command, words)
+                lines.insert(0, line)
         for line in lines:
             _print_once(line)
 
@@ -96,6 +107,8 @@ class RetrievalCLI(LightningCLI):
         """Make the trainer; a prediction writer of the config replaces the one that comes by itself."""
         trainer = super().instantiate_trainer(**kwargs)
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        if self._last is not None and self.subcommand == "fit":
+            keep_best_in(self._last.parent, callbacks)
         if not isinstance(self.model, Retriever):  # which looks after its rates without the command too
             callbacks.append(ConfiguredRates())
         if sum(isinstance(callback, BasePredictionWriter) for callback in callbacks) > 1:
