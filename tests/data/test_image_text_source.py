@@ -77,3 +77,12 @@ def test_own_relevance_is_the_exception():
 def test_survives_pickling():
     source = pickle.loads(pickle.dumps(make()))
     assert source.text_ids(torch.tensor([1])).tolist() == [0, 2]
+
+
+def test_pictures_of_training_in_the_test_are_counted_in_a_warning():
+    splits = {"train": [0, 1], "test": [2, 3], "val": [4]}
+    names = ["a.jpg", "b.jpg", "c.jpg", "b.jpg", "d.jpg"]
+    with pytest.warns(
+        UserWarning, match=r"1 of the 2 pictures of the split 'test' are in 'train' too, by name: b\.jpg"
+    ):
+        make(captions=list("abcde"), text_image_ids=range(5), splits=splits, num_images=5, image_names=names)

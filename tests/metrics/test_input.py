@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from vse_lightning import functional
 from vse_lightning.metrics import (
     CoherentScore,
     MAPAtR,
@@ -26,7 +27,7 @@ def test_unknown_direction(metric):
 @pytest.mark.parametrize("k", [0, -1, 1.5, True, "5"])
 @pytest.mark.parametrize("metric", [RecallAtK, RetrievalNDCG, CoherentScore])
 def test_cut_off(metric, k):
-    with pytest.raises(ValueError, match="k must be a whole number of at least 1, got"):
+    with pytest.raises(ValueError, match=r"k must be a whole number of at least [12], got"):
         metric(k=k)
 
 
@@ -212,3 +213,11 @@ def test_given_matrices():
         evaluate_scores(binary, torch.full((2, 2), torch.nan))
     with pytest.raises(ValueError, match=r"relevance must lie in \[0, 1\]"):
         evaluate_scores(graded, torch.rand(3, 3), torch.full((3, 3), -1.0))
+
+
+def test_one_candidate_has_no_order():
+    for make in (lambda: CoherentScore(1), lambda: RetrievalMetrics(coherent_ks=(1,))):
+        with pytest.raises(ValueError, match="k must be a whole number of at least 2, got 1"):
+            make()
+    with pytest.raises(ValueError, match="k must be a whole number of at least 2, got 1"):
+        functional.coherent_score(torch.rand(2, 3), torch.rand(2, 3), 1)

@@ -15,13 +15,14 @@ def coherent_score(scores: Tensor, relevance: Tensor, k: int) -> Tensor:
     Args:
         scores: ``(Q, C)``, higher is closer.
         relevance: ``(Q, C)`` in [0, 1].
-        k: cut-off; larger than C means the whole list. Of candidates that tie across it the first ones are taken.
+        k: cut-off, at least 2: one candidate has no order; larger than C means the whole list. Of candidates that tie
+            across it the first ones are taken.
 
     Returns:
         ``(Q,)`` in [-1, 1], in the dtype of ``scores``; 0 where scores or relevance are constant among the k best.
 
     Raises:
-        ValueError: if ``k`` is not positive, the shapes differ or relevance leaves [0, 1].
+        ValueError: if ``k`` is below 2, the shapes differ or relevance leaves [0, 1].
 
     References:
         Zhou et al., "Ladder Loss for Coherent Visual-Semantic Embedding", AAAI 2020, section 3.3; the released code
@@ -37,7 +38,7 @@ def coherent_score(scores: Tensor, relevance: Tensor, k: int) -> Tensor:
     """
     scores = as_scores(scores)
     relevance = as_relevance(relevance, scores)
-    require_whole("k", k)
+    require_whole("k", k, least=2)
     return coherent_score_of_ranking(Ranking.of(scores, relevance, listed=k), k)
 
 

@@ -21,7 +21,7 @@ class CoherentScore(RetrievalMetric):
     As :func:`~vse_lightning.functional.coherent_score` defines it.
 
     Args:
-        k: cut-off; larger than the gallery means the whole gallery.
+        k: cut-off, at least 2: one candidate has no order; larger than the gallery means the whole gallery.
         direction: ``"i2t"`` (images rank texts), ``"t2i"``, ``"i2i"`` (images rank the other images) or ``"t2t"``.
         exclude_positives: leave the query's own positives out of its list: they hide how the others are ordered.
         options: of :class:`RetrievalMetric`.
@@ -43,7 +43,7 @@ class CoherentScore(RetrievalMetric):
     def __init__(
         self, k: int = 100, direction: Direction = "i2t", exclude_positives: bool = False, **options: Any
     ) -> None:
-        require_whole("k", k)
+        require_whole("k", k, least=2)
         super().__init__(**options)
         reading = Reading(listed=k, exclude_positives=exclude_positives)
         self._rank_in(direction, f"coherent_score_at_{k}", f"CS@{k}", reading)

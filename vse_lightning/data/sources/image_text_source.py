@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+from warnings import warn
 
 import torch
 from torch import Tensor
@@ -55,6 +56,7 @@ class ImageTextSource(ABC):
         self._image_names = image_names
         self._check_captions()
         self._check_splits()
+        self._warn_of_leaks()
         self._captions_by_image = text_image_ids.argsort(stable=True)
         self._first_caption = self.captions_per_image.cumsum(0) - self.captions_per_image
 
@@ -107,6 +109,18 @@ class ImageTextSource(ABC):
         bare = (self.captions_per_image == 0).nonzero().flatten().tolist()
         named = ", ".join(map(self.image_name, bare[:5])) + (f" and {len(bare) - 5} more" if len(bare) > 5 else "")
         require(not bare, "every image needs at least one caption; without one: {}", named)
+
+    def _warn_of_leaks(self) -> None:
+        """Say how many pictures of evaluation are among those of training, under the same name."""
+        if self._image_names is None:
+            return
+        train = {self.image_name(image_id) for image_id in self.splits.get("train", torch.empty(0)).tolist()}
+        for split in self.splits.keys() & {"val", "test"}:
+            names = [self.image_name(image_id) for image_id in self.splits[split].tolist()]
+            leaked = [name for name in names if name in train]
+            if leaked:
+                known = f"{len(leaked)} of the {len(names)} pictures of the split {split!r} are in 'train' too, by name"
+                warn(f"{known}: {', '.join(leaked[:3])}. What is measured was partly trained on", stacklevel=3)
 
     def _check_splits(self) -> None:
         require(bool(self.splits), "splits must name at least one split, got none")
