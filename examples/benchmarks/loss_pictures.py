@@ -69,8 +69,9 @@ def by_batch(rows: list[Row], name: str) -> str:
 def cell(row: Row | None) -> str:
     if row is None:
         return "-"
-    extra = row.get("extra_bytes")
-    return f"{1e3 * row['seconds']:.3g}" + (f" ({extra / 2**20:.0f})" if extra is not None else "")
+    milliseconds, extra = 1e3 * row["seconds"], row.get("extra_bytes")
+    time = f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.2g}"
+    return time if extra is None else f"{time} ({extra / 2**20:,.0f})"
 
 
 def picture(results: dict[str, Any], file: Path) -> None:
