@@ -17,6 +17,7 @@ from vse_lightning.checks import SAME_LIGHTNING, require, require_lightning, req
 from vse_lightning.data.loaders.collate import Collate
 from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, ImageTextItem
 from vse_lightning.data.loaders.label_names import Labels, check_label_names, check_label_source
+from vse_lightning.data.loaders.resumable import ResumableLoader
 from vse_lightning.data.loaders.samplers import make_batches
 from vse_lightning.data.sources.image_text_source import ImageTextSource
 from vse_lightning.relevance import RelevanceSource, RelevanceTable
@@ -222,7 +223,8 @@ class ImageTextDataModule(LightningDataModule):
         processes_here = 1 if self.trainer is None else self.trainer.num_devices
         workers = min(8, suggested_max_num_workers(processes_here)) if self.num_workers is None else self.num_workers
         # By name: Lightning makes loaders again with another sampler or batch size.
-        return DataLoader(
+        loader = ResumableLoader if "batch_sampler" in batching else DataLoader
+        return loader(
             dataset,
             collate_fn=Collate(self._text(), relevance),
             num_workers=workers,

@@ -10,7 +10,7 @@ from typing import IO, Any, ClassVar, Literal, Self
 
 from lightning import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor, nn, zeros
+from torch import Tensor, cuda, get_rng_state, nn, set_rng_state, zeros
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import ParamsT
@@ -29,6 +29,8 @@ from vse_lightning.models.checkpoints.trust import hyper_parameters_of, require_
 
 OptimizerCallable = Callable[[ParamsT], Optimizer]
 SchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
+RANDOM_KEY = "retriever_random_state"
+"""Where a checkpoint holds the state of the generators that dropout draws from."""
 CLASS_KEY = "retriever_class"
 """Where a checkpoint names the class of its model, which its hyper-parameters do only if LightningCLI made it."""
 
@@ -122,6 +124,8 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         if trainer is None:
             return
         self._rates.on_load_checkpoint(trainer, self, checkpoint)
+        fitting = trainer.state.fn == TrainerFn.FITTING and trainer.world_size == 1
+        self.__dict__["_random_state"] = checkpoint.get(RANDOM_KEY) if fitting else None
         if "current_model_state" in checkpoint and trainer.state.fn != TrainerFn.FITTING:
             checkpoint["current_model_state"] = checkpoint["state_dict"]
 
@@ -129,9 +133,20 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         """Let the user's rates count where training goes on from a checkpoint."""
         self._rates.on_fit_start(self.trainer, self)
 
+    def on_train_start(self) -> None:
+        """Let dropout go on where it was: a resumed run is the same run, with one process and on the same device."""
+        states = self.__dict__.pop("_random_state", None)
+        if states is not None:
+            set_rng_state(states["cpu"].cpu())
+            if "cuda" in states and self.device.type == "cuda":
+                cuda.set_rng_state(states["cuda"].cpu(), self.device)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name the class, for :func:`~vse_lightning.models.load_retriever`, and how the optimizer is configured."""
         checkpoint[CLASS_KEY] = class_path(type(self))
+        checkpoint[RANDOM_KEY] = {"cpu": get_rng_state()}
+        if self.device.type == "cuda":
+            checkpoint[RANDOM_KEY]["cuda"] = cuda.get_rng_state(self.device)
         trainer: Any = trainer_of(self)
         self._rates.on_save_checkpoint(trainer, self, checkpoint)
 

@@ -43,11 +43,21 @@ class RandomBatchSampler(BatchSampler):
         super().__init__(sampler, batch_size, drop_last)
         dataset: Any = sampler.data_source if isinstance(sampler, SequentialSampler) else sampler.dataset
         self.dataset: ImageTextDataset = dataset
+        self.running_epoch = epoch
+        self.resumes: dict[str, int] | None = None
         self._set_epoch(epoch)
+
+    @property
+    def next_epoch(self) -> int:
+        """The epoch of the next pass."""
+        # only distributed ones shuffle
+        return self.sampler.epoch if getattr(self.sampler, "shuffle", False) else 0  # type: ignore[union-attr]
 
     def __iter__(self) -> Iterator[list[int]]:
         shuffled = getattr(self.sampler, "shuffle", False)
-        epoch = self.sampler.epoch if shuffled else 0  # type: ignore[union-attr]  # only distributed ones shuffle
+        epoch = self.running_epoch = self.next_epoch
+        resumes, self.resumes = self.resumes, None
+        left_out = resumes["batches"] if resumes is not None and resumes["epoch"] == epoch else 0
         generator = Generator().manual_seed(seed_of(self.dataset.seed, epoch))
         items = torch.tensor(list(self.sampler))
         self._set_epoch(epoch + 1)
@@ -55,7 +65,11 @@ class RandomBatchSampler(BatchSampler):
             items = items[torch.randperm(len(items), generator=generator)]
         for part in self._arranged(items, generator):
             for batch in torch.split(part, self.batch_size):
-                if len(batch) == self.batch_size or not self.drop_last:
+                if len(batch) < self.batch_size and self.drop_last:
+                    continue
+                if left_out > 0:
+                    left_out -= 1
+                else:
                     yield self.dataset.indices(batch, epoch)
 
     def _arranged(self, items: Tensor, generator: Generator) -> Iterable[Tensor]:
