@@ -249,7 +249,7 @@ def test_predicted_embeddings_evaluate_as_the_test_did(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     main(["fit", *QUICKSTART, "--trainer.max_epochs=1", "--data.init_args.batch_size=16"])
     tested = capsys.readouterr().out
-    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    (checkpoint,) = tmp_path.rglob("epoch*.ckpt")
     main(["predict", *QUICKSTART, "--ckpt_path", str(checkpoint), "--embeddings.rows_per_shard=5"])
     printed = capsys.readouterr().out.splitlines()[-1]
     folder = tmp_path / "runs" / "quickstart" / "version_1" / "embeddings"

@@ -111,19 +111,20 @@ def _on_train_batch_end(self: Any, host: Any, outputs: Any, *args: Any, **kwargs
     if not (self.__dict__["_relevance_entered"] or self.__dict__.get("_relevance_asked")):
         refuse_assigned_step(self, "training_step")
     # Lightning's outputs of a step that returned None are empty
-    self.__dict__["_relevance_trained"] = bool(outputs or self.__dict__["_relevance_trained"])
+    self.__dict__["_relevance_trained"] = bool(outputs or self.__dict__.get("_relevance_trained"))
     self.relevance_loss.clamp_()
     return host(outputs, *args, **kwargs)
 
 
 def _on_train_epoch_end(self: Any, host: Any, *args: Any, **kwargs: Any) -> Any:
-    self.__dict__["_relevance_finite"].check()
+    if "_relevance_finite" in self.__dict__:  # Lightning's learning-rate finder trains before on_fit_start
+        self.__dict__["_relevance_finite"].check()
     if not self.automatic_optimization and not self.__dict__.get("_relevance_asked"):
         raise RuntimeError(
             f"{type(self).__name__} optimises by hand and never asked for its relevance loss, which trained nothing: "
             "call self.relevance_loss_of(batch) in training_step and add it to what manual_backward gets"
         )
-    if self.automatic_optimization and self.__dict__["_relevance_trained"] is False:
+    if self.automatic_optimization and self.__dict__.get("_relevance_trained") is False:
         raise RuntimeError(
             f"training_step of {type(self).__name__} returned None for every batch, so that nothing was trained: "
             "return the loss, such as `return super().training_step(batch, batch_idx)`"
