@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vse_lightning.functional import average_precision, average_precision_at_r, hierarchical_average_precision
-from vse_lightning.functional.average_precision import average_precision_of_sorted
+from vse_lightning.functional._average_precision import average_precision_of_sorted
 
 average_precision_score = pytest.importorskip("sklearn.metrics").average_precision_score
 

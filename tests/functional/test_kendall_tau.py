@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vse_lightning.functional.kendall_tau import kendall_tau
+from vse_lightning.functional._kendall_tau import kendall_tau
 
 
 def scipy_tau(x, y):
@@ -68,7 +68,7 @@ def test_perfect_reversed_and_constant_lists():
 def test_many_blocks_and_leading_dimensions(monkeypatch):
     x, y = torch.randn(3, 5, 16), torch.randn(3, 5, 16)
     whole = kendall_tau(x, y)
-    monkeypatch.setattr(sys.modules["vse_lightning.functional.kendall_tau"], "_ELEMENTS_AT_ONCE", 32)
+    monkeypatch.setattr(sys.modules["vse_lightning.functional._kendall_tau"], "_ELEMENTS_AT_ONCE", 32)
     assert torch.equal(kendall_tau(x, y), whole)
     assert whole.shape == (3, 5)
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vse_lightning.functional.average_precision import average_precision_at_r, r_precision
-from vse_lightning.functional.ranks import positive_ranks, ranks
+from vse_lightning.functional._average_precision import average_precision_at_r, r_precision
+from vse_lightning.functional._ranks import positive_ranks, ranks
 from vse_lightning.functional.recall import recall_at_k
 
 

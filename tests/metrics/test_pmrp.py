@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from vse_lightning.functional import cosine_similarity, r_precision
-from vse_lightning.functional.average_precision import r_precision_of_ranks
-from vse_lightning.functional.ranks import positive_ranks
+from vse_lightning.functional._average_precision import r_precision_of_ranks
+from vse_lightning.functional._ranks import positive_ranks
 from vse_lightning.metrics import PMRP
 
 

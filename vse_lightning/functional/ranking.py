@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from vse_lightning.functional._ranks import ranks_from_counts
 from vse_lightning.functional.gains import GAINS, gains_of
-from vse_lightning.functional.ranks import ranks_from_counts
 from vse_lightning.functional.sorting import ascending
 from vse_lightning.functional.top_k import top_k
 

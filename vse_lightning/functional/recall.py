@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require_one_of, require_whole
+from vse_lightning.functional._ranks import positive_ranks, ranks
 from vse_lightning.functional.query_lists import as_scores
-from vse_lightning.functional.ranks import positive_ranks, ranks
 
 Recall = Literal["any", "all"]
 

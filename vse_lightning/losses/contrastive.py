@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from vse_lightning.checks import require_positive, require_share
-from vse_lightning.functional.contrastive import contrastive
+from vse_lightning.functional._contrastive import contrastive
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.losses._learnable_scale import clamp_scale_, log_scale_of
 from vse_lightning.losses._near_positives import check_threshold, with_near_positives

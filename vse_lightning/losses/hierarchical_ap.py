@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from vse_lightning.checks import require_positive
+from vse_lightning.functional._hierarchical_ap import hierarchical_ap
 from vse_lightning.functional.directions import ACROSS, Direction
-from vse_lightning.functional.hierarchical_ap import hierarchical_ap
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 

@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from vse_lightning.checks import require_not_negative, require_whole
+from vse_lightning.functional._kendall import kendall
 from vse_lightning.functional.directions import ACROSS, Direction
-from vse_lightning.functional.kendall import kendall
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 

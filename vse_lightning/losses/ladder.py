@@ -5,9 +5,9 @@ from typing import Literal
 from torch import Tensor
 
 from vse_lightning.checks import as_several, require, require_falling, require_not_negative, require_one_of
+from vse_lightning.functional._ladder import ladder
+from vse_lightning.functional._triplet import MINING
 from vse_lightning.functional.directions import ACROSS, Direction
-from vse_lightning.functional.ladder import ladder
-from vse_lightning.functional.triplet import MINING
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 

@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from vse_lightning.checks import require_not_negative
+from vse_lightning.functional._multi_similarity import multi_similarity
 from vse_lightning.functional.directions import ACROSS, Direction
-from vse_lightning.functional.multi_similarity import multi_similarity
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 

@@ -5,8 +5,8 @@ from typing import Literal
 from torch import Tensor
 
 from vse_lightning.checks import as_several, require, require_falling, require_one_of, require_positive
+from vse_lightning.functional._ranked_contrastive import VARIANTS, ranked_contrastive
 from vse_lightning.functional.directions import ACROSS, Direction
-from vse_lightning.functional.ranked_contrastive import VARIANTS, ranked_contrastive
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 

@@ -5,9 +5,9 @@ from typing import Literal
 from torch import Tensor
 
 from vse_lightning.checks import require_not_negative, require_one_of
+from vse_lightning.functional._semantic_margin import semantic_margin
+from vse_lightning.functional._triplet import MINING
 from vse_lightning.functional.directions import ACROSS, Direction
-from vse_lightning.functional.semantic_margin import semantic_margin
-from vse_lightning.functional.triplet import MINING
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from vse_lightning.checks import require, require_share
+from vse_lightning.functional._sigmoid import sigmoid
 from vse_lightning.functional.directions import ACROSS, Direction
-from vse_lightning.functional.sigmoid import sigmoid
 from vse_lightning.losses._learnable_scale import clamp_scale_, log_scale_of
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss

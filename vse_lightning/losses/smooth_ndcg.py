@@ -5,9 +5,9 @@ from typing import Literal
 from torch import Tensor
 
 from vse_lightning.checks import require_one_of, require_positive
+from vse_lightning.functional._smooth_ndcg import SURROGATES, smooth_ndcg
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.gains import GAINS
-from vse_lightning.functional.smooth_ndcg import SURROGATES, smooth_ndcg
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 

@@ -5,8 +5,8 @@ from typing import Literal
 from torch import Tensor
 
 from vse_lightning.checks import require_not_negative, require_one_of, require_positive
+from vse_lightning.functional._triplet import MINING, triplet
 from vse_lightning.functional.directions import ACROSS, Direction
-from vse_lightning.functional.triplet import MINING, triplet
 from vse_lightning.losses._near_positives import check_threshold, with_near_positives
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss

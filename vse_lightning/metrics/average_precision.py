@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from vse_lightning.checks import require_positive, require_share
-from vse_lightning.functional.average_precision import (
+from vse_lightning.functional._average_precision import (
     average_precision_of_counts,
     average_precision_of_ranks,
     average_precision_of_sorted,

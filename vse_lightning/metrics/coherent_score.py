@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from vse_lightning.checks import require_whole
-from vse_lightning.functional.coherent_score import coherent_score_of_ranking
+from vse_lightning.functional._coherent_score import coherent_score_of_ranking
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics.base import RetrievalMetric

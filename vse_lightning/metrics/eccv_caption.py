@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require, require_extra, require_whole
-from vse_lightning.functional.average_precision import average_precision_of_ranks, r_precision_of_ranks
+from vse_lightning.functional._average_precision import average_precision_of_ranks, r_precision_of_ranks
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.recall import recall_of_ranks
 from vse_lightning.metrics._ground_truth import GroundTruthMetric, ValuesById, queries_first, sides_of

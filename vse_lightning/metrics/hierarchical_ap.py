@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from vse_lightning.functional._hierarchical_average_precision import hierarchical_average_precision_of_ranking
 from vse_lightning.functional.directions import Direction
-from vse_lightning.functional.hierarchical_average_precision import hierarchical_average_precision_of_ranking
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.ranking.reading import ALL, Reading

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require, require_whole
-from vse_lightning.functional.average_precision import r_precision_of_sorted
+from vse_lightning.functional._average_precision import r_precision_of_sorted
 from vse_lightning.functional.directions import ACROSS
 from vse_lightning.metrics._ground_truth import GroundTruthMetric, ValuesById, queries_first, sides_of
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic

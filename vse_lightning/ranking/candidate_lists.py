@@ -11,8 +11,8 @@ from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from vse_lightning.distributed import Processes
+from vse_lightning.functional._ranks import count_ahead
 from vse_lightning.functional.ranking import Ranking
-from vse_lightning.functional.ranks import count_ahead
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.pair_scores import Block
 from vse_lightning.ranking.reading import Reading

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from vse_lightning.functional.ranks import count_ahead, ranks_from_counts
+from vse_lightning.functional._ranks import count_ahead, ranks_from_counts
 from vse_lightning.ranking.pair_scores import PairScores, Similarity
 
 Matches = Mapping[int, Sequence[int]]

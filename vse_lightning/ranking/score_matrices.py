@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from vse_lightning.functional._ranks import columns_of
 from vse_lightning.functional.directions import Direction
-from vse_lightning.functional.ranks import columns_of
 from vse_lightning.ranking.candidate_lists import CandidateLists
 from vse_lightning.ranking.reading import PAIRS_AT_ONCE
 from vse_lightning.ranking.relevance_blocks import within_range

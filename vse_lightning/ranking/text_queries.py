@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from vse_lightning.distributed import Processes
+from vse_lightning.functional._ranks import count_at_least
 from vse_lightning.functional.ranking import Ranking
-from vse_lightning.functional.ranks import count_at_least
 from vse_lightning.ranking.candidate_lists import CandidateLists, pairs, without
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.pair_scores import PairScores

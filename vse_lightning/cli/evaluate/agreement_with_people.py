@@ -17,7 +17,7 @@ from vse_lightning.cli.evaluate.judgements import Judgements
 from vse_lightning.cli.evaluate.label_sources import Labels
 from vse_lightning.cli.evaluate.measuring import gallery_state
 from vse_lightning.cli.evaluate.model_files import ModelOutput
-from vse_lightning.functional.agreement import agreement
+from vse_lightning.functional._agreement import agreement
 from vse_lightning.functional.significance import Interval
 
 _COMPARED_AT_ONCE = 1 << 22

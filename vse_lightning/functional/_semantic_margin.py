@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from vse_lightning.functional.triplet import triplet
+from vse_lightning.functional._triplet import triplet
 
 
 def semantic_margin(

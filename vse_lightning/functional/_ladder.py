@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vse_lightning.functional.triplet import triplet
+from vse_lightning.functional._triplet import triplet
 
 
 def ladder(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require
-from vse_lightning.functional.kendall_tau import kendall_counts
+from vse_lightning.functional._kendall_tau import kendall_counts
 
 
 def agreement(values: Tensor, ratings: Tensor) -> dict[str, float]:

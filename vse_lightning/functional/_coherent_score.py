@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require_whole
-from vse_lightning.functional.kendall_tau import kendall_tau
+from vse_lightning.functional._kendall_tau import kendall_tau
 from vse_lightning.functional.query_lists import as_relevance, as_scores
 from vse_lightning.functional.ranking import Ranking
 

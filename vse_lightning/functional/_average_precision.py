@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from vse_lightning.functional._ranks import columns_of, count_ahead, positive_ranks
 from vse_lightning.functional.query_lists import as_positives, as_scores
-from vse_lightning.functional.ranks import columns_of, count_ahead, positive_ranks
 from vse_lightning.functional.sorting import places_of
 from vse_lightning.functional.ties import has_equal, last_places
 
