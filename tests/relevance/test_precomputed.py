@@ -79,8 +79,17 @@ def test_pickling_reopens_the_file_from_anywhere(save, vectors, tmp_path, monkey
 
 
 def test_a_missing_file_is_noticed_at_once(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"path must be an .npy file, got '.*none.npy', which is not there"):
+    with pytest.raises(FileNotFoundError, match=r"path: nothing at '.*none.npy'"):
         PrecomputedRelevance(str(tmp_path / "none.npy"))
+    with pytest.raises(ValueError, match=r"path must be an .npy file, got the folder"):
+        PrecomputedRelevance(tmp_path)
+
+
+def test_a_path_may_start_with_a_variable(tmp_path, monkeypatch):
+    np.save(tmp_path / "rows.npy", np.eye(3, dtype=np.float32))
+    monkeypatch.setenv("VSE_DATA", str(tmp_path))
+    table = PrecomputedRelevance("${VSE_DATA}/rows.npy").table(["a", "b", "c"], [0, 1, 2])
+    assert torch.equal(table.block([0, 1, 2], [0, 1, 2]), torch.eye(3))
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_arguments(tmp_path):
         init_args: {{model: bundled, batch_size: 8, device: cpu, rescale: shift}}
     """
     assert build(yaml_text).name == "SBERT all-MiniLM-L6-v2 shifted"
-    with pytest.raises((ArgumentError, FileNotFoundError), match=r"got '.*/none\.npy', which is not there"):
+    with pytest.raises((ArgumentError, FileNotFoundError), match=r"nothing at '.*/none\.npy'"):
         build(f"{{class_path: {MODULE}.PrecomputedRelevance, init_args: {{path: {tmp_path}/none.npy, side: image}}}}")
 
 

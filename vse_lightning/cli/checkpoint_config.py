@@ -13,11 +13,11 @@ from jsonargparse import ArgumentParser, Namespace
 
 from vse_lightning.cli.named_by_user import named_by_user
 from vse_lightning.cli.parser_errors import readable
-from vse_lightning.data.files.paths import existing_path
 from vse_lightning.models.checkpoints.opening import read_checkpoint
 from vse_lightning.models.checkpoints.recipes import is_plain
 from vse_lightning.models.checkpoints.trust import require_trusted
 from vse_lightning.models.retriever import CLASS_KEY
+from vse_lightning.paths import existing_path
 
 Tree = dict[str, Any]
 """An object as a config writes it, ``{"class_path": ..., "init_args": {...}}``, at any depth."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import require, require_one_of
+from vse_lightning.paths import existing_path
 from vse_lightning.relevance.feature_table import FeatureTable, check_rescale, map_features
 from vse_lightning.relevance.relevance_source import RelevanceSource, read_captions
 from vse_lightning.targets import Ids
@@ -20,7 +21,7 @@ class PrecomputedRelevance(RelevanceSource):
     The file is mapped into memory, never loaded whole. The vectors need not be of length 1: cosines are used.
 
     Args:
-        path: an ``.npy`` file of shape (rows, dimensions), floating point.
+        path: an ``.npy`` file of shape (rows, dimensions), floating point; ``${NAME}`` is an environment variable.
         side: ``text``: one row per caption of the whole data set, in its order (``text_id`` is the row); the relevance
             is the best cosine between the text and the captions of the image. ``image``: one row per image
             (``image_id`` is the row); the relevance is the cosine between the image and the image that the text
@@ -71,9 +72,8 @@ class PrecomputedRelevance(RelevanceSource):
         return table(path, image_ids, text_ids, rows, label=self.name, rescale=self.rescale)
 
     def _map(self) -> tuple[Path, Tensor]:
-        path = Path(self.path).expanduser().absolute()
-        if not path.is_file():
-            raise FileNotFoundError(f"path must be an .npy file, got {str(self.path)!r}, which is not there")
+        path = existing_path("path", self.path)
+        require(path.is_file(), "path must be an .npy file, got the folder {}", path)
         try:
             features = map_features(path)
         except ValueError as error:

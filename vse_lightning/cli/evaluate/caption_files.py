@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vse_lightning.array_files import map_npy
 from vse_lightning.checks import require, require_text
-from vse_lightning.data.files.paths import existing_path
 from vse_lightning.data.files.text_files import read_json, read_lines
+from vse_lightning.paths import existing_path
 from vse_lightning.targets import DISTRACTOR
 
 

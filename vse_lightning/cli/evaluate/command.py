@@ -22,10 +22,10 @@ from vse_lightning.cli.evaluate.paired_captions import read_paired
 from vse_lightning.cli.evaluate.result_page import result_page
 from vse_lightning.cli.evaluate.trec_files import run_files, write_run
 from vse_lightning.cli.overwriting import require_new, require_own
-from vse_lightning.data.files.paths import existing_path
 from vse_lightning.metrics import PMRP, ECCVCaption, RetrievalMetric, RetrievalMetrics
 from vse_lightning.metrics._ground_truth import GroundTruthMetric
 from vse_lightning.pages import PAGE_MARK
+from vse_lightning.paths import existing_path
 from vse_lightning.ranking.reading import EvaluationProtocol
 from vse_lightning.relevance import RelevanceSource
 

@@ -14,7 +14,7 @@ from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.caption_files import Captions
 from vse_lightning.cli.evaluate.label_sources import Labels
 from vse_lightning.cli.evaluate.model_files import ModelOutput, finite_matrix
-from vse_lightning.data.files.paths import existing_path
+from vse_lightning.paths import existing_path
 from vse_lightning.ranking.relevance_blocks import RelevanceMatrix, within_range
 
 

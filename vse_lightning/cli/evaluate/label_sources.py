@@ -13,7 +13,7 @@ from vse_lightning.array_files import read_arrays
 from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.caption_files import Captions
 from vse_lightning.cli.evaluate.model_files import finite_matrix
-from vse_lightning.data.files.paths import existing_path
+from vse_lightning.paths import existing_path
 from vse_lightning.relevance import (
     CIDErRelevance,
     FeatureTable,

@@ -13,12 +13,12 @@ from vse_lightning.checks import require
 from vse_lightning.cli.search.encoding import embed_texts, encode, prepare
 from vse_lightning.cli.search.index_file import SearchIndex
 from vse_lightning.data.files.decoding import decode_rgb
-from vse_lightning.data.files.paths import existing_path
 from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.functional.top_k import top_k
 from vse_lightning.mixins.batch.step import uses_cosine
 from vse_lightning.models.retriever import Retriever
 from vse_lightning.pages import render
+from vse_lightning.paths import existing_path
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 
 if TYPE_CHECKING:

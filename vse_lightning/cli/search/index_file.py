@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.checks import is_own, require
-from vse_lightning.data.files.paths import existing_path
+from vse_lightning.paths import existing_path
 
 FORMAT = "vse_lightning search index 1"
 

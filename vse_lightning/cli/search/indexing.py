@@ -20,10 +20,10 @@ from vse_lightning.checks import require
 from vse_lightning.cli.search.encoding import SHOW_AFTER, embed_texts, encode, prepare
 from vse_lightning.cli.search.index_file import SearchIndex
 from vse_lightning.data import ImageTextSource
-from vse_lightning.data.files.paths import existing_path
 from vse_lightning.data.files.pictures import PictureFolder
 from vse_lightning.models.retriever import Retriever
 from vse_lightning.pages.items import jpeg_of, thumbnail
+from vse_lightning.paths import existing_path
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vse_lightning.array_files import BFLOAT16, as_tensor, map_npy
 from vse_lightning.checks import require
-from vse_lightning.data.files.paths import existing_path
+from vse_lightning.paths import existing_path
 
 SCANNED_BYTES = 2 * 1024**3
 CHUNK_BYTES = 64 * 1024**2

@@ -14,7 +14,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from vse_lightning.checks import require, require_extra
 from vse_lightning.data.files.decoding import read_picture
-from vse_lightning.data.files.paths import existing_path
+from vse_lightning.paths import existing_path
 
 if TYPE_CHECKING:
     from PIL.Image import Image

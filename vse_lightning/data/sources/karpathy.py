@@ -11,11 +11,11 @@ from torch import Tensor
 
 from vse_lightning.checks import require
 from vse_lightning.data.files.feature_file import FeatureFile
-from vse_lightning.data.files.paths import existing_path
 from vse_lightning.data.files.pictures import PictureStore, open_pictures
 from vse_lightning.data.files.split_files import SplitFile, parse_split_file
 from vse_lightning.data.files.text_files import read_json
 from vse_lightning.data.sources.image_text_source import ImageTextSource
+from vse_lightning.paths import existing_path
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from vse_lightning.checks import require
 from vse_lightning.data.files.feature_file import FeatureFile
-from vse_lightning.data.files.paths import existing_path
 from vse_lightning.data.files.text_files import read_json, read_lines
 from vse_lightning.data.sources.image_text_source import ImageTextSource
+from vse_lightning.paths import existing_path
 
 
 class PrecompSource(ImageTextSource):

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from vse_lightning.checks import require
-from vse_lightning.data.files.paths import existing_path
 from vse_lightning.models.checkpoints.trust import require_trusted
 from vse_lightning.models.retriever import CLASS_KEY, Retriever
+from vse_lightning.paths import existing_path
 
 _UNREADABLE = (EOFError, KeyError, RuntimeError, ValueError, UnpicklingError)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from vse_lightning.data.files.paths import existing_path
+from vse_lightning.paths import existing_path
 
 
 def test_existing_path_is_absolute(tmp_path, monkeypatch):
