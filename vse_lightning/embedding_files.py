@@ -24,7 +24,7 @@ from torch.nn.functional import cosine_similarity
 from vse_lightning.array_files import as_tensor, map_npy
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import unit_length
-from vse_lightning.ranking.gallery import first_of_each
+from vse_lightning.ranking.gallery import SAME, first_of_each
 
 FileFormat = Literal["safetensors", "npy"]
 Rows = Mapping[str, Tensor]
@@ -32,8 +32,6 @@ Rows = Mapping[str, Tensor]
 OF_IMAGES = ("image_embeds", "image_ids")
 OF_TEXTS = ("text_embeds", "text_image_ids", "text_ids")
 OPTIONAL = "text_ids"
-SAME = 0.99
-"""Cosine from which two embeddings of an image are the same, as batches and half precision change the last digits."""
 
 
 class ShardWriter:

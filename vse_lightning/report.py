@@ -119,7 +119,7 @@ def print_results(
 
     values = {name.removeprefix(f"{stage}/"): float(value) for name, value in metrics.items()}
     shown = shown_table(values, displays, labels, baselines)
-    columns = columns_of(shown) or [""]
+    columns = table_columns(shown) or [""]
     table = Table("metric", title=_TITLES[stage], title_justify="left")
     for column in columns:
         table.add_column(DIRECTIONS.get(column, ""), justify="right")
@@ -131,6 +131,6 @@ def print_results(
         Console().print(BASELINES_NOTE, highlight=False, soft_wrap=True)
 
 
-def columns_of(table: Mapping[str, Mapping[str, str]]) -> list[str]:
+def table_columns(table: Mapping[str, Mapping[str, str]]) -> list[str]:
     """The directions that a :func:`shown_table` has values of, in the order of columns."""
     return [direction for direction in DIRECTIONS if any(direction in cells for cells in table.values())]

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from vse_lightning.checks import SAME_LIGHTNING, require, require_lightning, require_one_of, require_whole
 from vse_lightning.data.loaders.collate import Collate
 from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, ImageTextItem
-from vse_lightning.data.loaders.label_names import Labels, check_label_names, check_label_source
+from vse_lightning.data.loaders.label_names import LabelSource, check_label_names, check_label_source
 from vse_lightning.data.loaders.resumable import ResumableLoader
 from vse_lightning.data.loaders.samplers import make_batches
 from vse_lightning.data.sources.image_text_source import ImageTextSource
@@ -80,8 +80,8 @@ class ImageTextDataModule(LightningDataModule):
     def __init__(
         self,
         source: ImageTextSource,
-        relevance: Labels | None = None,
-        eval_relevance: dict[str, Labels] | None = None,
+        relevance: LabelSource | None = None,
+        eval_relevance: dict[str, LabelSource] | None = None,
         batch_size: int = 128,
         eval_batch_size: int = 256,
         num_workers: int | None = None,
@@ -254,7 +254,7 @@ class ImageTextDataModule(LightningDataModule):
     def _captions(self, text_ids: Tensor) -> list[str]:
         return [self.source.captions[text_id] for text_id in text_ids.tolist()]
 
-    def _table(self, labels: Labels, text_ids: Tensor) -> RelevanceTable:
+    def _table(self, labels: LabelSource, text_ids: Tensor) -> RelevanceTable:
         if isinstance(labels, str):
             table = self.source.relevance_table()
         else:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vse_lightning.checks import require, require_whole
 
-QueryValues = Tensor | Mapping[str, Tensor]
+ValuesPerQuery = Tensor | Mapping[str, Tensor]
 """One value per query ``(Q,)``, or such for each direction, as ``per_query`` of a metric returns them."""
 
 _DRAWS_AT_ONCE = 1 << 17  # small enough for the cache of a CPU
@@ -25,8 +25,8 @@ class Interval(NamedTuple):
 
 
 def bootstrap_interval(
-    values: QueryValues,
-    groups: QueryValues | None = None,
+    values: ValuesPerQuery,
+    groups: ValuesPerQuery | None = None,
     *,
     confidence: float = 0.95,
     resamples: int = 10_000,
@@ -80,9 +80,9 @@ def bootstrap_interval(
 
 
 def paired_randomization_test(
-    first: QueryValues,
-    second: QueryValues,
-    groups: QueryValues | None = None,
+    first: ValuesPerQuery,
+    second: ValuesPerQuery,
+    groups: ValuesPerQuery | None = None,
     *,
     resamples: int = 10_000,
     seed: int = 0,
@@ -144,7 +144,7 @@ def paired_randomization_test(
     return (1 + extreme) / (1 + resamples)
 
 
-def _by_group(values: QueryValues, groups: QueryValues | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _by_group(values: ValuesPerQuery, groups: ValuesPerQuery | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sum of the values and number of the queries of each group: ``(directions, groups)`` each."""
     by_direction = _of_directions("values", values)
     if groups is None:
@@ -164,7 +164,7 @@ def _by_group(values: QueryValues, groups: QueryValues | None) -> tuple[NDArray[
     return np.stack(totals), np.stack(sizes)
 
 
-def _of_directions(name: str, values: QueryValues) -> dict[str, NDArray[np.float64]]:
+def _of_directions(name: str, values: ValuesPerQuery) -> dict[str, NDArray[np.float64]]:
     by_direction = dict(values) if isinstance(values, Mapping) else {"": values}
     require(bool(by_direction), "{} must name at least one direction", name)
     arrays = {direction: rows.detach().double().numpy(force=True) for direction, rows in by_direction.items()}

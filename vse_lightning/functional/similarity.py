@@ -1,10 +1,15 @@
 """Similarity of embeddings, and of a caption with the captions of an image."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from vse_lightning.checks import require
+
+Similarity = Callable[[Tensor, Tensor], Tensor]
+"""Makes scores ``(N, M)`` of embeddings ``(N, D)`` and ``(M, D)``, higher is closer."""
 
 _SHORT, _LONG = 1e-6, 1e15
 """Largest entries beyond which :func:`unit_length` scales: normalisation takes lengths below 1e-12 for zero."""

@@ -12,13 +12,10 @@ from torch import Tensor
 from vse_lightning.checks import require
 from vse_lightning.distributed import gather_rows, own_rows, process_count
 from vse_lightning.functional.directions import ACROSS, WITHIN, Direction
-from vse_lightning.functional.similarity import cosine_similarity
+from vse_lightning.functional.similarity import Similarity, cosine_similarity
 from vse_lightning.losses._lists import Lists, check_relevance, checked_lists
 from vse_lightning.losses._terms import Reduction, Terms, reduce_terms
 from vse_lightning.targets import DISTRACTOR, LabelTable, RetrievalTargets
-
-Similarity = Callable[[Tensor, Tensor], Tensor]
-"""Makes scores ``(N, M)`` of embeddings ``(N, D)`` and ``(M, D)``, higher is closer."""
 
 
 class _Loss(Protocol):

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from vse_lightning.checks import require
 from vse_lightning.functional.directions import ACROSS, WITHIN, Direction
-from vse_lightning.functional.similarity import cosine_similarity
-from vse_lightning.losses._from_embeddings import Similarity, terms_of_embeddings
+from vse_lightning.functional.similarity import Similarity, cosine_similarity
+from vse_lightning.losses._from_embeddings import terms_of_embeddings
 from vse_lightning.losses._lists import Lists, checked_lists
 from vse_lightning.losses._terms import Reduction, Terms, reduce_terms, require_finite
 from vse_lightning.targets import RetrievalTargets

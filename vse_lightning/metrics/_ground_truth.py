@@ -9,11 +9,10 @@ from torch import Tensor
 
 from vse_lightning.checks import require
 from vse_lightning.functional.directions import Direction
-from vse_lightning.functional.similarity import cosine_similarity
+from vse_lightning.functional.similarity import Similarity, cosine_similarity
 from vse_lightning.metrics._state_metric import StateMetric
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.judged_matches import Side
-from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.reading import EvaluationProtocol
 
 

@@ -12,10 +12,10 @@ from torchmetrics import MetricCollection
 
 from vse_lightning.checks import require, require_name
 from vse_lightning.functional.directions import check_direction
+from vse_lightning.functional.similarity import Similarity
 from vse_lightning.metrics._state_metric import StateMetric
 from vse_lightning.metrics._values import Value
 from vse_lightning.metrics.base import RetrievalMetric
-from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.reading import EvaluationProtocol, Reading
 from vse_lightning.targets import LabelTable
 

@@ -11,11 +11,11 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from vse_lightning.distributed import Processes
+from vse_lightning.functional.similarity import Similarity
 from vse_lightning.metrics._embedding_lists import check_against, checked_batch, gather_states
 from vse_lightning.metrics._shared_pass import Fingerprint, SharedPass
 from vse_lightning.metrics._values import Value
 from vse_lightning.ranking.gallery import STATES
-from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.reading import EvaluationProtocol
 from vse_lightning.report import Display
 from vse_lightning.targets import Ids

@@ -11,8 +11,8 @@ from torchmetrics.utilities.prints import rank_zero_warn
 
 from vse_lightning.distributed import Processes
 from vse_lightning.functional.directions import ACROSS, Direction
+from vse_lightning.functional.similarity import Similarity
 from vse_lightning.ranking.gallery import Gallery, State, some_ids
-from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.query_values import QueryValues, query_values
 from vse_lightning.ranking.reading import RankingReader
 from vse_lightning.targets import LabelTable

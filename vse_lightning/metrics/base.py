@@ -14,9 +14,9 @@ from torch import Tensor
 from vse_lightning.checks import require
 from vse_lightning.functional.directions import Direction, check_direction
 from vse_lightning.functional.ranking import Ranking
+from vse_lightning.functional.similarity import Similarity
 from vse_lightning.metrics._state_metric import ByReference, StateMetric
 from vse_lightning.metrics._values import values_per_query
-from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.reading import EvaluationProtocol, Reading
 from vse_lightning.report import Display
 from vse_lightning.targets import LabelTable

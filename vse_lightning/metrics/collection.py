@@ -14,6 +14,7 @@ from torchmetrics import MetricCollection
 from vse_lightning.checks import as_several, require, require_extra, require_name
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ndcg import Cutoff
+from vse_lightning.functional.similarity import Similarity
 from vse_lightning.metrics._baselines import baselines_of
 from vse_lightning.metrics._members import Metrics, flatten, joining, members_of, names_of
 from vse_lightning.metrics._remarks import Remarks
@@ -24,7 +25,6 @@ from vse_lightning.metrics._values import MissingRelevanceError, Value, evaluate
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.metrics.relevance_by_rank import RelevanceByRank, draw, relevance_by_rank
 from vse_lightning.ranking.gallery import Gallery, is_empty
-from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.reading import EvaluationProtocol
 from vse_lightning.report import Display
 from vse_lightning.targets import LabelTable, label_of

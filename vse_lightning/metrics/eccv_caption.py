@@ -16,11 +16,11 @@ from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.functional._average_precision import average_precision_of_ranks, r_precision_of_ranks
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.recall import recall_of_ranks
+from vse_lightning.functional.similarity import Similarity
 from vse_lightning.metrics._ground_truth import GroundTruthMetric, ValuesById, queries_first, sides_of
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.judged_matches import Matches, MatchRanks, Side, rank_matches
-from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.report import Display
 
 

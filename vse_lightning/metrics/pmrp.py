@@ -13,11 +13,12 @@ from torch import Tensor
 from vse_lightning.checks import require, require_whole
 from vse_lightning.functional._average_precision import r_precision_of_sorted
 from vse_lightning.functional.directions import ACROSS
+from vse_lightning.functional.similarity import Similarity
 from vse_lightning.metrics._ground_truth import GroundTruthMetric, ValuesById, queries_first, sides_of
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.judged_matches import Side
-from vse_lightning.ranking.pair_scores import PairScores, Similarity
+from vse_lightning.ranking.pair_scores import PairScores
 from vse_lightning.report import Display
 
 

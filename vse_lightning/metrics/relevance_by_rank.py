@@ -12,9 +12,9 @@ from torch import Tensor
 from vse_lightning.checks import require, require_whole
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
+from vse_lightning.functional.similarity import Similarity
 from vse_lightning.metrics._values import values_per_query
 from vse_lightning.metrics.base import RetrievalMetric
-from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.reading import EvaluationProtocol, Reading
 from vse_lightning.report import DIRECTIONS
 from vse_lightning.targets import LabelTable

@@ -16,7 +16,7 @@ from vse_lightning.report import DIRECTIONS, Display, Row, table_rows
 _HARDEST = 5
 
 
-class Result(Protocol):
+class ShownResult(Protocol):
     """One metric of one model."""
 
     @property
@@ -37,7 +37,7 @@ class Result(Protocol):
 
 
 def evaluation_page(
-    results: Mapping[str, Mapping[str, Result]],
+    results: Mapping[str, Mapping[str, ShownResult]],
     *,
     notes: Sequence[str] = (),
     level: float = 0.05,
@@ -100,7 +100,7 @@ class _Row(NamedTuple):
     cells: dict[str, _Cell]  # by the letter of the model
 
 
-def _row(row: Row, results: Mapping[str, Result], random: float | None, ideal: float | None, level: float) -> _Row:
+def _row(row: Row, results: Mapping[str, ShownResult], random: float | None, ideal: float | None, level: float) -> _Row:
     cells, show = {}, row.display.shown
     for letter, result in results.items():
         share = None

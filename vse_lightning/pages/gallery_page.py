@@ -9,7 +9,7 @@ from vse_lightning.pages import render
 from vse_lightning.pages.items import Items
 from vse_lightning.pages.rank_chart import rank_charts
 from vse_lightning.pages.ranked_run import RankedRun
-from vse_lightning.report import DIRECTIONS, columns_of
+from vse_lightning.report import DIRECTIONS, table_columns
 
 
 def gallery_page(
@@ -29,7 +29,7 @@ def gallery_page(
         other: a run that ranked the same queries, to show beside.
     """
     runs = {"A": run} if other is None else {"A": run, "B": other}
-    columns = columns_of(run.table)
+    columns = table_columns(run.table)
     return render(
         "gallery.html",
         title="Retrieval gallery",

@@ -12,9 +12,9 @@ from vse_lightning.functional._coherent_score import coherent_score_of_ranking
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.ndcg import ndcg_of_ranking
 from vse_lightning.functional.ranking import Ranking
+from vse_lightning.functional.similarity import Similarity
 from vse_lightning.pages.ranked_run import RankedQueries
 from vse_lightning.ranking.gallery import Gallery
-from vse_lightning.ranking.pair_scores import Similarity
 from vse_lightning.ranking.query_values import query_values
 from vse_lightning.ranking.reading import EvaluationProtocol, Reading
 from vse_lightning.targets import LabelTable, label_of

@@ -15,7 +15,7 @@ from torch import Tensor
 from vse_lightning.functional.directions import ACROSS, Direction
 
 
-class Candidate(NamedTuple):
+class ShownCandidate(NamedTuple):
     """What stands at a rank."""
 
     item_id: int
@@ -54,10 +54,10 @@ class RankedQueries:
     curve: Tensor
     ideal: Tensor
 
-    def candidates(self, row: int) -> list[Candidate]:
+    def candidates(self, row: int) -> list[ShownCandidate]:
         """What a query retrieved."""
         columns = self.candidate_ids, self.scores, self.relevance, self.positives
-        return [Candidate(*values) for values in zip(*(column[row].tolist() for column in columns), strict=True)]
+        return [ShownCandidate(*values) for values in zip(*(column[row].tolist() for column in columns), strict=True)]
 
     def select(self, count: int, seed: int) -> dict[str, list[int]]:
         """Rows of sampled queries, the best and the worst; within a group, no two are about one image.

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from vse_lightning.functional._ranks import count_ahead, ranks_from_counts
-from vse_lightning.ranking.pair_scores import PairScores, Similarity
+from vse_lightning.functional.similarity import Similarity
+from vse_lightning.ranking.pair_scores import PairScores
 
 Matches = Mapping[int, Sequence[int]]
 """Ids of the candidates that match each query, in the gallery or not."""

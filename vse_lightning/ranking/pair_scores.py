@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-Similarity = Callable[[Tensor, Tensor], Tensor]
+from vse_lightning.functional.similarity import Similarity
+
 Block = tuple[int, int]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vse_lightning.distributed import Processes
 from vse_lightning.functional.directions import ACROSS, WITHIN, Direction
-from vse_lightning.functional.similarity import cosine_similarity
+from vse_lightning.functional.similarity import Similarity, cosine_similarity
 from vse_lightning.ranking.candidate_lists import (
     CandidateLists,
     ScoredRows,
@@ -21,7 +21,7 @@ from vse_lightning.ranking.candidate_lists import (
 from vse_lightning.ranking.collected_values import CollectedValues, groups_of, values_of
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
-from vse_lightning.ranking.pair_scores import PairScores, Similarity
+from vse_lightning.ranking.pair_scores import PairScores
 from vse_lightning.ranking.reading import EvaluationProtocol, RankingReader
 from vse_lightning.ranking.relevance_blocks import (
     RelevanceBlocks,

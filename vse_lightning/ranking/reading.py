@@ -11,7 +11,7 @@ from torch import Tensor
 from vse_lightning.checks import require, require_whole
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
-from vse_lightning.ranking.pair_scores import Similarity
+from vse_lightning.functional.similarity import Similarity
 from vse_lightning.targets import LabelTable
 
 ALL = sys.maxsize

@@ -45,7 +45,7 @@ class Agreement(NamedTuple):
         return f"tau-c {tau_c} [{low}, {high}], tau-b {tau_b}, Spearman {rho}"
 
 
-class Agreements(NamedTuple):
+class AgreementWithPeople(NamedTuple):
     """Of all models and label sources, by name.
 
     Attributes:
@@ -79,13 +79,13 @@ class Agreements(NamedTuple):
         }
 
 
-def agreements(
+def agreement_with_people(
     judged: Judgements,
     models: Sequence[ModelOutput],
     labels: Mapping[str, Labels],
     captions: Captions,
     resampling: Resampling,
-) -> Agreements:
+) -> AgreementWithPeople:
     """How far each model and label source agrees with people, with and without an image's own captions.
 
     Raises:
@@ -99,7 +99,7 @@ def agreements(
     told_apart = bool(judged.own.any()) and int(others.sum()) > 1
     rest = judged.select(others)
     of_others = {name: agree(found[others], rest, **options) for name, found in values.items()} if told_apart else {}
-    return Agreements(judged, of_all, of_others)
+    return AgreementWithPeople(judged, of_all, of_others)
 
 
 def _values(

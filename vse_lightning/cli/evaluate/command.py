@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from vse_lightning.checks import require
-from vse_lightning.cli.evaluate.agreement_with_people import agreements
+from vse_lightning.cli.evaluate.agreement_with_people import agreement_with_people
 from vse_lightning.cli.evaluate.caption_files import Captions, read_caption_lines, without_pairs
 from vse_lightning.cli.evaluate.comparison import Resampling, compare, notes_on_reading, print_comparison
 from vse_lightning.cli.evaluate.graded_truth import GivenRelevance, graded_truth, read_relevance
@@ -195,7 +195,7 @@ def evaluate(
         if write_trec is not None:
             write_run(write_trec, each, evaluated, first_captions, trec_depth)
     results = compare(measured, resampling)
-    people = None if judged is None else agreements(judged, outputs, tables, evaluated, resampling)
+    people = None if judged is None else agreement_with_people(judged, outputs, tables, evaluated, resampling)
     baselines = measure_baselines(outputs[0], evaluated, tables, metrics, matches)
     notes = _notes(evaluated, tables, folds, first_captions)
     notes += notes_on_reading(list(results), baselines, resampling)

@@ -11,8 +11,6 @@ from vse_lightning.cli.evaluate.measuring import Measurement
 from vse_lightning.functional.significance import Interval, bootstrap_interval, paired_randomization_test
 from vse_lightning.report import DIRECTIONS, Baselines, Display, table_rows
 
-Measurements = Mapping[str, Measurement]
-
 
 @dataclass(frozen=True)
 class Resampling:
@@ -61,7 +59,7 @@ class Result:
         return content
 
 
-def compare(models: Mapping[str, Measurements], resampling: Resampling) -> dict[str, dict[str, Result]]:
+def compare(models: Mapping[str, Mapping[str, Measurement]], resampling: Resampling) -> dict[str, dict[str, Result]]:
     """Add intervals and tests to the measurements of each model, by model and metric."""
     first = next(iter(models.values()))
     return {

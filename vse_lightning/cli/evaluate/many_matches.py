@@ -10,19 +10,20 @@ import torch
 from torch import Tensor
 
 from vse_lightning.functional.directions import Direction
+from vse_lightning.functional.similarity import Similarity
 from vse_lightning.metrics import RetrievalMetric
 from vse_lightning.metrics._values import summary
 from vse_lightning.ranking.baselines import DRAWS, LEAST_QUERIES, SHARE
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
-from vse_lightning.ranking.pair_scores import PairScores, Similarity
+from vse_lightning.ranking.pair_scores import PairScores
 from vse_lightning.ranking.query_values import Pass, QueryValues, passes, query_values_of_matrices
 from vse_lightning.ranking.relevance_blocks import RelevanceBlocks
 from vse_lightning.targets import LabelTable
 
 NEEDED = dict.fromkeys(("i2t", "t2i"), "something that matches by --relevance and --positive_threshold")
 
-Metrics = Mapping[str, RetrievalMetric]
+RankedMetrics = Mapping[str, RetrievalMetric]
 
 
 class _Truth(NamedTuple):
@@ -33,7 +34,7 @@ class _Truth(NamedTuple):
 
 
 def values_of_matches(
-    gallery: Gallery, metrics: Metrics, relevance: LabelTable, similarity: Similarity, matches: Tensor
+    gallery: Gallery, metrics: RankedMetrics, relevance: LabelTable, similarity: Similarity, matches: Tensor
 ) -> dict[str, list[QueryValues]]:
     """The values of all queries, by metric and fold.
 
@@ -53,14 +54,14 @@ def values_of_matches(
 
 
 def baselines_of_matches(
-    gallery: Gallery, metrics: Metrics, relevance: LabelTable, matches: Tensor, seed: int = 0
+    gallery: Gallery, metrics: RankedMetrics, relevance: LabelTable, matches: Tensor, seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """What random scores, and the relevance itself as scores, get in single directions: a sample of the queries."""
     draw = torch.Generator().manual_seed(seed)
     folds: list[dict[str, list[QueryValues]]] = [defaultdict(list) for _ in range(DRAWS + 1)]
     for part in passes(gallery, metrics, relevance, None, as_one_fold=False):
         truth = _truth(part, gallery, matches)
-        for direction, asked in _by_direction(cast("Metrics", part.metrics)):
+        for direction, asked in _by_direction(cast("RankedMetrics", part.metrics)):
             sample = _sampled(truth, direction, draw)
             scores = [torch.rand(sample.relevance.shape, generator=draw) for _ in range(DRAWS)]
             for run, of_run in zip(folds, [*scores, sample.relevance], strict=True):
@@ -74,7 +75,7 @@ def baselines_of_matches(
 
 
 def _values(metrics: Mapping[str, object], scores: Tensor, truth: _Truth) -> dict[str, QueryValues]:
-    ranked = cast("Metrics", metrics)
+    ranked = cast("RankedMetrics", metrics)
     return query_values_of_matrices(ranked, scores, truth.relevance, truth.matches, positives_count_1=False)
 
 
@@ -100,7 +101,7 @@ def _scores(part: Pass) -> Tensor:
     return scores
 
 
-def _by_direction(metrics: Metrics) -> Iterator[tuple[Direction, Metrics]]:
+def _by_direction(metrics: RankedMetrics) -> Iterator[tuple[Direction, RankedMetrics]]:
     for direction in ("i2t", "t2i"):
         asked = {name: metric for name, metric in metrics.items() if metric.directions == (direction,)}
         if asked:

@@ -13,9 +13,8 @@ from torch import Tensor
 from vse_lightning.array_files import read_arrays
 from vse_lightning.checks import require
 from vse_lightning.embedding_files import read_embeddings
-from vse_lightning.functional.similarity import cosine_similarity
+from vse_lightning.functional.similarity import Similarity, cosine_similarity
 from vse_lightning.paths import existing_path
-from vse_lightning.ranking.pair_scores import Similarity
 
 LARGEST = 1e10
 """Of entries of embeddings whose squares are sure to be floats above the epsilon of a norm."""

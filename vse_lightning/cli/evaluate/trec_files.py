@@ -10,10 +10,11 @@ from torch import Tensor
 from vse_lightning.cli.evaluate.caption_files import Captions
 from vse_lightning.cli.evaluate.measuring import gallery_state
 from vse_lightning.cli.evaluate.model_files import ModelOutput
+from vse_lightning.functional.similarity import Similarity
 from vse_lightning.functional.top_k import top_k
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
-from vse_lightning.ranking.pair_scores import PairScores, Similarity
+from vse_lightning.ranking.pair_scores import PairScores
 from vse_lightning.ranking.reading import EvaluationProtocol
 
 

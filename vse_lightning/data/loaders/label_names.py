@@ -7,7 +7,7 @@ from typing import Literal
 from vse_lightning.checks import require, require_name
 from vse_lightning.relevance import RelevanceSource
 
-Labels = RelevanceSource | Literal["source"]
+LabelSource = RelevanceSource | Literal["source"]
 
 WORDS_OF_METRICS = (
     *("i2t", "t2i", "i2i", "t2t", "at", "recall", "rsum", "rank", "precision", "map", "ndcg", "coherent", "score"),
