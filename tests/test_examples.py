@@ -127,7 +127,7 @@ def test_own_parts_are_logged_and_in_the_table(example, tmp_path):
     output = run([sys.executable, str(ROOT / "examples" / f"{example}.py")], tmp_path / "cache", tmp_path)
     (log,) = tmp_path.rglob("metrics.csv")
     assert logged <= set(log.read_text().splitlines()[0].split(","))
-    assert re.search(rf"│ {re.escape(row)} +│ +-?\d\.\d+ │ +-?\d\.\d+ │", output)
+    assert re.search(rf"│ {re.escape(row)} +│ +-?\d\.\d+ \(\S+ to [\d.]+\) │ +-?\d\.\d+ \(\S+ to [\d.]+\) │", output)
 
 
 def assert_two_processes_measured(output):

@@ -75,5 +75,5 @@ def test_baselines_stand_beside_graded_values(capsys):
     printed = capsys.readouterr().out
     rows = rows_of(printed)
     assert rows["R@1"] == ["50.0 %", ""]
-    assert rows["NDCG@10 (SBERT)"] == ["0.7500 (0.250 to 1.000)", "0.5000"]
+    assert rows["NDCG@10 (SBERT)"] == ["0.7500 (0.250 to 1)", "0.5000"]
     assert "(random to ideal)" in printed

@@ -44,7 +44,7 @@ class Row(NamedTuple):
     def shown(self, name: str, value: float, baselines: Baselines = MappingProxyType({})) -> str:
         """A value, and beside it what random scores and the labels themselves get, if that is known of a graded one."""
         known = [of_kind[name] for of_kind in baselines.values() if name in of_kind]
-        between = " to ".join(f"{baseline:.3f}" for baseline in known)
+        between = " to ".join("1" if baseline == 1 else f"{baseline:.3f}" for baseline in known)
         return self.display.shown(value) + (f" ({between})" if known and self.display.graded else "")
 
 
@@ -115,12 +115,12 @@ def print_results(
     """
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     values = {name.removeprefix(f"{stage}/"): float(value) for name, value in metrics.items()}
     shown = shown_table(values, displays, labels, baselines)
     columns = table_columns(shown) or [""]
-    table = Table("metric", title=_TITLES[stage], title_justify="left")
+    table = Table(Column("metric", no_wrap=True), title=_TITLES[stage], title_justify="left")
     for column in columns:
         table.add_column(DIRECTIONS.get(column, ""), justify="right")
     for label, cells in shown.items():

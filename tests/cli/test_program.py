@@ -84,7 +84,7 @@ def test_checkpoint_of_fit_is_tested_and_validated_by_its_path(tmp_path, monkeyp
     main(["fit", *config, "--trainer.max_epochs=1"])
     assert dict(os.environ) == environment
     fitted = capsys.readouterr().out
-    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    (checkpoint,) = tmp_path.rglob("epoch*.ckpt")
     table = fitted[fitted.index("R@1") : fitted.index("checkpoint:")]
     main(["test", *config, "--ckpt_path", str(checkpoint)])
     assert table in capsys.readouterr().out

@@ -157,7 +157,7 @@ def test_from_yaml_fit_ends_with_the_table_of_the_averaged_checkpoint(tmp_path, 
     config += ["--data.init_args.source.init_args.num_images=40", "--data.init_args.batch_size=32"]
     main(["fit", *config, "--trainer.max_epochs=2"])
     fitted = capsys.readouterr().out
-    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    (checkpoint,) = tmp_path.rglob("epoch*.ckpt")
     assert "averaging_state" in torch.load(checkpoint, weights_only=True)
     main(["test", *config, "--ckpt_path", str(checkpoint)])
     assert fitted[fitted.index("R@1") : fitted.index("checkpoint:")] in capsys.readouterr().out
