@@ -14,7 +14,7 @@ from vse_lightning.metrics import (
     RetrievalMetrics,
     RetrievalNDCG,
 )
-from vse_lightning.ranking import baselines
+from vse_lightning.ranking import random_and_ideal
 
 DIRECTIONS = ("i2t", "t2i", "i2i", "t2t")
 
@@ -64,7 +64,7 @@ def test_random_is_what_random_scores_get(make_batch):
 def test_a_sample_of_many_queries_says_enough(make_batch, monkeypatch):
     metrics = make_batch(400).feed(RetrievalMetrics(folds=2))
     sampled = metrics.baselines()
-    monkeypatch.setattr(baselines, "LEAST_QUERIES", 10**6)
+    monkeypatch.setattr(random_and_ideal, "LEAST_QUERIES", 10**6)
     for kind, values in metrics.baselines().items():
         for name, value in values.items():
             if "ndcg" in name or "coherent" in name:

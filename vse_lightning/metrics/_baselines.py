@@ -10,9 +10,9 @@ from torch import Tensor
 
 from vse_lightning.metrics._values import Ranked, has_queries, summary, why_not_graded
 from vse_lightning.metrics.base import RetrievalMetric
-from vse_lightning.ranking.baselines import baseline_values
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery, State
+from vse_lightning.ranking.random_and_ideal import baseline_values
 from vse_lightning.targets import LabelTable
 
 

@@ -13,11 +13,11 @@ from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.similarity import Similarity
 from vse_lightning.metrics import RetrievalMetric
 from vse_lightning.metrics._values import summary
-from vse_lightning.ranking.baselines import DRAWS, LEAST_QUERIES, SHARE
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.pair_scores import PairScores
 from vse_lightning.ranking.query_values import Pass, QueryValues, passes, query_values_of_matrices
+from vse_lightning.ranking.random_and_ideal import DRAWS, sampled_queries
 from vse_lightning.ranking.relevance_blocks import RelevanceBlocks
 from vse_lightning.targets import LabelTable
 
@@ -111,6 +111,5 @@ def _by_direction(metrics: RankedMetrics) -> Iterator[tuple[Direction, RankedMet
 def _sampled(truth: _Truth, direction: Direction, draw: torch.Generator) -> _Truth:
     """The truth about some of the images that ask, or of the texts."""
     dimension = 0 if direction == "i2t" else 1
-    count = truth.matches.shape[dimension]
-    kept = torch.randperm(count, generator=draw)[: max(LEAST_QUERIES, count // SHARE)].sort().values
+    kept = sampled_queries(truth.matches.shape[dimension], draw)
     return _Truth(*(matrix.index_select(dimension, kept) for matrix in truth))

@@ -57,12 +57,18 @@ def baseline_values(
     return [dict(folds) for folds in runs[:-1]], dict(runs[-1])
 
 
+def sampled_queries(num_queries: int, draw: torch.Generator) -> Tensor:
+    """The places of the queries that are asked, ascending."""
+    kept = torch.randperm(num_queries, generator=draw)[: max(LEAST_QUERIES, num_queries // SHARE)]
+    return kept.sort().values
+
+
 def _of_direction(part: Pass, direction: Direction, draw: torch.Generator) -> list[dict[str, Tensor]]:
     """Values by metric, of each draw and of the ideal."""
     queries = part.gallery.query_rows(direction)
-    kept = torch.randperm(len(queries), generator=draw)[: max(LEAST_QUERIES, len(queries) // SHARE)]
+    kept = sampled_queries(len(queries), draw)
     candidates = part.gallery.sides(direction)[1]
-    scored = _RandomScores(queries[kept.sort().values.to(queries.device)], candidates, part, draw)
+    scored = _RandomScores(queries[kept.to(queries.device)], candidates, part, draw)
     collected = [CollectedValues(part.asked[direction]) for _ in range(DRAWS + 1)]
     for lists in part.lists(direction, scored, Processes()):
         for values in collected[:-1]:
