@@ -4,7 +4,6 @@ import pickle
 import pytest
 import torch
 
-from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.models.checkpoints.restoring import restoring
 from vse_lightning.models.encoders.gru_text import GRUTextEncoder
 
@@ -163,18 +162,10 @@ def test_dropout_acts_in_training_only(captions):
 
 
 @pytest.mark.parametrize("pooling", POOLING_KINDS)
-def test_learns(pooling, captions):
+def test_learns(pooling, captions, losses_of_training):
     encoder = make(captions, pooling=pooling)
     text, targets = encoder.transform()(captions), torch.randn(len(captions), 10)
-    optimizer = torch.optim.Adam(encoder.parameters(), lr=0.03)
-    losses = []
-    for _ in range(12):
-        scores = cosine_similarity(encoder(text), targets) * 10
-        loss = torch.nn.functional.cross_entropy(scores, torch.arange(len(captions)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = losses_of_training(encoder, text, targets, rate=0.03, steps=12)
     assert losses[-1] < 0.5 * losses[0]
 
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from vse_lightning.functional.similarity import cosine_similarity
 from vse_lightning.models.checkpoints.restoring import restoring
 from vse_lightning.models.encoders.transformer_text import TransformerTextEncoder
 
@@ -118,19 +117,11 @@ def test_loading_its_own_state_keeps_the_parameters_that_an_optimizer_holds(tiny
     assert all(ours is theirs for ours, theirs in zip(encoder.parameters(), before, strict=True))
 
 
-def test_learns(tiny_bert, captions):
+def test_learns(tiny_bert, captions, losses_of_training):
     torch.manual_seed(0)
     encoder = TransformerTextEncoder(str(tiny_bert), embed_dim=16)
     text, targets = encoder.transform()(captions), torch.randn(len(captions), 16)
-    optimizer = torch.optim.Adam(encoder.parameters(), lr=0.005)
-    losses = []
-    for _ in range(20):
-        scores = cosine_similarity(encoder(text), targets) * 10
-        loss = torch.nn.functional.cross_entropy(scores, torch.arange(len(captions)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = losses_of_training(encoder, text, targets, rate=0.005, steps=20)
     assert losses[-1] < 0.5 * losses[0]
 
 
