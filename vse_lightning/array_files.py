@@ -1,7 +1,5 @@
 """Arrays of numbers from files of any of the usual formats, none of which is unpickled."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path

@@ -5,8 +5,6 @@ A folder holds, for each process, ``rank0of2-00000.safetensors``, ``rank0of2-000
 and is written last: a process without one did not finish.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import tempfile

@@ -1,7 +1,5 @@
 """Words of captions, as their readers see them: one rule for labels and vocabularies, and how to bring another."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence

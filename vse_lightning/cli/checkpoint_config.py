@@ -1,7 +1,5 @@
 """What a checkpoint remembers of its configuration, beside what the user says: the user wins."""
 
-from __future__ import annotations
-
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
 from functools import cache

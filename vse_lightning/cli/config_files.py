@@ -1,7 +1,5 @@
 """The files of ``--config``: found by name, read before anything else is."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ What this package raises, or what a config or a file causes, is a message. Anyth
 code, the user's or ours, and the traceback shows where. The place where an error was raised decides.
 """
 
-from __future__ import annotations
-
 import dis
 import re
 import sysconfig

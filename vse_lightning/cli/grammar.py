@@ -1,7 +1,5 @@
 """A command from a typed function: options, help and configs come from its signature and its docstring."""
 
-from __future__ import annotations
-
 import inspect
 import json
 from argparse import RawDescriptionHelpFormatter

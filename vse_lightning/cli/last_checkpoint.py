@@ -3,8 +3,6 @@
 Lightning looks only into the folder of the new version, where there is none yet, and starts from scratch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What the user says of code: the modules in ``--trust``, and every name on the command line and in its configs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

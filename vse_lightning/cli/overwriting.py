@@ -1,7 +1,5 @@
 """What a command writes takes the place of its own files, and of nobody else's."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from vse_lightning.checks import is_own, require

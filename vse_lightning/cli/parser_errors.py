@@ -1,7 +1,5 @@
 """What jsonargparse says is wrong with a command line or a config: the line that matters, and what may be meant."""
 
-from __future__ import annotations
-
 import re
 from argparse import ArgumentError
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The configuration of a run beside its logs, and never over a file that is there."""
 
-from __future__ import annotations
-
 from itertools import chain, count
 from pathlib import Path
 

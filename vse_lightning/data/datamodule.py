@@ -1,7 +1,5 @@
 """The LightningDataModule: a source and its labels, made into loaders."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn

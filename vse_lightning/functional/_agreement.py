@@ -1,7 +1,5 @@
 """Agreement of scores or labels with the ratings of people."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """How sure a mean over queries is, and whether the means of two runs differ: by resampling whole images."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 

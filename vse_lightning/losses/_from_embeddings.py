@@ -1,7 +1,5 @@
 """From embeddings to the terms of a loss: who asks, who is ranked, and what the other processes have."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol

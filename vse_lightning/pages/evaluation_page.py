@@ -1,7 +1,5 @@
 """The page of an evaluation: models beside each other, with floors, intervals and stars, and their hardest queries."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import NamedTuple, Protocol

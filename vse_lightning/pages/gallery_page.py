@@ -1,7 +1,5 @@
 """The page of one run, or of two beside each other: metrics, relevance by rank, and what queries retrieved."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from vse_lightning.functional.directions import Direction

@@ -1,7 +1,5 @@
 """Mean relevance by rank as a line chart: where everything stands in it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from math import log
 

@@ -1,7 +1,5 @@
 """What every query of an evaluation retrieved, ranked in one streaming pass."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """How far models and label sources order pairs as people rate them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

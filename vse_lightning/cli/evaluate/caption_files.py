@@ -1,7 +1,5 @@
 """Which captions belong to which image, and which of them are evaluated."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command: from files to measurements, side by side."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from functools import partial

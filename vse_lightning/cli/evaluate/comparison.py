@@ -1,7 +1,5 @@
 """Models side by side: intervals, tests against the first model, a table and JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Graded truth of the user's own: a matrix that says how relevant each text is to each image, and what matches."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Label sources by the names that a command line has for them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Values of queries where a matrix says what matches: any number of texts an image, and of images a text."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, cast

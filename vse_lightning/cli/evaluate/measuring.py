@@ -1,7 +1,5 @@
 """The metrics of a model's output, with the values of single queries that intervals and tests need."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Embeddings and score matrices from files, as models to be measured."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path

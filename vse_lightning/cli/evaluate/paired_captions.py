@@ -1,7 +1,5 @@
 """Caption files that tell which caption belongs to which image: Karpathy's, COCO's own, and tables."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The page of what was measured."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from vse_lightning.cli.evaluate.caption_files import Captions

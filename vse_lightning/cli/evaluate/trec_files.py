@@ -1,7 +1,5 @@
 """Runs and relevance judgements written for trec_eval, ranx, ir_measures and the like."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Captions in the columns of a table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Precomputed image features in an ``.npy`` file, read row by row."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

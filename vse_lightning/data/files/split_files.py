@@ -1,7 +1,5 @@
 """The split files of Karpathy and Fei-Fei: one JSON with the captions and splits of a data set."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

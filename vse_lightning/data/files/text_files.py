@@ -1,7 +1,5 @@
 """Text in files: lines and JSON, in UTF-8, with or without a byte order mark."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

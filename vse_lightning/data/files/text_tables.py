@@ -1,7 +1,5 @@
 """Tables in text files: CSV, TSV, JSON, JSON lines, and the ``name#number`` lines of Flickr8k; cells stay text."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re

@@ -1,7 +1,5 @@
 """What a loader reads: a source seen as items, either pairs or whole images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple, Self

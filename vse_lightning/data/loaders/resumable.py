@@ -1,7 +1,5 @@
 """A loader that goes on in the middle of an epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """NaN in training, noticed with the ids of the batch, and without a wait for the GPU at every step."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
