@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from vse_lightning.losses import ContrastiveLoss, LadderLoss, TripletLoss
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalTargets
-from vse_lightning.mixins.batch.finite import FiniteLosses
+from vse_lightning.mixins.batch.loss import FiniteLosses
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The 'train_dataloader' does not have many workers",

@@ -11,8 +11,7 @@ from torchmetrics.utilities.prints import rank_zero_warn
 
 from vse_lightning.checks import require_not_negative, require_whole
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
-from vse_lightning.mixins.batch.finite import FiniteLosses
-from vse_lightning.mixins.batch.loss import batch_terms, log_training
+from vse_lightning.mixins.batch.loss import FiniteLosses, batch_terms, log_training
 from vse_lightning.mixins.batch.memory_queue import MemoryQueue
 from vse_lightning.mixins.batch.returned_embeddings import EmbeddingPair
 from vse_lightning.mixins.batch.step import Step, step_of

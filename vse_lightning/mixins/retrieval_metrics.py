@@ -89,7 +89,7 @@ def _update(self: Any, loader: int, embeds: EmbeddingPair, targets: RetrievalTar
 
 
 def _metrics_of(self: Any, loader: int) -> RetrievalMetrics:
-    """Metrics of the given dataloader; the first one's are the module's own."""
+    """Metrics of a dataloader; the first one's are the module's own."""
     of_loaders: dict[int, RetrievalMetrics] = self._retrieval_metrics_of_loaders
     if loader not in of_loaders:
         of_loaders[loader] = self.retrieval_metrics if loader == 0 else self.retrieval_metrics.clone()

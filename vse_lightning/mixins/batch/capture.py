@@ -20,15 +20,10 @@ class Tape(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What a method returned.
-
-    Attributes:
-        output: itself.
-        untraced: whether it was made within ``checkpoint(use_reentrant=True)``: only what that returns has a gradient.
-    """
+    """What a method returned."""
 
     output: Any
-    untraced: bool
+    untraced: bool  # made within checkpoint(use_reentrant=True): only what that returns has a gradient
 
 
 class TapesOfHost(dict[tuple[int, str], Tape]):
@@ -46,19 +41,9 @@ class TapesOfHost(dict[tuple[int, str], Tape]):
 
 @contextmanager
 def capturing(module: nn.Module, names: Sequence[str], tapes: TapesOfHost) -> Iterator[dict[str, list[Output]]]:
-    """Record what the named submodules or methods return meanwhile.
+    """Record what submodules or methods of the host return meanwhile, by name, filled as the host calls them.
 
-    Args:
-        module: the host.
-        names: dotted: ``"forward"``, ``"image_projection"``, ``"model.encode_image"``.
-        tapes: of the host.
-
-    Yields:
-        The outputs by name, filled as the host calls them.
-
-    Raises:
-        AttributeError: the host has nothing of that name.
-        TypeError: what has that name cannot be called.
+    Names are dotted: ``"forward"``, ``"image_projection"``, ``"model.encode_image"``.
     """
     outputs: dict[str, list[Output]] = {}
 
@@ -170,9 +155,7 @@ def require_once(outputs: Mapping[str, Sequence[Output]], step: str) -> None:
 def require_gradients(untraced: Mapping[str, bool], embeds: Sequence[Tensor]) -> None:
     """Raise a ``RuntimeError`` where embeddings lack a gradient because of where they were captured.
 
-    Args:
-        untraced: whether what was captured was made without a gradient, by name.
-        embeds: made from it, the first from the first if there are two.
+    ``untraced`` says by name whether that is without a gradient; of two names, each is of one matrix.
     """
     for name, own in zip(untraced, [embeds] if len(untraced) == 1 else [embeds[:1], embeds[1:]], strict=True):
         lost = torch.is_grad_enabled() and not all(matrix.requires_grad for matrix in own)

@@ -17,20 +17,9 @@ def embed_in_chunks(
 ) -> tuple[Tensor, Tensor]:
     """What ``embed(batch)`` returns, with the activations of one chunk of pairs in memory at a time.
 
-    The embeddings of all chunks stay, so that a contrastive loss sees the whole batch; its gradients are the same.
-
-    Args:
-        embed: the host's, called with a chunk.
-        module: the host, looked through for batch normalisation.
-        batch: dicts, tuples and lists of tensors with one row per pair, nested as you like.
-        chunk_size: pairs in a chunk.
-
-    Returns:
-        ``(image_embeds (N, D), text_embeds (N, D))``.
-
-    Raises:
-        ValueError: where batch normalisation is training, whose statistics would be those of a chunk; or where the
-            batch is not pairs.
+    The embeddings of all chunks stay, so that a contrastive loss sees the whole batch; its gradients are the same. A
+    batch is dicts, tuples and lists of tensors with one row per pair, nested as you like. A module in which batch
+    normalisation is training is refused: its statistics would be those of a chunk.
 
     References:
         Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", RepL4NLP 2021

@@ -12,11 +12,7 @@ _AGAIN = ", which may call what was captured: in the host's step it does not run
 
 
 def captured_embeddings(outputs: Mapping[str, Any]) -> EmbeddingPair:
-    """The embeddings in what was captured, by name.
-
-    Raises:
-        TypeError: it holds none.
-    """
+    """The embeddings in what was captured, by name."""
     if len(outputs) == 1:
         ((name, output),) = outputs.items()
         return checked_embeddings(output, name, captured=True)
@@ -41,13 +37,7 @@ def _one_output(output: Any, field: str, name: str) -> Any:
 def checked_embeddings(returned: Any, source: str, *, captured: bool = False) -> EmbeddingPair:
     """Two matrices from a pair, or from a mapping or object that has both fields.
 
-    Args:
-        returned: what came back.
-        source: who returned it, for the message.
-        captured: whether it was recorded while the host's step ran.
-
-    Raises:
-        TypeError: anything else, saying what came and what to return.
+    Of anything else, a ``TypeError`` says what ``source`` returned and what to return.
     """
     again = _AGAIN if captured else ""
     pair = embeddings_in(returned)

@@ -33,19 +33,14 @@ TARGET_KEYS = ("image_ids", "text_image_ids", "text_ids", "relevance", "text_fea
 
 
 class Step:
-    """What both mixins know of the batch of a running step.
-
-    Attributes:
-        module: the host.
-        targets: of the batch, not resolved yet.
-        finished: whether an inner step has already added or measured what the outer one would.
-    """
+    """What both mixins know of the batch of a running step."""
 
     def __init__(self, module: Any, batch: Any, name: str, outer: "Step | None" = None) -> None:
         self.module, self.batch, self.name, self.outer = module, batch, name, outer
         self.copy = copy(batch) if _can_be_emptied(batch) else batch
         self.targets = checked_targets(module.retrieval_targets(self.copy))
-        self.finished = False
+        self.finished = False  # whether an inner step has already added or measured what the outer one would
+        self._tapes: TapesOfHost = module.__dict__.setdefault("_retrieval_tapes", TapesOfHost())
         self._made: EmbeddingPair | None = None
         self._replays = False
         self._outputs: dict[str, list[Output]] | None = None if outer is None else outer._outputs
@@ -69,12 +64,8 @@ class Step:
     def host_running(self) -> Iterator[None]:
         """Record the embeddings that the host names while its own step runs."""
         names = embeds_from(self.module)
-        with capturing(self.module, names, self._tapes()) if names else nullcontext() as self._outputs:
+        with capturing(self.module, names, self._tapes) if names else nullcontext() as self._outputs:
             yield
-
-    def _tapes(self) -> TapesOfHost:
-        tapes: TapesOfHost = self.module.__dict__.setdefault("_retrieval_tapes", TapesOfHost())
-        return tapes
 
     def embed(self, method: Callable[[Any], Any], batch: Any) -> Any:
         """What the host's ``retrieval_embeds`` returns, called once for the batch of the step whoever asks."""
@@ -88,16 +79,8 @@ class Step:
         return self._made
 
     def embeddings(self, output: Any = None, *, supplied: bool = False) -> EmbeddingPair:
-        """The embeddings of the batch.
-
-        Args:
-            output: what the host's step returned.
-            supplied: whether the host has no step of its own, so that nothing was captured.
-
-        Raises:
-            TypeError: there are none, or they are no two matrices.
-        """
-        captured = {} if supplied else self._outputs or {}
+        """The embeddings of the batch, whose step returned ``output``, or is ``supplied`` as the host has none."""
+        captured = {} if supplied else self._outputs or {}  # by a supplied step nothing was captured
         method = hasattr(self.module, "retrieval_embeds")
         if matrices_in(output) or (embeddings_in(output) is not None and not method and not captured):
             return checked_embeddings(output, f"{self.name}'s output")
@@ -113,7 +96,7 @@ class Step:
         untraced = {name: recorded.untraced for name, (recorded,) in captured.items()}
         if method:
             self._replays = True
-            with replaying(self.module, list(captured), self._tapes()):
+            with replaying(self.module, list(captured), self._tapes):
                 embeds = self._from_method()
         else:
             embeds = captured_embeddings({name: recorded.output for name, (recorded,) in captured.items()})
@@ -170,11 +153,7 @@ def uses_cosine(module: Any) -> bool:
 
 
 def embeds_from(module: Any) -> tuple[str, ...]:
-    """The names in the host's ``retrieval_embeds_from``.
-
-    Raises:
-        TypeError: it is neither a name nor two.
-    """
+    """The names in the host's ``retrieval_embeds_from``."""
     named = getattr(module, "retrieval_embeds_from", None)
     if named is None or isinstance(named, str):
         return () if named is None else (named,)
@@ -188,11 +167,7 @@ def embeds_from(module: Any) -> tuple[str, ...]:
 
 
 def checked_targets(returned: Any) -> RetrievalTargets:
-    """What ``retrieval_targets`` returned, also as a mapping.
-
-    Raises:
-        TypeError: it is neither.
-    """
+    """What ``retrieval_targets`` returned, also as a mapping."""
     if isinstance(returned, RetrievalTargets):
         return returned
     if isinstance(returned, Mapping) and set(returned) <= set(TARGET_KEYS):

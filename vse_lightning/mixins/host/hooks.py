@@ -68,16 +68,9 @@ class RetrievalHooks:
 
 
 def host_arguments(mixin: type, host: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of an unconfigured mixin that the host takes under the same names: they are the host's.
-
-    Args:
-        mixin: whose constructor is running.
-        host: being constructed.
-        arguments: of the mixin.
-    """
+    """Arguments of an unconfigured mixin that the host takes under the same names: they are the host's."""
     classes = type(host).__mro__
-    behind = classes[classes.index(mixin) + 1 :]
-    taken = _taken_by(behind)
+    taken = _taken_by(classes[classes.index(mixin) + 1 :])
     return {name: value for name, value in arguments.items() if name in taken}
 
 
@@ -88,11 +81,7 @@ def _taken_by(classes: Iterable[type]) -> set[str]:
 
 
 def configure(host: Any, mixin: type[RetrievalHooks], attributes: Mapping[str, Any]) -> None:
-    """Give a host the attributes of a mixin that has something to do.
-
-    Raises:
-        TypeError: the host has attributes or methods of these names already.
-    """
+    """Give a host the attributes of a mixin that has something to do, unless it has something of these names."""
     _check_names(host, mixin, [*attributes, *mixin._retrieval_names])
     host.__dict__["_retrieval_configured"] = True
     for name, value in attributes.items():

@@ -17,13 +17,9 @@ _OURS = (RetrievalLoss, StateMetric, RetrievalTargets)
 
 
 def names_to_ignore(module: Any, frame: FrameType) -> list[str]:
-    """Arguments of the constructors that are running for the module and hold something of ours.
+    """Arguments of the constructors that are running for the module, above a frame, and hold something of ours.
 
     Lightning collects the arguments of every constructor on the stack, those of subclasses and of the mixins too.
-
-    Args:
-        module: being constructed.
-        frame: of whoever calls ``save_hyperparameters``.
     """
     return [name for name, value in _arguments(module, frame) if holds_ours(value)]
 
