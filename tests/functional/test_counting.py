@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vse_lightning.functional._counting import count_smaller_between
+from vse_lightning.functional._kendall import count_smaller_between
 
 
 @pytest.mark.parametrize("candidates", [1, 2, 3, 4, 5, 7, 8, 9, 31, 32, 33, 100])

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vse_lightning.checks import require_whole
+from vse_lightning.checks import require_one_of, require_whole
 from vse_lightning.functional.gains import GAINS, gains_of
 from vse_lightning.functional.query_lists import as_relevance, as_scores
 from vse_lightning.functional.ranking import Ranking
@@ -62,7 +62,7 @@ def ndcg_at_k(scores: Tensor, relevance: Tensor, k: Cutoff, gain: str = "exponen
 
 def ndcg_of_ranking(ranking: Ranking, k: Cutoff, gain: str = "exponential") -> Tensor:
     """:func:`ndcg_at_k` of a ``ranking`` that lists, and keeps ideal relevance of, at least the first k places."""
-    check_gain(gain)
+    require_one_of("gain", gain, GAINS)
     width = ranking.scores.shape[1] if k == "relevant" else min(k, ranking.scores.shape[1])
     places = torch.arange(width, device=ranking.scores.device)
     discount = 1 / torch.log2((places + 2).to(ranking.scores.dtype))
@@ -94,9 +94,3 @@ def check_ndcg_cutoff(k: Cutoff) -> None:
     """Refuse a cut-off that is neither a whole number above 0 nor ``"relevant"``."""
     if k != "relevant":
         require_whole("k", k)
-
-
-def check_gain(gain: str) -> None:
-    """Refuse a name that is no gain."""
-    if gain not in GAINS:
-        raise ValueError(f"gain must be one of {', '.join(map(repr, GAINS))}, got {gain!r}")

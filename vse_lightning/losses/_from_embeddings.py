@@ -26,13 +26,7 @@ class _Loss(Protocol):
 
 
 class Candidates(NamedTuple):
-    """Everything that is ranked.
-
-    Attributes:
-        image_embeds: ``(N, D)``.
-        text_embeds: ``(M, D)``.
-        targets: of all of them, resolved.
-    """
+    """Everything that is ranked: ``(N, D)`` and ``(M, D)`` embeddings with their targets, resolved."""
 
     image_embeds: Tensor
     text_embeds: Tensor
@@ -54,28 +48,26 @@ def terms_of_embeddings(
     """Value of each term of a loss on a batch of embeddings.
 
     With several processes and ``gather``, each ranks everybody's candidates for its own queries (local images x all
-    texts, local texts x all images) and counts are summed over the processes.
+    texts, local texts x all images) and counts are summed over the processes: the mean of a term over the processes is
+    that of the whole batch, and so are the gradients once they are averaged.
 
     Args:
         loss: what to compute.
-        image_embeds: ``(N, D)`` of this process.
-        text_embeds: ``(M, D)`` of this process.
-        targets: of this process's batch; they are resolved here, unless they are already.
+        image_embeds: ``(N, D)`` of this process, as all that follows.
+        text_embeds: ``(M, D)``.
+        targets: resolved here, unless they are already.
         similarity: of embeddings, ``(N, M)``.
         gather: whether the candidates of other processes are ranked too.
         beyond: gets everybody's batch and returns it with further candidates behind it, which are no queries.
         table: labels for what the targets do not reach: the texts of other processes where they hold a block,
             candidates beyond the batch, others of the query's kind.
         check_labels: check the range of the relevance on a GPU too, which waits for it; on the CPU it always is.
-
-    Returns:
-        ``{term: scalar}``. With ``gather``, their mean over the processes is the loss of the whole batch, and so are
-        the gradients once they are averaged.
-
-    Raises:
-        ValueError: where embeddings and targets do not fit, or there is no relevance to be had.
     """
-    _check_embeddings(image_embeds, text_embeds)
+    for name, kind, embeds in (("image_embeds", "images", image_embeds), ("text_embeds", "texts", text_embeds)):
+        require(isinstance(embeds, Tensor), "{} must be a tensor, got {}", name, type(embeds).__name__)
+        matrix = embeds.ndim == 2 and embeds.is_floating_point()
+        rule = "{} must be a floating point matrix ({}, dimensions), got {} of shape {}"
+        require(matrix, rule, name, kind, embeds.dtype, embeds.shape)
     dtype = torch.promote_types(image_embeds.dtype, text_embeds.dtype)
     image_embeds, text_embeds = image_embeds.to(dtype), text_embeds.to(dtype)
     gathered = gather and process_count() > 1
@@ -93,14 +85,6 @@ def terms_of_embeddings(
     lists = ranked.across(alone) | ranked.within()
     terms = {direction: ranked.terms(direction, lists[direction]) for direction in loss.ranked_directions()}
     return reduce_terms(terms, loss.reductions(), gathered)
-
-
-def _check_embeddings(image_embeds: Tensor, text_embeds: Tensor) -> None:
-    for name, kind, embeds in (("image_embeds", "images", image_embeds), ("text_embeds", "texts", text_embeds)):
-        require(isinstance(embeds, Tensor), "{} must be a tensor, got {}", name, type(embeds).__name__)
-        matrix = embeds.ndim == 2 and embeds.is_floating_point()
-        rule = "{} must be a floating point matrix ({}, dimensions), got {} of shape {}"
-        require(matrix, rule, name, kind, embeds.dtype, embeds.shape)
 
 
 def _labelled(

@@ -9,11 +9,7 @@ from vse_lightning.checks import require, require_positive
 
 
 def log_scale_of(temperature: float, learnable: bool, max_scale: float) -> nn.Parameter:
-    """Logarithm of 1 / temperature as a parameter, learnable or not.
-
-    Raises:
-        ValueError: where the temperature is not above 0, or 1 / temperature is above ``max_scale``.
-    """
+    """Logarithm of 1 / temperature, at most ``max_scale``, as a parameter, learnable or not."""
     require_positive("temperature", temperature)
     require_positive("max_scale", max_scale)
     fits = 1 / temperature <= max_scale * (1 + 1e-9)

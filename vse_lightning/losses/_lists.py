@@ -32,20 +32,15 @@ class Lists(NamedTuple):
 def checked_lists(
     loss: str, needs_relevance: bool, scores: Tensor, relevance: Tensor | None, positives: Tensor | None
 ) -> Lists:
-    """Lists of what somebody handed to a loss.
+    """Lists of what somebody handed to a loss, whose name messages begin with; half precision becomes float32.
 
-    Args:
-        loss: its name, for messages.
-        needs_relevance: whether it reads the relevance; what is given is checked in any case.
-        scores: ``(Q, C)``; half precision is promoted to float32.
-        relevance: ``(Q, C)`` numbers in [0, 1], or ``None``; on the CPU their range is checked (on a GPU that would
-            wait for them: :func:`check_relevance`).
-        positives: ``(Q, C)`` bool; ``None`` means the diagonal of a square matrix.
-
-    Raises:
-        ValueError: naming what does not fit.
+    The relevance is checked also where it is not needed: its range on the CPU (:func:`check_relevance`, which on a GPU
+    would wait for it). No ``positives`` mean the diagonal of a square matrix.
     """
-    _check_scores(loss, scores)
+    require(isinstance(scores, Tensor), "{}: scores must be a tensor, got {}", loss, type(scores).__name__)
+    require(scores.ndim == 2, "{}: scores must be a matrix (queries, candidates), got shape {}", loss, scores.shape)
+    require(scores.shape[1] > 0, "{}: scores must have candidates, got shape {}", loss, scores.shape)
+    require(scores.is_floating_point(), "{}: scores must be floating point, got {}", loss, scores.dtype)
     if relevance is not None:
         _check_labels(loss, relevance, scores)
     if positives is None:
@@ -69,17 +64,9 @@ def checked_lists(
 
 
 def check_relevance(relevance: Tensor, loss: str = "", hint: str = "") -> None:
-    """Refuse relevance that is not finite or outside [0, 1] by more than rounding (1e-4).
+    """Refuse relevance, of any shape, that is not finite or outside [0, 1] by more than rounding (1e-4).
 
     On a GPU this waits for the values: to be asked once, not in every step.
-
-    Args:
-        relevance: of any shape.
-        loss: name of the loss that it is for.
-        hint: what else may be wrong.
-
-    Raises:
-        ValueError: naming the range that was found.
 
     Example:
         >>> check_relevance(torch.tensor([[1.0, -0.2]]))
@@ -93,13 +80,6 @@ def check_relevance(relevance: Tensor, loss: str = "", hint: str = "") -> None:
     inside = low >= -_ROUNDING and high <= 1 + _ROUNDING  # false for NaN, which aminmax hands on
     rule = "{}relevance must be finite and lie in [0, 1], got values from {:.4g} to {:.4g}{}"
     require(inside, rule, f"{loss}: " if loss else "", low, high, hint)
-
-
-def _check_scores(loss: str, scores: Tensor) -> None:
-    require(isinstance(scores, Tensor), "{}: scores must be a tensor, got {}", loss, type(scores).__name__)
-    require(scores.ndim == 2, "{}: scores must be a matrix (queries, candidates), got shape {}", loss, scores.shape)
-    require(scores.shape[1] > 0, "{}: scores must have candidates, got shape {}", loss, scores.shape)
-    require(scores.is_floating_point(), "{}: scores must be floating point, got {}", loss, scores.dtype)
 
 
 def _check_labels(loss: str, relevance: Tensor, scores: Tensor) -> None:

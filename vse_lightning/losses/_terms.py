@@ -16,13 +16,7 @@ Reduction = Literal["mean", "sum"]
 
 
 def require_finite(value: Tensor, what: str, inputs: Sequence[Tensor]) -> Tensor:
-    """The value of a loss; on the CPU a ``ValueError`` where it is no finite number.
-
-    Args:
-        value: a scalar.
-        what: the inputs are, for the message.
-        inputs: of the loss.
-    """
+    """The value of a loss; on the CPU a ``ValueError`` where it is no finite number, which says ``what`` made it so."""
     if value.device.type == "cpu" and not torch.compiler.is_compiling() and not value.isfinite():
         finite = all(bool(each.isfinite().all()) for each in inputs)
         size = max((float(each.abs().max()) for each in inputs if each.numel()), default=0.0)
@@ -35,17 +29,12 @@ def require_finite(value: Tensor, what: str, inputs: Sequence[Tensor]) -> Tensor
 def reduce_terms(
     terms: Mapping[Direction, Terms], reductions: Mapping[str, Reduction], gathered: bool = False
 ) -> dict[str, Tensor]:
-    """Value of each term over its queries and directions.
+    """Value of each term over its queries and the directions that have it.
 
-    Args:
-        terms: of each direction; a term need not be in all of them.
-        reductions: ``"mean"``: the total of a direction divided by its count, averaged over the term's directions;
-            ``"sum"``: the totals of all directions added up.
-        gathered: the queries are this process's share of everybody's: counts are summed over the processes, and a
-            value is multiplied by their number, so that the mean over the processes is the value of the whole batch.
-
-    Returns:
-        ``{term: scalar}``.
+    ``"mean"``: the total of a direction divided by its count, averaged over the term's directions; ``"sum"``: the
+    totals of all directions added up. Where queries are ``gathered``, they are this process's share of everybody's:
+    counts are summed over the processes, and a value is multiplied by their number, so that the mean over the processes
+    is the value of the whole batch.
     """
     entries = [(term, *found[term]) for term in reductions for found in terms.values() if term in found]
     counts = torch.stack([count.sum().to(total.dtype) for _, total, count in entries])

@@ -7,8 +7,10 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from vse_lightning.checks import require_one_of
 from vse_lightning.functional.directions import Direction
-from vse_lightning.functional.ndcg import Cutoff, check_gain, check_ndcg_cutoff, ndcg_of_ranking
+from vse_lightning.functional.gains import GAINS
+from vse_lightning.functional.ndcg import Cutoff, check_ndcg_cutoff, ndcg_of_ranking
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.ranking.reading import ALL, Reading
@@ -47,7 +49,7 @@ class RetrievalNDCG(RetrievalMetric):
         **options: Any,
     ) -> None:
         check_ndcg_cutoff(k)
-        check_gain(gain)
+        require_one_of("gain", gain, GAINS)
         super().__init__(**options)
         longest = k if isinstance(k, int) else ALL
         reading = Reading(listed=longest, ideal=longest, exclude_positives=exclude_positives)

@@ -20,23 +20,11 @@ def rows_at_once(scores: Tensor) -> int:
 
 
 class BoundedRanks:
-    r"""SupRank's upper bound of the ranks of some lists, and its derivative.
-
-    .. math::
-        \pi_k = 1 + \sum_{j \ne k,\ r_j \ge r_k} [s_j \ge s_k] + \sum_{r_j < r_k} f(s_j - s_k), \qquad
-        f(d) = \sigma\Big(\frac{\min(d, \delta)}{\tau}\Big) + \frac{[d > 0]}{2} + \rho\, [d - \delta]_+
-
-    - :math:`s` (``scores``), :math:`r` (``relevance``), :math:`\tau` (``temperature``);
-    - :math:`\delta = 0.05` and :math:`\rho = 100`.
+    """SupRank's upper bound of the ranks of lists, as :func:`functional.smooth_ndcg` has it, and its derivative.
 
     Those at least as relevant count exactly and have no gradient. Which comparison takes f depends on scores and
     relevance at once, so they are made one by one, in O(C^2) time; but in tiles of lists sorted by relevance, where
     only the less relevant part is looked at and memory is O(C).
-
-    Args:
-        scores: ``(Q, C)`` float32 or float64.
-        relevance: ``(Q, C)`` of the same dtype.
-        temperature: above 0.
     """
 
     def __init__(self, scores: Tensor, relevance: Tensor, temperature: float) -> None:

@@ -5,9 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vse_lightning.functional.smooth_ranks.comparisons import compared, slopes_of
 from vse_lightning.functional.smooth_ranks.sigmoid_sums import SigmoidSums
-from vse_lightning.functional.smooth_ranks.soft_ranks import near_zero
+from vse_lightning.functional.smooth_ranks.soft_ranks import compared, near_zero, slopes_of
 from vse_lightning.functional.sorting import ascending_order
 
 # candidates whose pairs are compared one by one (where operations cost more than numbers, more), and pairs at a time
@@ -21,18 +20,11 @@ def rows_at_once(scores: Tensor) -> int:
 
 
 class HierarchicalRanks:
-    r"""H-ranks of some lists and their derivative.
-
-    .. math:: \eta_j = r_j + \sum_{k \ne j} \min(r_j, r_k)\, \sigma\Big(\frac{s_k - s_j}{\tau}\Big)
+    """H-ranks of some lists, as :func:`functional.hierarchical_ap` has them, and their derivative.
 
     In a list sorted by relevance, a candidate of the first half and one of the second share the relevance of the first.
     So what the halves do to each other are weighted :class:`SigmoidSums`, and each half is a list of its own, until it
     is so short that its pairs are compared: O(C log C) per query.
-
-    Args:
-        scores: ``(Q, C)`` float32 or float64.
-        relevance: ``(Q, C)`` of the same dtype, not negative.
-        temperature: above 0.
     """
 
     def __init__(self, scores: Tensor, relevance: Tensor, temperature: float) -> None:

@@ -30,10 +30,6 @@ class SigmoidSums:
     Distances are differences of scores and divided by the temperature afterwards, so that no range of scores and no
     temperature costs digits or time, and what is too far to matter underflows to 0. The tensors are laid out as
     ``(candidates of a block, blocks, queries)``; a leading 2 stands for the sides, from below and from above.
-
-    Args:
-        scores: ``(Q, C)`` float32 or float64.
-        temperature: above 0.
     """
 
     def __init__(self, scores: Tensor, temperature: float) -> None:

@@ -2,11 +2,13 @@
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from vse_lightning.functional.smooth_ranks.comparisons import compared, slopes_of
 from vse_lightning.functional.smooth_ranks.sigmoid_sums import SigmoidSums
 
+# so many temperatures apart nothing changes any more, but numbers are not yet so small that a CPU stumbles over them
+_SATURATED = 80
 # the longest lists of which comparing all pairs is faster; where operations cost more than numbers, much longer ones
 _SHORT_ON_CPU, _SHORT_ELSEWHERE = 64, 512
 
@@ -22,13 +24,7 @@ class Ranks(Protocol):
 
 
 def soft_ranks(scores: Tensor, temperature: float) -> Ranks:
-    r"""Ranks with sigmoids, and their derivative, linear in the list.
-
-    .. math:: \pi_j = 1 + \sum_{k \ne j} \sigma\Big(\frac{s_k - s_j}{\tau}\Big)
-
-    Args:
-        scores: ``(Q, C)`` float32 or float64.
-        temperature: above 0.
+    """Ranks with sigmoids, as :func:`functional.smooth_ndcg` has them, and their derivative, linear in the list.
 
     Example:
         >>> import torch
@@ -44,6 +40,19 @@ def rows_at_once(scores: Tensor) -> int:
     if _are_short(scores):
         return max(1, (2**20 if on_cpu else 2**26) // candidates**2)
     return max(8, (2**18 if on_cpu else 2**24) // candidates)
+
+
+def compared(scores: Tensor, temperature: float) -> Tensor:
+    r"""The sigmoids :math:`\sigma((s_i - s_j) / \tau)` of lists ``(Q, C)``: ``(Q, C, C)``."""
+    distances = torch.sub(scores[:, :, None], scores[:, None, :]).div_(temperature)
+    return distances.clamp_(-_SATURATED, _SATURATED).sigmoid_()
+
+
+def slopes_of(above: Tensor) -> Tensor:
+    """The slopes ``(Q, C, C)`` of sigmoids, of oneself 0."""
+    slopes = above * above.mT  # 1 - above would lose the digits of what is far below
+    slopes.diagonal(dim1=1, dim2=2).zero_()  # or the small ones next to it would lose theirs
+    return slopes
 
 
 def near_zero(upstream: Tensor) -> Tensor:

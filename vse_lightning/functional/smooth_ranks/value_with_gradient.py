@@ -14,14 +14,10 @@ OfRows = Callable[..., tuple[Tensor, Gradient]]
 
 
 def value_with_gradient(name: str, rows_at_once: Callable[[Tensor], int]) -> Callable[[OfRows], Callable[..., Tensor]]:
-    """Make of a function of some lists a differentiable one of all lists, with memory for some lists only.
+    """Make of a function of some lists a differentiable one of all lists, with memory for ``rows_at_once`` only.
 
     It becomes one operation of torch, opaque to ``torch.compile``; labels are constants to it, and it refuses a second
     derivative.
-
-    Args:
-        name: of the operation, and of what has no second derivative.
-        rows_at_once: how many of the rows of all ``scores (Q, C)`` the function gets at a time.
     """
 
     def decorate(of_rows: OfRows) -> Callable[..., Tensor]:
