@@ -15,8 +15,7 @@ from vse_lightning.checks import SAME_LIGHTNING, require, require_lightning, req
 from vse_lightning.data.loaders.collate import Collate
 from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, ImageTextItem
 from vse_lightning.data.loaders.label_names import LabelSource, check_label_names, check_label_source
-from vse_lightning.data.loaders.resumable import ResumableLoader
-from vse_lightning.data.loaders.samplers import make_batches
+from vse_lightning.data.loaders.samplers import ResumableLoader, make_batches
 from vse_lightning.data.sources.image_text_source import ImageTextSource
 from vse_lightning.relevance import RelevanceSource, RelevanceTable
 

@@ -21,26 +21,15 @@ HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")  # surrogates, which no file of
 
 @dataclass(frozen=True)
 class DatasetRows:
-    """Rows with named columns.
+    """Rows with named columns."""
 
-    Attributes:
-        dataset: the rows of all splits, one split after the other.
-        splits: of each row.
-        names: what messages call each row.
-        folder: where relative paths in them start.
-    """
-
-    dataset: Dataset
-    splits: Sequence[str]
-    names: Sequence[str]
-    folder: Path
+    dataset: Dataset  # of all splits, one split after the other
+    splits: Sequence[str]  # of each row
+    names: Sequence[str]  # what messages call each row
+    folder: Path  # where relative paths in them start
 
     def only(self, argument: str, column: str) -> Dataset:
-        """The rows with one column.
-
-        Raises:
-            ValueError: there is no such column; ``argument`` named it.
-        """
+        """The rows with one column, which an ``argument`` names."""
         columns = sorted(self.dataset.column_names)
         require(column in columns, "{} must be one of {}, got {!r}", argument, columns, column)
         return self.dataset.select_columns([column])
@@ -50,11 +39,7 @@ class DatasetRows:
         return list(self.only(argument, column)[:][column])
 
     def keys(self, argument: str, column: str) -> list[str | int]:
-        """All values of a column that groups rows.
-
-        Raises:
-            ValueError: a row has none, or something that is neither text nor a number.
-        """
+        """All values of a column that groups rows: texts or numbers, one in each row."""
         values = self.values(argument, column)
         for value, name in zip(values, self.names, strict=True):
             message = "{} must have a text or whole number in each row, got {!r} in {!r} of {}"
@@ -63,12 +48,7 @@ class DatasetRows:
 
 
 def load_rows(path: str | Path, options: Mapping[str, Any]) -> DatasetRows:
-    """Load a data set; the arguments are those of ``HuggingFaceSource``.
-
-    Raises:
-        FileNotFoundError: nothing is at a local path.
-        ValueError: streaming is asked for, or a file or folder cannot be read.
-    """
+    """Load a data set; the arguments are those of ``HuggingFaceSource``."""
     require(
         not options.get("streaming"),
         "load_options must not ask for streaming: labels, evaluation and shuffling need every caption and any picture "

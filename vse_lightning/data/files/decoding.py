@@ -35,7 +35,7 @@ def read_picture(open_file: Callable[[], AbstractContextManager[IO[bytes]]], nam
 
 
 def decode_rgb(file: IO[bytes], name: str = "picture") -> Image:
-    """Decode a picture as RGB, as a person sees it.
+    """Decode a picture of any format that Pillow reads as RGB, as a person sees it; messages call it ``name``.
 
     * It is turned as its EXIF orientation says; of an animation it is the first frame.
     * Transparent parts show white: what colours are hidden there is arbitrary.
@@ -43,13 +43,6 @@ def decode_rgb(file: IO[bytes], name: str = "picture") -> Image:
     * 32-bit grey has no range of its own, so its values tell: whole numbers up to 255 are 8-bit values, up to 65535
       16-bit values; floats in [0, 1] are shares of white, in [0, 255] 8-bit values. Others are an error.
     * CMYK, YCbCr, LAB, palettes and 1-bit pictures are converted.
-
-    Args:
-        file: an open file of any format that Pillow reads.
-        name: what messages call the picture.
-
-    Raises:
-        UnreadableImageError: it is empty, truncated, no picture, or its values do not tell what is black and white.
     """
     from PIL import Image, ImageOps
 

@@ -18,17 +18,9 @@ CHUNK_BYTES = 64 * 1024**2
 class FeatureFile:
     """A memory-mapped ``.npy`` file of image features: ``(rows, F)`` pooled or ``(rows, R, F)`` regions.
 
-    It is never loaded whole, and every process opens it for itself. Files up to 2 GiB are searched for NaN and infinity
-    at once; in a larger one each row is checked when it is read.
-
-    Args:
-        path: the file: float16, bfloat16, float32 or float64, of any byte order.
-        rows: how many rows it must have, or None for any number.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no ``.npy`` file of floats with two or three dimensions, has another number of rows, or holds
-            NaN or infinity.
+    They are float16, bfloat16, float32 or float64, of any byte order, and as many ``rows`` as are asked for. The file
+    is never loaded whole, and every process opens it for itself. Files up to 2 GiB are searched for NaN and infinity at
+    once; in a larger one each row is checked when it is read.
     """
 
     def __init__(self, path: str | Path, rows: int | None = None) -> None:
@@ -37,8 +29,9 @@ class FeatureFile:
         message = "features must have one row for each of the {} images, got {} in {}"
         require(rows is None or len(self) == rows, message, rows, len(self), self.path)
         self._is_scanned = self._rows.nbytes <= SCANNED_BYTES
-        if self._is_scanned:
-            self._scan()
+        step = max(1, CHUNK_BYTES // max(1, self._rows[:1].nbytes))
+        for start in range(0, len(self), step) if self._is_scanned else ():
+            self._require_finite(self._tensor(self._rows[start : start + step]), start)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -76,11 +69,6 @@ class FeatureFile:
 
     def _tensor(self, rows: NDArray[Any]) -> Tensor:
         return as_tensor(rows, str(self.path))
-
-    def _scan(self) -> None:
-        step = max(1, CHUNK_BYTES // max(1, self._rows[:1].nbytes))
-        for start in range(0, len(self), step):
-            self._require_finite(self._tensor(self._rows[start : start + step]), start)
 
     def _require_finite(self, rows: Tensor, first_row: int) -> None:
         bad = (~rows.isfinite().flatten(1).all(dim=1)).nonzero().flatten()[:1] + first_row

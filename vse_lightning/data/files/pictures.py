@@ -84,16 +84,9 @@ class PictureZip(PictureStore):
 
 
 def open_pictures(images: str | Path, candidates: Sequence[Names]) -> PictureStore:
-    """Find every picture in a folder or a zip file.
+    """Find every picture in a folder or a zip file, under the first that is there of the names it may have.
 
-    Args:
-        images: the folder or the zip file.
-        candidates: for each image the names it may have there, as paths with ``/`` or backslashes; the first one
-            present is used.
-
-    Raises:
-        FileNotFoundError: ``images`` does not exist, or a picture is not there under any of its names.
-        ValueError: ``images`` is a file but no zip, a name leads out of it, or means several pictures of a zip.
+    Names are paths with ``/`` or backslashes, none of which leads out of it.
     """
     path = existing_path("images", images)
     for name in (name for names in candidates for name in names):

@@ -14,21 +14,13 @@ from vse_lightning.data.sources.image_text_source import group_by_split
 
 @dataclass(frozen=True)
 class SplitFile:
-    """What a split file says; the id of an image or caption is its place in the file.
-
-    Attributes:
-        path: the file.
-        entries: of its list ``images``, as they are there.
-        captions: the sentences of all images, ``raw`` or the ``tokens`` with blanks between.
-        text_image_ids: ``(captions,)`` the image that each describes.
-        splits: split name -> image ids; ``restval`` (COCO) joins ``train``.
-    """
+    """What a split file says; the id of an image or caption is its place in the file."""
 
     path: Path
-    entries: Sequence[Mapping[str, Any]]
-    captions: Sequence[str]
-    text_image_ids: Tensor
-    splits: Mapping[str, Tensor]
+    entries: Sequence[Mapping[str, Any]]  # of its list ``images``, as they are there
+    captions: Sequence[str]  # of all images, ``raw`` or the ``tokens`` with blanks between
+    text_image_ids: Tensor  # (captions,) the image that each describes
+    splits: Mapping[str, Tensor]  # split name -> image ids; ``restval`` (COCO) joins ``train``
 
     def ids_of_images(self, key: str) -> Tensor | None:
         """Whole numbers that the file has for each image, such as ``cocoid``, if it has one for all."""
@@ -42,9 +34,7 @@ class SplitFile:
 def parse_split_file(argument: str, path: Path, content: Any) -> SplitFile:
     """Check what the JSON of a split file holds, and take from it what all readers need.
 
-    Raises:
-        ValueError: it has another structure, or an image lacks a split or captions; the message names the ``argument``
-            whose file it is, and the entry.
+    Messages name the ``argument`` whose file it is, and the entry.
     """
     entries = content.get("images") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:

@@ -8,11 +8,7 @@ ENCODING = "utf-8-sig"  # drops the mark that Windows writes, which would become
 
 
 def read_lines(argument: str, path: Path) -> list[str]:
-    """The lines of a file without the white space around them.
-
-    Raises:
-        ValueError: it is not UTF-8; ``argument`` says whose file it is.
-    """
+    """The lines of a file without the white space around them; ``argument`` says whose file it is."""
     try:
         # Told what ends a line, Python does not break captions at the rarer characters that it would take for an end.
         with path.open(encoding=ENCODING, newline="\n") as file:
@@ -22,11 +18,7 @@ def read_lines(argument: str, path: Path) -> list[str]:
 
 
 def read_json(argument: str, path: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        ValueError: it is no JSON; ``argument`` says whose file it is.
-    """
+    """What a JSON file holds; ``argument`` says whose file it is."""
     try:
         return json.loads(path.read_text(encoding=ENCODING))
     except (ValueError, OSError, RecursionError) as error:

@@ -19,16 +19,14 @@ NUMBERED = re.compile(r"(?P<image>[^\t]+)#\d+\t(?P<caption>.*)")  # of Flickr8k.
 
 @dataclass(frozen=True)
 class TextTable:
-    """Columns of equal length.
+    """Columns of equal length by name.
 
-    Attributes:
-        columns: name -> values. Those of CSV and its like are strings, also ``null``, ``NA`` and ``7``; those of JSON
-            are whatever it holds, and None where a row lacks the field.
-        row_names: what messages call each row, such as ``"line 3 of captions.csv"``.
+    Values of CSV and its like are strings, also ``null``, ``NA`` and ``7``; those of JSON are whatever it holds, and
+    None where a row lacks the field.
     """
 
     columns: Mapping[str, Sequence[Any]]
-    row_names: Sequence[str]
+    row_names: Sequence[str]  # for messages, such as "line 3 of captions.csv"
 
 
 def read_table(argument: str, path: Path) -> TextTable:
@@ -36,10 +34,8 @@ def read_table(argument: str, path: Path) -> TextTable:
 
     ``.csv``, ``.tsv`` and ``.txt`` name the columns in the first line, divided by tabs, commas, ``|`` or ``;``. Lines
     ``name#number<TAB>caption`` (Flickr8k.token.txt) have the columns ``image``, without the number, and ``caption``.
-    JSON is a list of objects, possibly the only list in an object, or has an object on each line.
-
-    Raises:
-        ValueError: it is no such table; the message names the ``argument`` whose file it is, and the line.
+    JSON is a list of objects, possibly the only list in an object, or has an object on each line. Messages name the
+    ``argument`` whose file it is, and the line.
     """
     suffix = path.suffix.lower()
     if suffix in JSON_LINES or (suffix == ".json" and has_json_lines(path)):

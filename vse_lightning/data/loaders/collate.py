@@ -16,12 +16,8 @@ from vse_lightning.relevance import RelevanceTable
 class Collate:
     """Make the batch dict of ``N`` images and ``M`` texts, in the worker.
 
-    Keys: ``image`` (stacked), ``text`` (what ``text`` makes of the ``M`` captions), ``image_ids (N,)``,
-    ``text_ids (M,)``, ``text_image_ids (M,)`` and, with a table, ``relevance (N, M)``.
-
-    Args:
-        text: tokenises and pads a list of strings; None leaves the strings.
-        relevance: labels of the training captions.
+    Keys: ``image`` (stacked), ``text`` (what ``text`` makes of the ``M`` captions, by default the strings),
+    ``image_ids (N,)``, ``text_ids (M,)``, ``text_image_ids (M,)`` and, with a table, ``relevance (N, M)``.
     """
 
     text: Callable[[list[str]], Any] | None = None

@@ -32,9 +32,9 @@ class ImageTextDataset(Dataset[ImageTextItem]):
 
     Args:
         source: where images and captions come from.
-        image_ids: ``(items,)``, the image of each item.
+        image_ids: ``(items,)``.
         text_ids: ``(sum of counts,)``, the captions of all items, item by item.
-        counts: ``(items,)``, how many captions each item has.
+        counts: ``(items,)``, of captions.
         transform: picture (or feature tensor) to tensor; None for :func:`default_transform`.
         skipped: ``(num_images,)`` bool in shared memory: marks images that cannot be read, in whose place the next item
             comes; None: they are an error.

@@ -1,4 +1,4 @@
-"""Which pairs meet in a training batch.
+"""Which pairs meet in a training batch, and where a loader goes on in the middle of an epoch.
 
 The samplers take the items of another sampler and only change which of them meet: every item comes as often
 as before, and there are as many batches. So they work on the part of the data that Lightning gives each process. What
@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from lightning import Trainer
 from torch import Generator, Tensor
-from torch.utils.data import BatchSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from vse_lightning.checks import require
-from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset
+from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, ImageTextItem
 from vse_lightning.data.loaders.seeding import seed_of
 from vse_lightning.relevance import RelevanceTable
 
@@ -84,12 +84,8 @@ class RandomBatchSampler(BatchSampler):
 class DistinctBatchSampler(RandomBatchSampler):
     """Batches in which no image comes twice, so that every other pair in the batch is a true negative.
 
-    Items of an image that met by chance are exchanged with random items of other batches. Arguments are those of
-    :class:`RandomBatchSampler`.
-
-    Raises:
-        ValueError: (when iterated) there are too few images to keep apart, which takes a batch size well below their
-            number.
+    Items of an image that met by chance are exchanged with random items of other batches, which takes a batch size well
+    below the number of images. Arguments are those of :class:`RandomBatchSampler`.
     """
 
     def _arranged(self, items: Tensor, generator: Generator) -> Iterable[Tensor]:
@@ -157,6 +153,34 @@ class SimilarBatchSampler(RandomBatchSampler):
         groups += torch.split(free.nonzero().flatten(), GROUP)
         order = torch.randperm(len(groups), generator=generator)
         return torch.cat([groups[number] for number in order.tolist()])
+
+
+class ResumableLoader(DataLoader[ImageTextItem]):
+    """A loader over a :class:`RandomBatchSampler` whose state is the epoch and how many of its batches were given.
+
+    Lightning asks for the state at a checkpoint and gives it back before training goes on.
+    """
+
+    _given = 0
+    _resumes: dict[str, int] | None = None
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator: the epoch is told after iter()
+        sampler: Any = self.batch_sampler
+        resumes, self._resumes = self._resumes, None
+        sampler.resumes = resumes
+        self._given = 0 if resumes is None or resumes["epoch"] != sampler.next_epoch else resumes["batches"]
+        for batch in super().__iter__():
+            self._given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and the batches of it that were given."""
+        sampler: Any = self.batch_sampler
+        return {"epoch": sampler.running_epoch, "batches": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Leave those batches out when the same epoch is next."""
+        self._resumes = state
 
 
 def make_batches(

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from vse_lightning.checks import require, require_extra
-from vse_lightning.data.files.caption_columns import read_texts
+from vse_lightning.data.files.columns import open_column, read_paths, read_texts
 from vse_lightning.data.files.dataset_rows import load_rows
-from vse_lightning.data.files.picture_columns import open_column, read_paths
 from vse_lightning.data.sources.image_text_source import ImageTextSource, group_by_split
 
 if TYPE_CHECKING:

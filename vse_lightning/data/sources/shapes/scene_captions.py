@@ -36,7 +36,7 @@ NUMBERS = {1: "one", 2: "two", 3: "three"}
 def write_captions(scene: Scene, random: Random) -> list[str]:
     """Write five captions of a scene in a random order: no two say the same, and most leave something out."""
     writers = [_full, _plain, _relation, _partial, _summary]
-    captions = [writer(scene, _shuffled(scene.things, random), random) for writer in writers]
+    captions = [writer(scene, random.sample(scene.things, len(scene.things)), random) for writer in writers]
     random.shuffle(captions)
     return [caption[0].upper() + caption[1:] + random.choice((".", ".", " .", "")) for caption in captions]
 
@@ -111,7 +111,3 @@ def _a(phrase: str) -> str:
 
 def _listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def _shuffled(things: Sequence[Thing], random: Random) -> list[Thing]:
-    return random.sample(things, len(things))

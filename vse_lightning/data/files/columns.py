@@ -1,4 +1,4 @@
-"""Pictures in a column of a table: as paths, as bytes, or as both in one."""
+"""Captions in the columns of a table, and pictures in one: as paths, as bytes, or as both."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from vse_lightning.checks import require
 from vse_lightning.data.files.dataset_rows import DatasetRows
@@ -17,6 +17,44 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 BESIDE = "images"  # the folder that tables have beside them, in any case
+
+
+def read_texts(rows: DatasetRows, columns: Sequence[str]) -> list[list[str]]:
+    """The captions of each row, one column after the other."""
+    texts: list[list[str]] = [[] for _ in rows.names]
+    names = rows.dataset.column_names
+    for column in columns:
+        outer, *fields = column.split(".")
+        if column in names or outer not in names:  # no dot that leads into objects
+            outer, fields = column, []
+        for row, value in enumerate(rows.values("caption_column", outer)):
+            texts[row] += _texts(value, fields, column, rows.names[row])
+    for row, name in enumerate(rows.names):
+        message = "caption_column: each row must have a caption, {} has none in {}"
+        require(bool(texts[row]), message, name, ", ".join(columns))
+    return texts
+
+
+def _texts(value: Any, fields: Sequence[str], column: str, name: str) -> list[str]:
+    for field in fields:
+        value = _field(value, field, name)
+    texts = value if isinstance(value, list) else [value]
+    for text in texts:
+        hint = f": write {column}.{next(iter(text))}" if isinstance(text, dict) and text else ""
+        message = "caption_column must hold a string or a list of strings, got {!r} in {!r} of {}{}"
+        require(isinstance(text, str), message, text, column, name, hint)
+        message = "caption_column: a caption must not be blank, got {!r} in {!r} of {}"
+        require(bool(text.strip()), message, text, column, name)
+    return texts
+
+
+def _field(value: Any, field: str, name: str) -> Any:
+    """A field of an object, or of all objects of a list."""
+    if isinstance(value, list):
+        return [_field(item, field, name) for item in value]
+    has_field = isinstance(value, dict) and field in value
+    require(has_field, "caption_column: there must be a field {!r} in the objects of {}, got {!r}", field, name, value)
+    return value[field]
 
 
 class EncodedPictures:
@@ -52,11 +90,7 @@ class EncodedPictures:
 
 
 def read_paths(rows: DatasetRows, column: str) -> list[str] | None:
-    """The paths in a column, or None if it holds the pictures themselves.
-
-    Raises:
-        ValueError: the column is missing or holds something else, or a row has no path or an address of the web.
-    """
+    """The paths in a column, or None if it holds the pictures themselves."""
     from datasets import Image, Value
 
     feature = rows.only("image_column", column).features[column]
@@ -82,9 +116,7 @@ def open_column(
 ) -> EncodedPictures | PictureStore:
     """The pictures of a data set by image id, whose first rows are ``rows_of_images``; ``paths`` are those of all rows.
 
-    Raises:
-        FileNotFoundError: a picture is not there.
-        ValueError: ``images`` is given for a column that holds the pictures themselves.
+    Relative paths start where most pictures are: beside the data, in a folder ``Images`` there, or here.
     """
     if paths is None:
         require(images is None, "images is for a column of paths, and {!r} holds the pictures themselves", column)
