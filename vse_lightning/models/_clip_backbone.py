@@ -27,14 +27,7 @@ class CLIPBackbone(nn.Module):
     """A Hugging Face dual encoder: model, tokenizer and image processor.
 
     All three travel in the state dict: a checkpoint needs neither the hub nor the folder that the model came from (see
-    ``restoring``).
-
-    Args:
-        model: name on the Hugging Face hub, or path of a folder.
-        pretrained: whether to load the weights; otherwise they start at random.
-        max_length: tokens after so many are cut off; ``None`` for as many as the model can take.
-        freeze: the tower that stays as it is; its projection learns.
-        gradient_checkpointing: whether to recompute activations in the backward pass instead of storing them.
+    ``restoring``). The arguments are those of :class:`CLIPRetriever`.
     """
 
     def __init__(
@@ -72,7 +65,7 @@ class CLIPBackbone(nn.Module):
         return {"image": self.model.vision_model, "text": self.model.text_model}
 
     def image_transform(self) -> ProcessorTransform:
-        """The callable that turns a picture into a row of what ``encode_images`` takes."""
+        """The callable that turns a picture into a row of what :meth:`encode_images` takes."""
         return _restored(self._picture_transform)
 
     def text_transform(self) -> SubwordTokenizer:

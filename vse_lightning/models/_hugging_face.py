@@ -9,12 +9,7 @@ from typing import Any
 
 @contextmanager
 def explaining_absence(model: str, alternative: str) -> Iterator[None]:
-    """Say what to do where reading a model fails because something of it is not there.
-
-    Args:
-        model: what the user asked for.
-        alternative: the last of the remedies.
-    """
+    """Say what to do where reading a model fails because something of it is not there; the alternative comes last."""
     try:
         yield
     except OSError as error:
@@ -49,11 +44,7 @@ def config_text(model: Any) -> str:
 
 
 def read_tokenizer(path: str, model: str) -> Any:
-    """The fast tokenizer of a folder or hub name.
-
-    Raises:
-        ValueError: if there is none.
-    """
+    """The fast tokenizer of a folder or hub name."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:

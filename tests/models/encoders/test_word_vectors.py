@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vse_lightning.models.encoders._word_vectors import read_word_vectors
+from vse_lightning.models.encoders.gru_text import read_word_vectors
 
 
 @pytest.fixture

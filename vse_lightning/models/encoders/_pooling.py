@@ -46,15 +46,7 @@ class Pooling(nn.Module):
         self.rank_weights = RankWeights() if kind == "gpo" else None
 
     def forward(self, vectors: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Pool each set.
-
-        Args:
-            vectors: ``(B, L, D)``.
-            valid: ``(B, L)`` bool; ``None`` means all.
-
-        Returns:
-            ``(B, D)``.
-        """
+        """Pool each set ``(B, L, D)``, of which the ``valid (B, L)`` vectors count, by default all: ``(B, D)``."""
         if valid is None:
             valid = torch.ones(1, vectors.shape[1], dtype=torch.bool, device=vectors.device)
         sizes, invalid = valid.sum(1), ~valid.unsqueeze(-1)
@@ -70,13 +62,7 @@ class Pooling(nn.Module):
 
 
 class RankWeights(nn.Module):
-    """Weights of the ranks of a set of given size, from sinusoidal encodings of the ranks through a BiGRU.
-
-    Args:
-        encoding_dim: width of the rank encodings, even.
-        hidden_dim: width of the GRU.
-        temperature: temperature of the softmax over the ranks.
-    """
+    """Weights of the ranks of a set by its size: a softmax over their sinusoidal encodings, read by a BiGRU."""
 
     def __init__(self, encoding_dim: int = 32, hidden_dim: int = 32, temperature: float = 0.1) -> None:
         super().__init__()
@@ -86,11 +72,7 @@ class RankWeights(nn.Module):
         self.score = nn.Linear(hidden_dim, 1, bias=False)
 
     def forward(self, sizes: Tensor, num_ranks: int) -> Tensor:
-        """Weigh the ranks ``0 .. num_ranks - 1`` of sets with ``sizes (B,)`` members.
-
-        Returns:
-            ``(B, num_ranks)``, rows sum to 1; ranks at or beyond the size weigh 0.
-        """
+        """Weigh the ranks of sets with ``sizes (B,)`` members: ``(B, num_ranks)``, rows sum to 1, 0 beyond the size."""
         encodings = sinusoidal_encodings(num_ranks, self.encoding_dim).to(self.score.weight)
         states, _ = self.gru(encodings.expand(sizes.shape[0], -1, -1), sizes.clamp(min=1))
         beyond = torch.arange(num_ranks, device=sizes.device) >= sizes.unsqueeze(1)

@@ -11,11 +11,6 @@ class PaddedGRU(nn.Module):
     A sequence's states are the same alone and beside longer sequences. The two directions, if there are two, are
     averaged (SCAN), so the states have ``hidden_dim`` dimensions either way.
 
-    Args:
-        input_dim: width of the inputs.
-        hidden_dim: width of the states.
-        bidirectional: whether a second GRU reads each sequence backwards.
-
     References:
         Lee et al., "Stacked Cross Attention for Image-Text Matching" (SCAN), ECCV 2018, section 3.2 (the average of
         the directions).
@@ -27,11 +22,7 @@ class PaddedGRU(nn.Module):
         self.backwards = nn.GRU(input_dim, hidden_dim, batch_first=True) if bidirectional else None
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Run over all sequences.
-
-        Args:
-            inputs: ``(B, L, input_dim)``; what stands at or after a sequence's length is ignored.
-            lengths: ``(B,)`` int64 in [1, L], on the device of the inputs.
+        """Run over sequences ``(B, L, input_dim)`` of ``lengths (B,)``, int64 in [1, L], ignoring what is behind them.
 
         Returns:
             States ``(B, L, hidden_dim)``, arbitrary in the padding, and last states ``(B, hidden_dim)``: of a backward
@@ -62,11 +53,7 @@ def _last(states: Tensor, lengths: Tensor) -> Tensor:
 
 
 def reverse_sequences(padded: Tensor, lengths: Tensor) -> Tensor:
-    """Reverse each right-padded sequence within its own length; the padding stays where it is.
-
-    Args:
-        padded: ``(B, L, D)``.
-        lengths: ``(B,)`` int64 in [0, L].
+    """Reverse each of ``padded (B, L, D)`` within its own length, in [0, L]; the padding stays where it is.
 
     Example:
         >>> import torch

@@ -65,17 +65,7 @@ class FeatureImageEncoder(Rebuildable, nn.Module):
         return
 
     def forward(self, image: Tensor) -> Tensor:
-        """Encode features.
-
-        Args:
-            image: ``(N, F)``, or regions ``(N, R, F)``.
-
-        Returns:
-            ``(N, embed_dim)``, not normalised.
-
-        Raises:
-            ValueError: if the features have another width or number of dimensions.
-        """
+        """Embeddings ``(N, embed_dim)`` of features ``(N, F)``, or of regions ``(N, R, F)``; not normalised."""
         if image.ndim not in (2, 3) or image.shape[-1] != self.input_dim:
             raise ValueError(
                 f"input_dim={self.input_dim} asks for features (N, {self.input_dim}) or (N, R, {self.input_dim}), "

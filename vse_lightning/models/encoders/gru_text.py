@@ -13,9 +13,10 @@ from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.checkpoints.restoring import is_restoring
 from vse_lightning.models.encoders._pooling import POOLING_KINDS, Pooling
 from vse_lightning.models.encoders._recurrent import PaddedGRU
-from vse_lightning.models.encoders._word_vectors import read_word_vectors
 from vse_lightning.models.preprocessing.vocabulary import FIRST_WORD, PADDING, WordNumberer, count_words
 from vse_lightning.words import Tokenizer, splitter, tokenizer_name, warn_of_single_words
+
+_UNFITTED = "GRUTextEncoder has no vocabulary yet: call fit(training_captions), or load a state dict that brings one"
 
 
 class GRUTextEncoder(Rebuildable, nn.Module):
@@ -81,21 +82,14 @@ class GRUTextEncoder(Rebuildable, nn.Module):
         self.pooling = None if pooling == "last" else Pooling(pooling)
 
     def fit(self, captions: Sequence[str]) -> None:
-        """Make the vocabulary and its word vectors from the training captions; a second call does nothing.
-
-        Raises:
-            ValueError: if a caption is no text, no word occurs ``min_count`` times, or the file of vectors does not
-                fit.
-        """
+        """Make the vocabulary and its word vectors from the training captions; a second call does nothing."""
         if self.word_vectors is not None:
             return
         require_text("captions", captions)
         warn_of_single_words("GRUTextEncoder", captions, self._split)
         vocabulary = count_words(captions, self.min_count, self._split)
-        if not vocabulary:
-            raise ValueError(
-                f"no word occurs min_count={self.min_count} times in the {len(captions)} training captions"
-            )
+        message = "no word occurs min_count={} times in the {} training captions"
+        require(bool(vocabulary), message, self.min_count, len(captions))
         initial = self._initial_vectors(vocabulary)
         embedding = self._set_vocabulary(vocabulary)
         with torch.no_grad():
@@ -104,26 +98,15 @@ class GRUTextEncoder(Rebuildable, nn.Module):
                     embedding.weight[number] = initial[word]
 
     def transform(self) -> WordNumberer:
-        """The callable that turns a list of captions into what ``forward`` takes.
-
-        Raises:
-            RuntimeError: if there is no vocabulary yet.
-        """
+        """The callable that turns a list of captions into what ``forward`` takes, once there is a vocabulary."""
         if self.word_vectors is None:
             raise RuntimeError(_UNFITTED)
         return WordNumberer(self.vocabulary, self.max_length, self.tokenizer)
 
     def forward(self, text: Tensor) -> Tensor:
-        """Encode captions.
+        """Embeddings ``(M, embed_dim)``, not normalised, of captions as :meth:`transform` makes them.
 
-        Args:
-            text: word numbers int64 ``(M, words)``, padded on the right with 0, as ``transform`` makes them.
-
-        Returns:
-            ``(M, embed_dim)``, not normalised.
-
-        Raises:
-            RuntimeError: if there is no vocabulary yet.
+        These are word numbers, int64 ``(M, words)``, padded on the right with 0.
         """
         if self.word_vectors is None:
             raise RuntimeError(_UNFITTED)
@@ -139,11 +122,7 @@ class GRUTextEncoder(Rebuildable, nn.Module):
         return {"vocabulary": self.vocabulary, "tokenizer": tokenizer_name(self.tokenizer)}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take the vocabulary of a state dict; PyTorch calls this before it loads the word vectors.
-
-        Raises:
-            ValueError: if it has the words of another tokenizer.
-        """
+        """Take the vocabulary of a state dict; PyTorch calls this before it loads the word vectors."""
         own = tokenizer_name(self.tokenizer)
         same = not state["vocabulary"] or state["tokenizer"] == own
         message = "tokenizer must be the one that made the vocabulary of the checkpoint, {}, got {}"
@@ -172,4 +151,34 @@ class GRUTextEncoder(Rebuildable, nn.Module):
         return found
 
 
-_UNFITTED = "GRUTextEncoder has no vocabulary yet: call fit(training_captions), or load a state dict that brings one"
+def read_word_vectors(path: str | Path, words: Sequence[str], dim: int) -> dict[str, Tensor]:
+    """Vectors ``(dim,)`` of those ``words`` that the file knows, which GloVe, word2vec or fastText wrote.
+
+    One line is a word and its ``dim`` numbers, separated by spaces; a first line with two numbers (the size of the
+    table, as word2vec and fastText write it) is skipped. The file is read line by line, never held.
+    """
+    wanted = set(words)
+    vectors: dict[str, Tensor] = {}
+    with Path(path).open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            # From the right: some of GloVe's words contain spaces.
+            word, *values = line.rstrip().rsplit(" ", dim)
+            if number == 1 and len(line.split()) == 2 and dim != 1:
+                continue
+            if len(values) != dim or (number <= 2 and " " in word):
+                raise ValueError(
+                    f"word_dim={dim} asks for vectors of {dim} numbers, "
+                    f"but line {number} of {path} has {len(line.split()) - 1} after the word"
+                )
+            if word in wanted:
+                vectors[word] = _numbers(values, number, path)
+    return vectors
+
+
+def _numbers(values: list[str], line: int, path: str | Path) -> Tensor:
+    try:
+        vector = torch.tensor([float(value) for value in values])
+    except ValueError as error:
+        raise ValueError(f"line {line} of {path} must hold a word and numbers: {error}") from error
+    require(bool(vector.isfinite().all()), "line {} of {} must hold finite numbers, got NaN or infinity", line, path)
+    return vector

@@ -86,14 +86,7 @@ class TimmImageEncoder(Rebuildable, nn.Module):
         return self
 
     def forward(self, image: Tensor) -> Tensor:
-        """Encode pictures.
-
-        Args:
-            image: ``(N, 3, height, width)`` as ``transform`` makes them.
-
-        Returns:
-            ``(N, embed_dim)``, not normalised.
-        """
+        """Embeddings ``(N, embed_dim)``, not normalised, of pictures ``(N, 3, height, width)``."""
         if not isinstance(image, Tensor) or image.ndim != 4:
             found = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
             raise ValueError(

@@ -69,11 +69,7 @@ class TransformerTextEncoder(Rebuildable, nn.Module):
             self._set_backbone(backbone)
 
     def transform(self) -> SubwordTokenizer:
-        """The callable that turns a list of captions into what ``forward`` takes.
-
-        Raises:
-            RuntimeError: inside ``restoring``, before the state dict is loaded.
-        """
+        """The callable that turns a list of captions into what ``forward`` takes."""
         if self.tokenizer is None:
             raise RuntimeError(_EMPTY)
         return self.tokenizer
@@ -86,16 +82,9 @@ class TransformerTextEncoder(Rebuildable, nn.Module):
         return self
 
     def forward(self, text: Mapping[str, Tensor]) -> Tensor:
-        """Encode captions.
+        """Embeddings ``(M, embed_dim)``, not normalised, of captions as :meth:`transform` makes them.
 
-        Args:
-            text: ``input_ids`` and ``attention_mask``, int64 ``(M, tokens)``, as ``transform`` makes them.
-
-        Returns:
-            ``(M, embed_dim)``, not normalised.
-
-        Raises:
-            RuntimeError: inside ``restoring``, before the state dict is loaded.
+        These are ``input_ids`` and ``attention_mask``, int64 ``(M, tokens)``.
         """
         if self.backbone is None:
             raise RuntimeError(_EMPTY)

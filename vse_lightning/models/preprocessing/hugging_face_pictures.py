@@ -11,8 +11,7 @@ from vse_lightning.checks import require
 class ProcessorTransform:
     """Turns a picture into the tensor ``(3, height, width)`` that a Hugging Face model was trained on.
 
-    Args:
-        processor: the model's image processor; it holds settings only and is picklable for data workers.
+    The model's image processor holds settings only and is picklable for data workers.
     """
 
     draws = False  # nothing at random, so the data module need not seed it
@@ -22,11 +21,7 @@ class ProcessorTransform:
 
     @classmethod
     def of(cls, processor: Any, model: str) -> Self:
-        """The transform of a model's image processor.
-
-        Raises:
-            ValueError: if it makes more of a picture than ``pixel_values`` (as SigLIP 2's of any aspect ratio).
-        """
+        """The transform of a processor that makes ``pixel_values`` alone (SigLIP 2's of any aspect ratio make more)."""
         alone = processor.model_input_names == ["pixel_values"]
         rule = "model={!r} must take pictures as pixel_values alone, got {}"
         require(alone, rule, model, processor.model_input_names)

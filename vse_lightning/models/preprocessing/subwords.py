@@ -44,7 +44,7 @@ class SubwordTokenizer:
 
     @classmethod
     def of(cls, tokenizer: Any, max_length: int, fill: bool = False) -> Self:
-        """The same as a fast tokenizer of ``transformers``; ``fill`` on its own side."""
+        """As a fast tokenizer of ``transformers``; ``fill`` on its own side."""
         padding_id = 0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         side = tokenizer.padding_side if fill else None
         return cls(tokenizer.backend_tokenizer.to_str(), padding_id, max_length, side)

@@ -12,14 +12,7 @@ class PictureTransform:
     Evaluation is timm's own transform for the network. Training crops mildly and, if asked, mirrors, but keeps colours
     and brightness: timm's other augmentations would make "a red shirt" or "at dusk" wrong.
 
-    Args:
-        backbone: the timm network; only its data settings are read.
-        train: whether to augment.
-        image_size: side of the square tensor, ``None`` for the network's own.
-        crop_pct: share of the resized picture's side that the central crop of evaluation keeps, ``None`` for the
-            network's own.
-        crop_scale: smallest and largest share of the picture's area that a training crop keeps.
-        horizontal_flip: chance of mirroring in training.
+    Of the timm network only the data settings are read; the arguments are those of ``TimmImageEncoder``.
 
     Attributes:
         settings: the network's data settings as timm names them, with the arguments in their places.

@@ -30,13 +30,8 @@ def count_words(captions: Iterable[str], min_count: int, split: Callable[[str], 
 class WordNumberer:
     """Turns captions into word numbers: 0 is padding, 1 any unknown word, then the vocabulary in its order.
 
-    A caption without a word becomes one unknown word. Small and picklable, so that data workers can hold it. Warns once
-    where none of the captions that it is given together has a known word.
-
-    Args:
-        vocabulary: the known words.
-        max_length: words after so many are cut off.
-        tokenizer: splits a caption into words; default :func:`~vse_lightning.words.words_of`.
+    Words after ``max_length`` are cut off; a caption without a word becomes one unknown word. Small and picklable, so
+    that data workers can hold it. Warns once where none of the captions that it is given together has a known word.
 
     Example:
         >>> number = WordNumberer(["a", "dog"], max_length=3)
