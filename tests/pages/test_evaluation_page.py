@@ -1,26 +1,18 @@
 """The page of an evaluation, from results made by hand."""
 
 import re
-from typing import NamedTuple
 
 import pytest
 import torch
 
 from vse_lightning.pages import PAGE_MARK
-from vse_lightning.pages.evaluation_page import evaluation_page
+from vse_lightning.pages.evaluation_page import Result, evaluation_page
 from vse_lightning.pages.items import Items
 from vse_lightning.pages.ranked_run import RankedQueries, RankedRun
 from vse_lightning.report import Display
 
 EVIL = "<script>alert('x')</script>"
 CAPTIONS = ["a dog", f"a cat {EVIL}", "two birds"]
-
-
-class Result(NamedTuple):
-    value: float
-    display: Display
-    interval: tuple[float, float] | None = None
-    p_value: float | None = None
 
 
 RESULTS = {

@@ -16,12 +16,7 @@ PAGE_MARK = '<meta name="generator" content="vse_lightning">'
 
 
 def render(template: str, **content: object) -> str:
-    """A page that holds all it needs: no script, no font, no request.
-
-    Args:
-        template: a file in ``templates``.
-        content: what it shows; text is escaped.
-    """
+    """A page from a file in ``templates`` that holds all it needs: no script, no font, no request. Text is escaped."""
     return _environment().get_template(template).render(content)
 
 

@@ -2,44 +2,40 @@
 
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from vse_lightning.functional.directions import Direction
+from vse_lightning.functional.significance import Interval
 from vse_lightning.pages import render
 from vse_lightning.pages.items import Items
 from vse_lightning.pages.rank_chart import rank_charts
 from vse_lightning.pages.ranked_run import RankedRun
-from vse_lightning.report import DIRECTIONS, Display, Row, table_rows
+from vse_lightning.report import DIRECTIONS, Baselines, Display, Row, table_rows
 
 _HARDEST = 5
 
 
-class ShownResult(Protocol):
+class Result(NamedTuple):
     """One metric of one model."""
 
-    @property
-    def value(self) -> float:
-        """Over all queries."""
+    value: float
+    display: Display  # with its label source
+    interval: Interval | None = None  # of the value, if asked for and the metric is a mean
+    p_value: float | None = None  # of the difference from the first model, for others if the metric is a mean
 
-    @property
-    def display(self) -> Display:
-        """How it is shown, with its label source."""
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Of the value."""
-
-    @property
-    def p_value(self) -> float | None:
-        """Of the difference from the first model."""
+    def as_json(self) -> dict[str, Any]:
+        """What is known, by name."""
+        known = {"value": self.value, "interval": self.interval, "p_value": self.p_value}
+        return {name: value for name, value in known.items() if value is not None}
 
 
 def evaluation_page(
-    results: Mapping[str, Mapping[str, ShownResult]],
+    results: Mapping[str, Mapping[str, Result]],
     *,
     notes: Sequence[str] = (),
     level: float = 0.05,
-    baselines: Mapping[str, Mapping[str, float]] | None = None,
+    baselines: Baselines = MappingProxyType({}),
     runs: Sequence[RankedRun] = (),
     items: Items | None = None,
 ) -> str:
@@ -49,7 +45,7 @@ def evaluation_page(
         results: by model and by the name of the metric.
         notes: what a reader must know of the values.
         level: p-values below it get a star.
-        baselines: values by metric of ``"random"`` scores and of the ``"ideal"`` order, as far as they are known.
+        baselines: of the graded metrics.
         runs: what models of ``results`` retrieved for the same queries, with ``items``; none: neither curves nor lists.
         items: the captions, and pictures if there are any.
     """
@@ -60,7 +56,7 @@ def evaluation_page(
     for direction, title in {**DIRECTIONS, "": "several directions"}.items():
         for row in rows:
             if name := row.names.get(direction):
-                floor, ceiling = ((baselines or {}).get(kind, {}).get(name) for kind in ("random", "ideal"))
+                floor, ceiling = (baselines.get(kind, {}).get(name) for kind in ("random", "ideal"))
                 of_models = {letters[model]: of_model[name] for model, of_model in results.items()}
                 sections.setdefault(title, []).append(_row(row, of_models, floor, ceiling, level))
     lettered = {letters[run.name]: run for run in runs}
@@ -98,7 +94,7 @@ class _Row(NamedTuple):
     cells: dict[str, _Cell]  # by the letter of the model
 
 
-def _row(row: Row, results: Mapping[str, ShownResult], random: float | None, ideal: float | None, level: float) -> _Row:
+def _row(row: Row, results: Mapping[str, Result], random: float | None, ideal: float | None, level: float) -> _Row:
     cells, show = {}, row.display.shown
     for letter, result in results.items():
         share = None

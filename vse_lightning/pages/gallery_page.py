@@ -19,12 +19,8 @@ def gallery_page(
 ) -> str:
     """The whole page as one HTML document without references.
 
-    Args:
-        run: what to show.
-        selected: rows of the queries to show, by group, for each direction.
-        items: pictures and captions.
-        facts: what else the head of the page says, by name.
-        other: a run that ranked the same queries, to show beside.
+    It shows the selected rows of queries, by group for each direction; the ``other`` run, if there is one, ranked the
+    same queries.
     """
     runs = {"A": run} if other is None else {"A": run, "B": other}
     columns = table_columns(run.table)
@@ -36,21 +32,18 @@ def gallery_page(
         facts=facts,
         directions=DIRECTIONS,
         columns=columns,
-        metrics=[_Row(label, columns, runs) for label in run.table],
+        metrics={label: _cells(label, columns, runs) for label in run.table},
         charts=rank_charts(runs),
         selected=selected,
         items=items,
     )
 
 
-class _Row:
-    """A metric of the first run; in ``cells``, the values of the runs by their letter."""
-
-    def __init__(self, label: str, columns: Sequence[str], runs: Mapping[str, RankedRun]) -> None:
-        self.label = label
-        tables = {letter: run.table.get(label, {}) for letter, run in runs.items()}
-        together = "" in next(iter(tables.values()))  # of several directions, such as rsum
-        self.cells = [
-            {letter: table.get(column, "n/a") for letter, table in tables.items()}
-            for column in ([""] if together else columns)
-        ]
+def _cells(label: str, columns: Sequence[str], runs: Mapping[str, RankedRun]) -> list[dict[str, str]]:
+    """A metric of the first run in each column: the values of the runs by their letter."""
+    tables = {letter: run.table.get(label, {}) for letter, run in runs.items()}
+    together = "" in next(iter(tables.values()))  # of several directions, such as rsum
+    return [
+        {letter: table.get(column, "n/a") for letter, table in tables.items()}
+        for column in ([""] if together else columns)
+    ]

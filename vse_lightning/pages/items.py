@@ -18,12 +18,7 @@ _PIXELS = 176
 
 
 class Items:
-    """Captions, and numbers in place of what is not known.
-
-    Args:
-        captions: by text id; empty where nobody knows what they say.
-        text_image_ids: ``(number of captions,)`` the image that each describes.
-    """
+    """Captions by text id, none where nobody knows what they say, and numbers in place of what is not known."""
 
     def __init__(self, captions: Sequence[str], text_image_ids: Tensor) -> None:
         self._captions, self._text_image_ids = captions, text_image_ids
@@ -57,11 +52,7 @@ class Items:
 
 
 class SourceItems(Items):
-    """The images and captions of a source; of one with features, names and captions stand in for pictures.
-
-    Args:
-        source: where pictures and captions are read.
-    """
+    """The images and captions of a source; of one with features, names and captions stand in for pictures."""
 
     def __init__(self, source: ImageTextSource) -> None:
         super().__init__(source.captions, source.text_image_ids)

@@ -25,12 +25,8 @@ def log_pictures(
 ) -> None:
     """Hand pictures to TensorBoard and W&B (or what has their methods); other loggers are passed over.
 
-    Args:
-        loggers: of the trainer.
-        run: what to show: its curves where matplotlib is installed, what captions retrieved where there are pictures.
-        selected: rows of captions by group, of which the ``"sampled"`` are shown.
-        items: pictures and captions.
-        step: of the trainer.
+    They are the curves of the run, where matplotlib is installed, and what the ``"sampled"`` of the selected captions
+    retrieved, where there are pictures.
     """
     taking = [logger for logger in loggers if hasattr(logger, "log_image") or hasattr(logger.experiment, "add_image")]
     if not taking:

@@ -14,8 +14,7 @@ _ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 class RankChart:
     """Places in an SVG with the ranks on a logarithmic axis, for the template that draws it.
 
-    Args:
-        curves: ``(R,)`` values in [0, 1] by the name of the line, which is its CSS class too.
+    Curves ``(R,)`` are values in [0, 1] by the name of the line, which is its CSS class too.
     """
 
     width, height = 440, 272

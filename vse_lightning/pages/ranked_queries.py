@@ -30,21 +30,11 @@ def rank_queries(
 ) -> tuple[dict[Direction, RankedQueries], str]:
     """Rank the whole gallery for every query, block by block, as the metrics do but without folds.
 
-    Args:
-        gallery: what to rank.
-        relevance: labels; default: those of the caption features in the gallery, else (or where an image has no text)
-            matches count 1.
-        similarity: default: the cosine.
-        protocol: of the metrics.
-        gain: of NDCG.
-        top_k: K, how many candidates of each query to keep.
-        depth: R, how many ranks the curves and tau take in.
+    Without labels, those of the caption features in the gallery count, else (or where an image has no text) matches.
+    The ``top_k`` candidates of each query are kept; curves and tau take in ``depth`` ranks.
 
     Returns:
         The queries of both directions, on the CPU, and the name of the labels.
-
-    Raises:
-        ValueError: if the gallery has no text ids.
     """
     protocol = protocol or EvaluationProtocol()
     if protocol.captions_per_image is not None:

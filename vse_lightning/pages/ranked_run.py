@@ -26,33 +26,19 @@ class ShownCandidate(NamedTuple):
 
 @dataclass(frozen=True)
 class RankedQueries:
-    """The best candidates of the ``Q`` queries of one direction, and how good they are.
+    """The best candidates of the ``Q`` queries of one direction, and how good they are."""
 
-    Attributes:
-        query_ids: ``(Q,)`` int64, ids of images or of texts, ascending.
-        query_image_ids: ``(Q,)`` int64, the image that a query is, or describes.
-        candidate_ids: ``(Q, K)`` int64, the best-scored first.
-        scores: ``(Q, K)``.
-        relevance: ``(Q, K)`` in [0, 1].
-        positives: ``(Q, K)`` bool.
-        best_ranks: ``(Q,)`` int64, from 1, of each query's best positive.
-        ndcg: ``(Q,)`` NDCG of the K candidates.
-        tau: ``(Q,)`` Kendall's tau-b between scores and relevance of the first R candidates.
-        curve: ``(R,)`` mean relevance at each rank.
-        ideal: ``(R,)`` the same of a perfect ranking.
-    """
-
-    query_ids: Tensor
-    query_image_ids: Tensor
-    candidate_ids: Tensor
-    scores: Tensor
-    relevance: Tensor
-    positives: Tensor
-    best_ranks: Tensor
-    ndcg: Tensor
-    tau: Tensor
-    curve: Tensor
-    ideal: Tensor
+    query_ids: Tensor  # (Q,) int64, ids of images or of texts, ascending
+    query_image_ids: Tensor  # (Q,) int64, the image that a query is, or describes
+    candidate_ids: Tensor  # (Q, K) int64, the best-scored first
+    scores: Tensor  # (Q, K)
+    relevance: Tensor  # (Q, K) in [0, 1]
+    positives: Tensor  # (Q, K) bool
+    best_ranks: Tensor  # (Q,) int64, from 1, of each query's best positive
+    ndcg: Tensor  # (Q,) NDCG of the K candidates
+    tau: Tensor  # (Q,) Kendall's tau-b between scores and relevance of the first R candidates
+    curve: Tensor  # (R,) mean relevance at each rank
+    ideal: Tensor  # (R,) the same of a perfect ranking
 
     def candidates(self, row: int) -> list[ShownCandidate]:
         """What a query retrieved."""
@@ -60,13 +46,9 @@ class RankedQueries:
         return [ShownCandidate(*values) for values in zip(*(column[row].tolist() for column in columns), strict=True)]
 
     def select(self, count: int, seed: int) -> dict[str, list[int]]:
-        """Rows of sampled queries, the best and the worst; within a group, no two are about one image.
+        """Rows of sampled queries, the best and the worst, ``count`` each; within a group, no two are about one image.
 
         The best find a positive first and have the highest NDCG; the worst find their best positive last.
-
-        Args:
-            count: how many of each; fewer where there are fewer images.
-            seed: of the sample.
         """
         sample = torch.randperm(len(self.query_ids), generator=torch.Generator().manual_seed(seed))
         by_ndcg = self.ndcg.argsort(descending=True, stable=True)
@@ -85,26 +67,15 @@ class RankedQueries:
 
 @dataclass(frozen=True)
 class RankedRun:
-    """What one run retrieved and how it was measured.
+    """What one run retrieved and how it was measured."""
 
-    Attributes:
-        name: of the run, as its log folder is called.
-        stage: ``"val"`` or ``"test"``.
-        label: of the relevance in ``directions``.
-        metrics: logged values by name, without the stage.
-        table: how the metrics are shown, by label and direction, as :func:`~vse_lightning.report.shown_table` makes it.
-        top_k: cut-off of NDCG.
-        depth: cut-off of tau.
-        directions: the queries.
-    """
-
-    name: str
-    stage: str
-    label: str
-    metrics: dict[str, float]
-    table: dict[str, dict[str, str]]
-    top_k: int
-    depth: int
+    name: str  # as its log folder is called
+    stage: str  # "val" or "test"
+    label: str  # of the relevance in ``directions``
+    metrics: dict[str, float]  # logged values by name, without the stage
+    table: dict[str, dict[str, str]]  # the metrics as vse_lightning.report.shown_table makes it
+    top_k: int  # cut-off of NDCG
+    depth: int  # cut-off of tau
     directions: dict[Direction, RankedQueries]
 
     def save(self, path: Path) -> None:
@@ -119,12 +90,7 @@ class RankedRun:
 
     @classmethod
     def load(cls, path: Path) -> RankedRun:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is none that :meth:`save` wrote.
-        """
+        """Read what :meth:`save` wrote."""
         if not path.is_file():
             raise FileNotFoundError(f"no file {str(path)!r}")
         names = RankedQueries.__dataclass_fields__

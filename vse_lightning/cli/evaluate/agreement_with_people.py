@@ -23,15 +23,10 @@ _DRAWN_AT_ONCE = 1 << 20
 
 
 class Agreement(NamedTuple):
-    """Of one model or label source with people.
+    """Of one model or label source with people."""
 
-    Attributes:
-        correlations: ``kendall_b``, ``kendall_c`` and ``spearman``.
-        interval: of ``kendall_c``.
-    """
-
-    correlations: Mapping[str, float]
-    interval: Interval
+    correlations: Mapping[str, float]  # kendall_b, kendall_c and spearman
+    interval: Interval  # of kendall_c
 
     def as_json(self) -> dict[str, Any]:
         """By name."""
@@ -44,17 +39,11 @@ class Agreement(NamedTuple):
 
 
 class AgreementWithPeople(NamedTuple):
-    """Of all models and label sources, by name.
-
-    Attributes:
-        judged: the ratings.
-        of_all: over all of them.
-        of_others: over those of texts that are no caption of the image; empty where all are such, or none.
-    """
+    """Of all models and label sources, by name."""
 
     judged: Judgements
     of_all: Mapping[str, Agreement]
-    of_others: Mapping[str, Agreement]
+    of_others: Mapping[str, Agreement]  # over texts that are no caption of the image; empty where all are such, or none
 
     @property
     def notes(self) -> list[str]:
@@ -84,11 +73,7 @@ def agreement_with_people(
     captions: Captions,
     resampling: Resampling,
 ) -> AgreementWithPeople:
-    """How far each model and label source agrees with people, with and without an image's own captions.
-
-    Raises:
-        ValueError: if a model is called as a label source.
-    """
+    """How far each model and label source agrees with people, with and without an image's own captions."""
     values = _values(judged, models, labels, captions)
     others = ~judged.own
     options: dict[str, Any] = {"resamples": resampling.resamples, "seed": resampling.seed}
@@ -106,9 +91,6 @@ def _values(
     """What each model and label source says of the rated pairs ``(R,)``.
 
     A label source says how relevant the text is to the captions of the image, and 1 of its own captions.
-
-    Raises:
-        ValueError: if a label source is called as a model.
     """
     values = {}
     for model in models:
@@ -126,16 +108,10 @@ def _values(
 def agree(
     values: Tensor, judged: Judgements, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Agreement:
-    """Correlations over all ratings, with a percentile bootstrap interval of tau-c over images.
+    """Correlations of ``values (R,)`` over all ratings, with a percentile bootstrap interval of tau-c over images.
 
-    Whole images are drawn, with all ratings of them: ratings of one image are no independent ones.
-
-    Args:
-        values: ``(R,)``.
-        judged: the ratings.
-        confidence: of the interval.
-        resamples: how often to draw as many images as there are, with replacement.
-        seed: of the draws; the same seed draws the same images for all values.
+    Whole images are drawn, with all ratings of them: ratings of one image are no independent ones. The same seed draws
+    the same images for all values.
     """
     correlations = agreement(values, judged.ratings)
     surplus, sizes = _surplus_by_image(values, judged)

@@ -17,29 +17,17 @@ from vse_lightning.targets import DISTRACTOR
 
 @dataclass(frozen=True)
 class Captions:
-    """The images and captions of a file; an id is a row number over the whole file.
+    """The images and captions of a file, with what else it tells; an id is a row number over the whole file."""
 
-    Attributes:
-        origin: where they are from, for the reader of the results.
-        texts: all captions, or none where only their number is known.
-        text_image_ids: ``(number of captions,)`` the image that each describes; -1 where nobody knows.
-        image_ids: ``(N,)`` the images that are evaluated, ascending.
-        train_image_ids: those of the train split, if the file has one.
-        coco_image_ids: the COCO id of every image, if the file tells.
-        coco_text_ids: the COCO id of every caption, if the file tells.
-        image_names: the file name of every image, if the file tells.
-        imgids: an id of every image that is no row number, if the file has one.
-    """
-
-    origin: str
-    texts: Sequence[str]
-    text_image_ids: Tensor
-    image_ids: Tensor
+    origin: str  # where they are from, for the reader of the results
+    texts: Sequence[str]  # all captions, or none where only their number is known
+    text_image_ids: Tensor  # (number of captions,) the image that each describes; -1 where nobody knows
+    image_ids: Tensor  # (N,) the images that are evaluated, ascending
     train_image_ids: Tensor | None = None
-    coco_image_ids: Tensor | None = None
-    coco_text_ids: Tensor | None = None
-    image_names: Sequence[str] | None = None
-    imgids: Tensor | None = None
+    coco_image_ids: Tensor | None = None  # of every image
+    coco_text_ids: Tensor | None = None  # of every caption
+    image_names: Sequence[str] | None = None  # the file name of every image
+    imgids: Tensor | None = None  # an id of every image that is no row number
 
     def __post_init__(self) -> None:
         require_text("--captions", self.texts)
@@ -86,20 +74,11 @@ def read_caption_lines(
     num_texts: int,
     known_image_ids: Tensor | None = None,
 ) -> Captions:
-    """Read a file with one caption per line, or know only how many captions there are.
+    """Read a file with one caption per line, or know only their number, ``num_texts`` where no file tells.
 
-    Args:
-        path: the text file, if there is one.
-        image_ids: a file with one image id per caption: lines, a JSON list, or an ``.npy`` of integers or strings;
-            images are counted in the order in which they first appear.
-        captions_per_image: instead, how many consecutive captions each image has.
-        num_texts: how many captions there are where no file tells.
-        known_image_ids: ``(captions,)`` the image of each, where embeddings bring it and neither is given.
-
-    Raises:
-        FileNotFoundError: if a file is not there.
-        ValueError: if neither or both of ``image_ids`` and ``captions_per_image`` are given, numbers do not fit, or a
-            line is empty.
+    Their images are told by a file of ``image_ids``, one per caption (lines, a JSON list, or an ``.npy`` of integers or
+    strings), which are counted in the order in which they first appear; by how many consecutive captions each image
+    has; or, where neither is given, by embeddings that bring ``known_image_ids (captions,)``.
     """
     told = (image_ids is not None) + (captions_per_image is not None)
     require(

@@ -15,7 +15,7 @@ from vse_lightning.cli.evaluate.graded_truth import GivenRelevance, graded_truth
 from vse_lightning.cli.evaluate.judgements import read_judgements
 from vse_lightning.cli.evaluate.label_sources import Labels, make_labels
 from vse_lightning.cli.evaluate.measuring import measure, measure_baselines, measure_extended
-from vse_lightning.cli.evaluate.model_files import ArrayNames, ModelOutput, read_model
+from vse_lightning.cli.evaluate.model_files import ModelOutput, read_model
 from vse_lightning.cli.evaluate.paired_captions import read_paired
 from vse_lightning.cli.evaluate.result_page import result_page
 from vse_lightning.cli.evaluate.trec_files import run_files, write_run
@@ -158,8 +158,9 @@ def evaluate(
     resampling = Resampling(confidence, level, resamples, seed)
     require_own("--output", output, _MARK)
     require_own("--html", html, PAGE_MARK)
-    outputs = [read_model(model, ArrayNames(image_key, text_key, scores_key)) for model in models]
-    _require_different([each.name for each in outputs])
+    outputs = [read_model(model, image_key, text_key, scores_key) for model in models]
+    names = [each.name for each in outputs]
+    require(len(set(names)) == len(names), "models must differ in name, got {}: write NAME=FILE", ", ".join(names))
     given = None if relevance is None else read_relevance(relevance)
     evaluated = _captions(outputs, captions, split, captions_per_image, image_ids, given)
     _require_pairs(evaluated, folds=folds > 1, first_captions=first_captions is not None, labels=bool(labels))
@@ -277,7 +278,3 @@ def _require_images_of(captions: Captions, output: ModelOutput) -> None:
     same = found is None or torch.equal(found, expected)
     shown = [] if found is None else [len(found), int(found[0]), int(found[-1])]
     require(same, message + "predicted?", output.name, len(expected), captions.origin, *shown)
-
-
-def _require_different(names: list[str]) -> None:
-    require(len(set(names)) == len(names), "models must differ in name, got {}: write NAME=FILE", ", ".join(names))

@@ -6,55 +6,23 @@ from typing import Any
 
 from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.measuring import Measurement
-from vse_lightning.functional.significance import Interval, bootstrap_interval, paired_randomization_test
-from vse_lightning.report import DIRECTIONS, Baselines, Display, table_rows
+from vse_lightning.functional.significance import bootstrap_interval, paired_randomization_test
+from vse_lightning.pages.evaluation_page import Result
+from vse_lightning.report import DIRECTIONS, Baselines, table_rows
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How intervals and tests are made.
+    """How intervals and tests are made."""
 
-    Attributes:
-        confidence: of the intervals; None: no intervals.
-        level: p-values below it get a star.
-        resamples: for each interval and each test.
-        seed: of the random numbers.
-    """
-
-    confidence: float | None = None
-    level: float = 0.05
-    resamples: int = 10_000
+    confidence: float | None = None  # of the intervals; None: no intervals
+    level: float = 0.05  # p-values below it get a star
+    resamples: int = 10_000  # for each interval and each test
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, share in (("confidence", self.confidence), ("level", self.level)):
             require(share is None or 0 < share < 1, "{} must lie between 0 and 1, got {}", name, share)
-
-
-@dataclass(frozen=True)
-class Result:
-    """One metric of one model.
-
-    Attributes:
-        value: over all queries.
-        display: how tables show it.
-        interval: of the value, if asked for and the metric is a mean.
-        p_value: of the difference from the first model, for others than that if the metric is a mean.
-    """
-
-    value: float
-    display: Display
-    interval: Interval | None = None
-    p_value: float | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """What is known, by name."""
-        content: dict[str, Any] = {"value": self.value}
-        if self.interval is not None:
-            content["interval"] = list(self.interval)
-        if self.p_value is not None:
-            content["p_value"] = self.p_value
-        return content
 
 
 def compare(models: Mapping[str, Mapping[str, Measurement]], resampling: Resampling) -> dict[str, dict[str, Result]]:
@@ -95,14 +63,7 @@ def notes_on_reading(models: Sequence[str], baselines: Baselines, resampling: Re
 def print_comparison(
     results: Mapping[str, Mapping[str, Result]], baselines: Baselines, level: float, notes: Sequence[str]
 ) -> None:
-    """Print a column for each model and, where there are labels, for random and ideal scores; notes below.
-
-    Args:
-        results: by model and metric.
-        baselines: of the graded ones.
-        level: p-values below it get a star.
-        notes: what a reader must know of the values.
-    """
+    """Print a column for each model and, where there are labels, for random and ideal scores; notes below."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

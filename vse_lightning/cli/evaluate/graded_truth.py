@@ -17,15 +17,10 @@ from vse_lightning.ranking.relevance_blocks import RelevanceMatrix, within_range
 
 
 class GradedTruth(NamedTuple):
-    """What is relevant, and what of it counts as a match.
+    """What is relevant, and what of it counts as a match."""
 
-    Attributes:
-        labels: the matrix as a label source, called as its file.
-        matches: ``(N, M)`` bool, of the images and texts that are evaluated.
-    """
-
-    labels: Labels
-    matches: Tensor
+    labels: Labels  # the matrix as a label source, called as its file
+    matches: Tensor  # (N, M) bool, of the images and texts that are evaluated
 
 
 class GivenRelevance(NamedTuple):
@@ -41,12 +36,7 @@ class GivenRelevance(NamedTuple):
 
 
 def read_relevance(file: str) -> GivenRelevance:
-    """The matrix of a file, images x texts; whole numbers and truth values are numbers too.
-
-    Raises:
-        FileNotFoundError: if the file is not there.
-        ValueError: if it holds no finite matrix in [0, 1].
-    """
+    """The matrix of a file, images x texts in [0, 1]; whole numbers and truth values are numbers too."""
     option = f"--relevance {file}"
     arrays = read_arrays(existing_path("--relevance", file))
     require(len(arrays) == 1, "{} must hold one array, images x texts, got {}", option, ", ".join(arrays))
@@ -60,16 +50,9 @@ def read_relevance(file: str) -> GivenRelevance:
 def graded_truth(
     given: GivenRelevance | None, threshold: float, captions: Captions, models: Sequence[ModelOutput]
 ) -> GradedTruth | None:
-    """Bring a matrix into the order of the evaluated images and texts.
+    """Bring a matrix, if there is one, into the order of the evaluated images and texts, which the models have too.
 
-    Args:
-        given: for the images and texts that are evaluated, or for all of the captions file; None: there is no truth.
-        threshold: what is at least as relevant is a match.
-        captions: what the rows and columns are; an image's own captions are relevance 1.
-        models: whose arrays must have the same rows.
-
-    Raises:
-        ValueError: if the shape is not that of the captions or of the models, or nothing matches.
+    It is for these, or for all of the captions file; an image's own captions are relevance 1.
     """
     require(given is not None or threshold == 1, "--positive_threshold is about --relevance, which is not given")
     if given is None:

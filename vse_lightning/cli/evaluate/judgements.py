@@ -20,19 +20,12 @@ _WHOLE = re.compile(r"\d+")
 
 
 class Judgements(NamedTuple):
-    """Ratings, one an entry; several of a pair are several entries.
+    """Ratings ``(R,)``, one an entry; several of a pair are several entries."""
 
-    Attributes:
-        images: ``(R,)`` rows among the evaluated images.
-        texts: ``(R,)`` rows among the evaluated texts.
-        ratings: ``(R,)``, higher is better.
-        own: ``(R,)`` bool, whether the text is the image's own caption.
-    """
-
-    images: Tensor
-    texts: Tensor
-    ratings: Tensor
-    own: Tensor
+    images: Tensor  # rows among the evaluated images
+    texts: Tensor  # rows among the evaluated texts
+    ratings: Tensor  # higher is better
+    own: Tensor  # bool, whether the text is the image's own caption
 
     def select(self, kept: Tensor) -> Judgements:
         """Some of the entries."""
@@ -41,8 +34,7 @@ class Judgements(NamedTuple):
     def values(self, block: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """What a model or label source says of the pairs ``(R,)``, float64; pairs that come again have one value.
 
-        Args:
-            block: values ``(N, M)`` of rows of images with rows of texts.
+        Its ``block`` gives values ``(N, M)`` of rows of images with rows of texts.
         """
         pairs, entry = torch.unique(torch.stack([self.images, self.texts]), dim=1, return_inverse=True)
         parts = []
@@ -56,14 +48,8 @@ class Judgements(NamedTuple):
 def read_judgements(path: Path, captions: Captions) -> Judgements:
     """Read a table with the columns ``image`` or ``imgid``, ``text`` or ``sentid``, and ``rating``.
 
-    Args:
-        path: of the table.
-        captions: whose images and texts are rated. ``image`` is a row among those that are evaluated or a file name,
-            ``text`` a row among their captions; ``imgid`` and ``sentid`` are ids of the captions file.
-
-    Raises:
-        ValueError: columns are missing, a rating is no number, or a pair is not among the evaluated; the message names
-            the line.
+    ``image`` is a row among the images that are evaluated or a file name, ``text`` a row among their captions;
+    ``imgid`` and ``sentid`` are ids of the captions file.
     """
     table = read_table(OPTION, path)
     image_ids, text_ids = captions.image_ids, captions.text_ids

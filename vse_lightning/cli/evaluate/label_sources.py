@@ -33,20 +33,13 @@ class Labels(NamedTuple):
 def make_labels(
     sources: Sequence[str | RelevanceSource], captions: Captions, given: Labels | None = None
 ) -> dict[str, Labels]:
-    """Make the tables for the evaluated captions.
+    """Make the tables for the evaluated captions, behind the labels that are given.
 
-    Args:
-        sources: to derive labels from; names are ``sbert`` (the bundled MiniLM), ``sbert:MODEL``, ``cider``, ``lsa``,
-            ``lsa:DIMENSIONS``, an ``.npy`` file, or the dotted path of a class that needs no arguments.
-        captions: what to label.
-        given: come first, before those that are derived.
+    Sources are named ``sbert`` (the bundled MiniLM), ``sbert:MODEL``, ``cider``, ``lsa``, ``lsa:DIMENSIONS``, by an
+    ``.npy`` file, or by the dotted path of a class that needs no arguments.
 
     Returns:
         Tables by what is added to the names of the metrics: nothing for the first, ``_`` and a short name for others.
-
-    Raises:
-        ModuleNotFoundError: if there is no module of that name.
-        ValueError: if a name is unknown or given twice, or there are no captions to derive labels from.
     """
     short = [_short(source) for source in sources]
     require(len(set(short)) == len(short), "--labels must differ, got {}", ", ".join(short))

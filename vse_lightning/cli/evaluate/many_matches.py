@@ -34,14 +34,9 @@ class _Truth(NamedTuple):
 def values_of_matches(
     gallery: Gallery, metrics: RankedMetrics, relevance: LabelTable, similarity: Similarity, matches: Tensor
 ) -> dict[str, list[QueryValues]]:
-    """The values of all queries, by metric and fold.
+    """The values of all queries, by metric and fold, where ``matches (N, M)`` are of the whole gallery.
 
-    Args:
-        gallery: what to rank, with text ids; an image's own texts are relevance 1.
-        metrics: by name.
-        relevance: labels of the graded ones.
-        similarity: scores the pairs.
-        matches: ``(N, M)`` bool, of the whole gallery.
+    The gallery has text ids; an image's own texts are relevance 1.
     """
     values = defaultdict[str, list[QueryValues]](list)
     for part in passes(gallery, metrics, relevance, similarity, as_one_fold=False):

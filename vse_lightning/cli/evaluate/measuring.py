@@ -26,21 +26,13 @@ from vse_lightning.targets import label_of
 
 @dataclass(frozen=True)
 class Measurement:
-    """The value of a metric.
-
-    Attributes:
-        value: over all queries.
-        display: how tables show it.
-        per_query: ``(Q,)`` the values of the queries, by direction.
-        images: ``(Q,)`` the image that each query is about, by direction; empty where nobody knows.
-        is_mean: whether the value is the mean of ``per_query``, added over the directions, and can be resampled.
-    """
+    """The value of a metric over all queries."""
 
     value: float
     display: Display
-    per_query: Mapping[str, Tensor]
-    images: Mapping[str, Tensor]
-    is_mean: bool = True
+    per_query: Mapping[str, Tensor]  # (Q,) by direction
+    images: Mapping[str, Tensor]  # (Q,) what each query is about, by direction; empty where nobody knows
+    is_mean: bool = True  # of per_query, added over the directions: it can be resampled
 
 
 def measure(
@@ -50,20 +42,10 @@ def measure(
     metrics: RetrievalMetrics,
     matches: Tensor | None = None,
 ) -> dict[str, Measurement]:
-    """Compute the metrics of a model, in one pass for each label source.
+    """Compute the metrics of a model, in one pass for each label source, by their names with its suffix.
 
-    Args:
-        model: what to measure.
-        captions: what its rows are, as :func:`gallery_state` describes.
-        labels: by the suffix of the metrics that use them.
-        metrics: what to compute; graded ones only where there are labels.
-        matches: ``(N, M)`` bool, what matches under any labels; default: the captions of an image.
-
-    Returns:
-        Measurements by the name of the metric with its suffix.
-
-    Raises:
-        ValueError: if the rows do not fit the captions, or the folds do not divide the images.
+    Its rows are those of the captions, as :func:`gallery_state` describes. What matches under any labels, ``(N, M)``
+    bool, is by default the captions of an image.
     """
     gallery = Gallery.from_state(gallery_state(model, captions))
     ranked = {str(name): cast("RetrievalMetric", metric) for name, metric in metrics.items()}
@@ -103,8 +85,7 @@ def measure_baselines(
 ) -> dict[str, dict[str, float]]:
     """What random scores and the labels themselves get in the place of any model, for the graded metrics.
 
-    Returns:
-        Values by the name of the metric with its suffix, under ``"random"`` and ``"ideal"``; nothing without labels.
+    Values are by the name of the metric with its suffix, under ``"random"`` and ``"ideal"``.
     """
     graded = {str(name) for name, metric in metrics.items() if cast("RetrievalMetric", metric).graded}
     found: dict[str, dict[str, float]] = {}
@@ -129,16 +110,7 @@ def measure_extended(
 ) -> dict[str, Measurement]:
     """Compute :class:`~vse_lightning.metrics.ECCVCaption` or :class:`~vse_lightning.metrics.PMRP` of a model.
 
-    Args:
-        model: what to measure.
-        captions: what its rows are.
-        option: of the command line, for errors.
-        make_metric: makes the metric, given the ``similarity``.
-
-    Raises:
-        FileNotFoundError: if there is no ground truth at the place given.
-        ModuleNotFoundError: if the package with the ground truth is missing, and no place was given.
-        ValueError: if the captions have no COCO ids, or lack some of the benchmark.
+    The option of the command line is for errors; ``make_metric`` is given the ``similarity``.
     """
     coco_images, coco_texts = captions.coco_image_ids, captions.coco_text_ids
     if coco_images is None or coco_texts is None:
@@ -169,9 +141,6 @@ def gallery_state(model: ModelOutput, captions: Captions) -> dict[str, Tensor]:
 
     The model has a row for each image and each caption that is evaluated, or for all of the file, in its order. There
     may be a row of images for each caption, as VSE++ writes them.
-
-    Raises:
-        ValueError: if the number of rows does not fit the captions.
     """
     image_ids, text_ids = captions.image_ids, captions.text_ids
     image_of_text = captions.text_image_ids

@@ -18,22 +18,10 @@ LARGEST = 1e10
 """Of entries of embeddings whose squares are sure to be floats above the epsilon of a norm."""
 
 
-@dataclass(frozen=True)
-class ArrayNames:
-    """What the arrays are called in files that hold several."""
-
-    image_embeds: str = "image_embeds"
-    text_embeds: str = "text_embeds"
-    scores: str = "scores"
-
-
 class ScoreLookup:
-    """A similarity for models whose scores are known: "embeddings" are row and column numbers of the matrix.
+    """A similarity for models whose scores ``(N, M)`` are known: "embeddings" are row and column numbers of the matrix.
 
     So a matrix of scores takes the same way through folds, protocols and blocks as embeddings do.
-
-    Args:
-        scores: ``(N, M)``, possibly mapped into memory.
     """
 
     def __init__(self, scores: Tensor) -> None:
@@ -46,63 +34,46 @@ class ScoreLookup:
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a model made of the images and texts.
+    """What a model made of the images and texts."""
 
-    Attributes:
-        name: what the results are printed under.
-        image_embeds: ``(N, D)``.
-        text_embeds: ``(M, D)``.
-        similarity: scores them.
-        image_ids: ``(N,)`` ascending, where ``predict`` wrote them.
-        text_image_ids: ``(M,)`` the image that each text describes, likewise.
-    """
-
-    name: str
-    image_embeds: Tensor
-    text_embeds: Tensor
+    name: str  # what the results are printed under
+    image_embeds: Tensor  # (N, D)
+    text_embeds: Tensor  # (M, D)
     similarity: Similarity = cosine_similarity
-    image_ids: Tensor | None = None
-    text_image_ids: Tensor | None = None
+    image_ids: Tensor | None = None  # (N,) ascending, where ``predict`` wrote them
+    text_image_ids: Tensor | None = None  # (M,) the image that each text describes, likewise
 
 
-def read_model(specification: str, names: ArrayNames) -> ModelOutput:
+def read_model(specification: str, image_key: str, text_key: str, scores_key: str) -> ModelOutput:
     """Read ``[NAME=]FILE`` or ``[NAME=]IMAGES,TEXTS``.
 
-    A single ``.npy``, or tensor in a ``.pt``, is a matrix of scores; another file holds ``names.scores``, or
-    ``names.image_embeds`` and ``names.text_embeds``. A folder is one that ``predict`` wrote: its rows are brought into
-    the order of their ids. The name defaults to that of the file.
-
-    Raises:
-        FileNotFoundError: if a file is not there.
-        ValueError: if a file cannot be read, lacks the arrays, or they are no finite matrices of floats.
+    A single ``.npy``, or tensor in a ``.pt``, is a matrix of scores; another file holds an array ``scores_key``, or
+    ``image_key`` and ``text_key``. A folder is one that ``predict`` wrote: its rows are brought into the order of their
+    ids. The name defaults to that of the file.
     """
-    name, paths = split_specification(specification)
+    name, paths = _split_specification(specification)
     require(len(paths) <= 2, "a model must be one file or IMAGES,TEXTS, got {} files for {}", len(paths), name)
     if len(paths) == 2:
-        images = _only_or_named(paths[0], names.image_embeds)
-        texts = _only_or_named(paths[1], names.text_embeds)
-        return _embeddings(name, images, texts)
+        return _embeddings(name, _only_or_named(paths[0], image_key), _only_or_named(paths[1], text_key))
     if paths[0].is_dir():
-        return _of_folder(name, paths[0])
+        found = read_embeddings(paths[0])
+        model = _embeddings(name, found.image_embeds, found.text_embeds)
+        return replace(model, image_ids=found.image_ids, text_image_ids=found.text_image_ids)
     arrays = read_arrays(paths[0])
     if "" in arrays:  # without a name
         return _scores(name, arrays[""]())
-    if names.scores in arrays:
-        return _scores(name, arrays[names.scores]())
-    if names.image_embeds in arrays and names.text_embeds in arrays:
-        return _embeddings(name, arrays[names.image_embeds](), arrays[names.text_embeds]())
+    if scores_key in arrays:
+        return _scores(name, arrays[scores_key]())
+    if image_key in arrays and text_key in arrays:
+        return _embeddings(name, arrays[image_key](), arrays[text_key]())
     raise ValueError(
-        f"{paths[0]} must hold {names.scores!r}, or {names.image_embeds!r} and {names.text_embeds!r}, got "
+        f"{paths[0]} must hold {scores_key!r}, or {image_key!r} and {text_key!r}, got "
         f"{_listed(arrays)}: name them with --scores_key, or --image_key and --text_key"
     )
 
 
-def split_specification(specification: str) -> tuple[str, list[Path]]:
-    """Take ``[NAME=]FILE[,FILE]`` apart; the name defaults to that of the files without suffix.
-
-    Raises:
-        FileNotFoundError: if a file is not there.
-    """
+def _split_specification(specification: str) -> tuple[str, list[Path]]:
+    """Take ``[NAME=]FILE[,FILE]`` apart; the name defaults to that of the files without suffix."""
     name, equals, files = specification.partition("=")
     if not equals or "/" in name or Path(specification).exists():
         name, files = "", specification
@@ -111,11 +82,7 @@ def split_specification(specification: str) -> tuple[str, list[Path]]:
 
 
 def finite_matrix(name: str, array: Tensor) -> Tensor:
-    """Return the array if it is a matrix of finite floats.
-
-    Raises:
-        ValueError: if it is not; ``name`` says what, and the message what to save instead.
-    """
+    """Return the array if it is a matrix of finite floats; of ``name``, a message says what to save instead."""
     floats = array.ndim == 2 and array.is_floating_point() and array.numel() > 0
     found = str(array.dtype).removeprefix("torch."), tuple(array.shape)
     require(floats, "{} must be a matrix of floats, got {} {}{}", name, *found, _remedy(array))
@@ -145,12 +112,6 @@ def _only_or_named(path: Path, name: str) -> Tensor:
 def _listed(names: Collection[str]) -> str:
     shown = ", ".join(repr(name) for name in list(names)[:8])
     return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-def _of_folder(name: str, folder: Path) -> ModelOutput:
-    found = read_embeddings(folder)
-    model = _embeddings(name, found.image_embeds, found.text_embeds)
-    return replace(model, image_ids=found.image_ids, text_image_ids=found.text_image_ids)
 
 
 def _embeddings(name: str, images: Tensor, texts: Tensor) -> ModelOutput:

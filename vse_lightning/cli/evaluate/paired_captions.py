@@ -29,13 +29,9 @@ OPTION = "--captions"
 def read_paired(path: Path, split: str | None) -> Captions | None:
     """Read a file that tells which caption belongs to which image, or None if it is one of mere lines.
 
-    Args:
-        path: a Karpathy split file; COCO's ``captions_val2017.json``; or a table (CSV, TSV, JSON, JSON lines,
-            Flickr8k's ``captions.txt`` and ``Flickr8k.token.txt``) with a row for each caption, or lists of captions.
-        split: which split of a Karpathy file to evaluate; default ``test``, or the only one there is.
-
-    Raises:
-        ValueError: it has another structure, no such split, or leaves open in which order its images come.
+    That is a Karpathy split file, of which one split is evaluated (by default ``test``, or the only one there is);
+    COCO's ``captions_val2017.json``; or a table (CSV, TSV, JSON, JSON lines, Flickr8k's ``captions.txt`` and
+    ``Flickr8k.token.txt``) with a row for each caption, or lists of captions.
     """
     suffix = path.suffix.lower()
     if suffix == ".json" and not has_json_lines(path):

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from vse_lightning.cli.evaluate.caption_files import Captions
-from vse_lightning.cli.evaluate.comparison import Result
 from vse_lightning.cli.evaluate.label_sources import Labels
 from vse_lightning.cli.evaluate.measuring import gallery_state
 from vse_lightning.cli.evaluate.model_files import ModelOutput
-from vse_lightning.pages.evaluation_page import evaluation_page
+from vse_lightning.pages.evaluation_page import Result, evaluation_page
 from vse_lightning.pages.items import Items
 from vse_lightning.pages.ranked_queries import rank_queries
 from vse_lightning.pages.ranked_run import RankedRun
@@ -29,18 +28,9 @@ def result_page(
     level: float,
     notes: Sequence[str],
 ) -> str:
-    """One HTML document without references.
+    """The page, for whose curves and lists the models are ranked once more.
 
-    Args:
-        results: by model and metric.
-        baselines: of the graded ones.
-        outputs: of the models, which are ranked once more for curves and lists.
-        captions: what their rows are.
-        labels: by the suffix of the metrics that use them; curves and lists are under the first or, without any, show
-            matches.
-        protocol: of the metrics.
-        level: p-values below it get a star.
-        notes: what a reader must know of the values.
+    These are under the first labels or, without any, show matches.
     """
     table = next((source.table for source in labels.values()), None)
     runs = []

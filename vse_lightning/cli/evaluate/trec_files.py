@@ -21,17 +21,8 @@ def write_run(
 ) -> list[Path]:
     """Write what a model retrieves, and what is relevant, for both directions.
 
-    Queries and candidates are row numbers in the captions file: images ``i0``, captions ``t0``.
-
-    Args:
-        folder: where :func:`run_files` go; made if need be.
-        model: what retrieves.
-        captions: what its rows are.
-        first_captions: how many captions of each image are in the gallery; default all.
-        depth: candidates per query.
-
-    Returns:
-        The files.
+    Queries and candidates are row numbers in the captions file: images ``i0``, captions ``t0``. A query has ``depth``
+    candidates. The folder, of :func:`run_files`, is made if need be.
     """
     gallery = Gallery.from_state(gallery_state(model, captions))
     if first_captions is not None:
