@@ -21,11 +21,8 @@ A_LIST = "a list"  # the name of the one array that a ``.pt`` of a list of tenso
 def read_arrays(path: Path) -> Mapping[str, Callable[[], Tensor]]:
     """The arrays of a file by name, read when they are called; one that is the whole content has the name ``""``.
 
-    A list of tensors in a ``.pt`` is one array: vectors are its rows, matrices follow each other.
-
-    Raises:
-        ValueError: the suffix is unknown, or the file is damaged or could only be unpickled; the message says what was
-            found, and what to save instead.
+    A list of tensors in a ``.pt`` is one array: vectors are its rows, matrices follow each other. Of a file that is
+    damaged or could only be unpickled a message says what was found, and what to save instead.
     """
     readers = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors, ".pt": _torch, ".pth": _torch}
     reader = readers.get(path.suffix.lower())
@@ -35,11 +32,7 @@ def read_arrays(path: Path) -> Mapping[str, Callable[[], Tensor]]:
 
 
 def map_npy(path: Path) -> NDArray[Any]:
-    """The array of an ``.npy`` file, mapped into memory.
-
-    Raises:
-        ValueError: it is no such file, is damaged, or holds Python objects.
-    """
+    """The array of an ``.npy`` file, mapped into memory."""
     with path.open("rb") as file:
         start = file.read(len(NPY_START))
     kind = ", but a zip of several: call it .npz" if start.startswith(b"PK") else ""

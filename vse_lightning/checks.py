@@ -19,10 +19,7 @@ SAME_LIGHTNING = "write 'import lightning.pytorch as pl' in place of 'import pyt
 def require(condition: bool, message: str, *found: object) -> None:
     """Raise a ``ValueError`` unless the condition holds.
 
-    Args:
-        condition: the rule.
-        message: names the argument and the rule, with a ``{}`` for each thing found.
-        found: what the message shows; shapes are shown as tuples.
+    The message names the argument and the rule, with a ``{}`` for each thing found; shapes are shown as tuples.
 
     Example:
         >>> require(0 > 1, "k must be at least 1, got {}", 0)
@@ -103,11 +100,6 @@ def require_lightning(what: str, trainer: object) -> None:
 def require_extra(what: str, extra: str, *modules: str) -> None:
     """Raise a ``ModuleNotFoundError`` unless the modules that an extra brings are installed; none of them is imported.
 
-    Args:
-        what: needs them.
-        extra: of this package.
-        modules: the names that they are imported by.
-
     Example:
         >>> require_extra("TimmImageEncoder", "models", "no_such_module")
         Traceback (most recent call last):
@@ -153,13 +145,7 @@ def is_own(path: Path, mark: str) -> bool:
 
 
 def require_writable(folder: Path, rule: str, remedy: str = "") -> None:
-    """Make the folder if need be; raise an ``OSError`` unless files can be made in it.
-
-    Args:
-        folder: where files will go.
-        rule: names the argument and what it must be.
-        remedy: what to do where it cannot be written.
-    """
+    """Make the folder if need be; raise an ``OSError`` of the rule and the remedy unless files can be made in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -15,17 +15,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Processes:
-    """This process and the others that run the same code on their part of the data; by default it is alone.
-
-    Attributes:
-        rank: of this process, from 0.
-        count: of processes.
-        group: in which they communicate; None is the world.
-    """
+    """This process and the others that run the same code on their part of the data; by default it is alone."""
 
     rank: int = 0
     count: int = 1
-    group: Any = None
+    group: Any = None  # in which they communicate; None is the world
 
     @classmethod
     def of_group(cls, group: Any = None) -> Processes:
@@ -100,9 +94,6 @@ def gather_rows(rows: Tensor) -> Tensor:
     """Everybody's rows, in the order of the processes, which may have different numbers of them.
 
     The gradient of a row is the sum of the gradients that all processes have for it. Alone, a process gets its own.
-
-    Args:
-        rows: ``(rows, ...)``, of the same type and width in all processes.
     """
     everyone = Processes.of_group()
     if everyone.count == 1:

@@ -52,14 +52,9 @@ class ShardWriter:
         self._rows_waiting = 0
 
     def add(self, rows: Rows) -> None:
-        """Take the rows of a batch, and write a shard if there are enough.
+        """Take the rows of a batch, by name, and write a shard if there are enough.
 
-        Args:
-            rows: ``image_embeds (N, D)``, ``text_embeds (M, D)``, ``image_ids (N,)``, ``text_image_ids (M,)`` and,
-                in all batches or in none, ``text_ids (M,)``.
-
-        Raises:
-            ValueError: if an embedding has no id or is not finite, or other batches had other ids.
+        ``text_ids`` are in all batches or in none.
         """
         named = {name: rows[name].detach().cpu() for name in (*OF_IMAGES, *OF_TEXTS) if name in rows}
         counts = {name: len(tensor) for name, tensor in named.items()}
@@ -110,31 +105,17 @@ class ShardWriter:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Embeddings of images and texts, each once, in the order of their ids.
+    """Embeddings of images and texts, each once, in the order of their ids."""
 
-    Attributes:
-        image_embeds: ``(N, D)``.
-        text_embeds: ``(M, D)``.
-        image_ids: ``(N,)`` ascending.
-        text_image_ids: ``(M,)`` the image that each text describes.
-        text_ids: ``(M,)`` ascending, if the module that embedded them had any; otherwise texts are in the order of
-            their images.
-    """
-
-    image_embeds: Tensor
-    text_embeds: Tensor
-    image_ids: Tensor
-    text_image_ids: Tensor
-    text_ids: Tensor | None
+    image_embeds: Tensor  # (N, D)
+    text_embeds: Tensor  # (M, D)
+    image_ids: Tensor  # (N,) ascending
+    text_image_ids: Tensor  # (M,) the image that each text describes
+    text_ids: Tensor | None  # (M,) ascending; without, texts are in the order of their images
 
 
 def read_embeddings(folder: Path) -> Embeddings:
-    """Read what all processes wrote; rows whose id came before are left out.
-
-    Raises:
-        FileNotFoundError: if a shard is missing.
-        ValueError: if a process did not finish, a shard is damaged, or one id has different embeddings.
-    """
+    """Read what all processes wrote; rows whose id came before, with the same embedding, are left out."""
     shards = [_load(folder, shard, str(index["format"])) for index in _indices(folder) for shard in index["shards"]]
     require(bool(shards), "{} must hold embeddings, got no rows", folder)
     rows = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}

@@ -12,10 +12,8 @@ def existing_path(argument: str, path: str | Path) -> Path:
     """Return ``path`` as an absolute path of a file or folder that exists.
 
     ``~`` is the home folder, and ``$NAME`` or ``${NAME}`` an environment variable; ``${VSE_DATA}``, where the shipped
-    configs look, is ``data`` if that is not set.
-
-    Raises:
-        FileNotFoundError: nothing is there; the message names the argument and, where there is one, a similar name.
+    configs look, is ``data`` if that is not set. Where nothing is there, a ``FileNotFoundError`` names the argument
+    and, where there is one, a similar name.
     """
     in_data = not os.environ.get("VSE_DATA") and bool(_DATA.search(str(path)))
     full = Path(os.path.expandvars(_DATA.sub("data", str(path)) if in_data else path)).expanduser().absolute()

@@ -51,16 +51,10 @@ class Row(NamedTuple):
 def table_rows(
     values: Mapping[str, Any], displays: Mapping[str, Display], labels: Mapping[str, str] = MappingProxyType({})
 ) -> list[Row]:
-    """Arrange the values of metrics in rows.
+    """Arrange the values of metrics in rows, in the order of their first values.
 
-    Args:
-        values: by the name of the metric, with the suffix of its labels if it is graded, and with its dataloader after
-            a slash if there are several. Other names are left out.
-        displays: how metrics are shown, by name.
-        labels: label sources by suffix, that of the plain names under ``""``.
-
-    Returns:
-        Rows in the order of their first values.
+    Names have the suffix of their labels if the metric is graded, and its dataloader after a slash if there are
+    several; others are left out. The label sources are by suffix, that of the plain names under ``""``.
 
     Example:
         >>> displays = {"i2t_err": Display("ERR", "i2t", graded=True), "t2i_err": Display("ERR", "t2i", graded=True)}
@@ -103,16 +97,7 @@ def print_results(
     labels: Mapping[str, str],
     baselines: Baselines = MappingProxyType({}),
 ) -> None:
-    """Print what was logged in a stage.
-
-    Args:
-        metrics: values by logged name. Those of ``displays`` stand by direction and in the field's form; whatever else
-            there is stands below, as it is.
-        stage: ``"val"`` or ``"test"``.
-        displays: how the metrics are shown, by name without stage.
-        labels: as for :func:`table_rows`.
-        baselines: to stand beside the graded values, by the same names without stage.
-    """
+    """Print what was logged in a stage, ``"val"`` or ``"test"``, as a :func:`shown_table`."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Column, Table

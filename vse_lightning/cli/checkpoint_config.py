@@ -29,20 +29,10 @@ WORDS_FOR_CHECKPOINTS = ("best", "last", "hpc")
 
 
 def parse_beside_checkpoint(parser: ArgumentParser, command: str, args: list[str]) -> tuple[Namespace, list[str]]:
-    """Parse a command line; what it leaves open of the model comes from the checkpoint that it names.
-
-    Args:
-        parser: of all subcommands; it raises and does not exit.
-        command: the subcommand, which has the options ``--model`` and ``--ckpt_path``.
-        args: the command line, subcommand included.
+    """Parse a command line, subcommand included; what it leaves open of the model comes from its ``--ckpt_path``.
 
     Returns:
         The configuration, and a line for each difference from the checkpoint.
-
-    Raises:
-        ArgumentError: the command line is wrong, or incomplete even with the checkpoint.
-        FileNotFoundError: there is no such checkpoint.
-        ValueError: the checkpoint cannot be read, or names code that nobody asked for.
     """
 
     @cache
@@ -84,12 +74,7 @@ def parse_beside_checkpoint(parser: ArgumentParser, command: str, args: list[str
 
 
 def remembered_model(path: str | None) -> Tree | None:
-    """How the model of a checkpoint was made; None where there is no checkpoint, or none that says so.
-
-    Raises:
-        FileNotFoundError: there is nothing at ``path``.
-        ValueError: the file is no checkpoint, or one that has to be unpickled.
-    """
+    """How the model of a checkpoint was made; None where there is no checkpoint, or none that says so."""
     if path is None or path in WORDS_FOR_CHECKPOINTS or "://" in path or path.startswith("registry"):
         return None
     found = existing_path("--ckpt_path", path)
@@ -107,10 +92,7 @@ def remembered_model(path: str | None) -> Tree | None:
 def differences(remembered: Tree, own: Tree | None, now: Tree) -> list[str]:
     """What the user says otherwise, and what the checkpoint says where the user says nothing, a line for each.
 
-    Args:
-        remembered: the model of the checkpoint.
-        own: the model of the user without the checkpoint; None where that is none.
-        now: the two together.
+    The model of the user alone, its ``own``, may be none; ``now`` are the two together.
     """
     of_user, of_both = {} if own is None else dict(_flat(own)), dict(_flat(now))
     lines: dict[str, str] = {}
@@ -128,9 +110,7 @@ def differences(remembered: Tree, own: Tree | None, now: Tree) -> list[str]:
 def _left_open(parsed: Callable[[Tree], Tree], remembered: Tree) -> Tree | None:
     """The part of what a checkpoint remembers that the user says nothing else of.
 
-    Args:
-        parsed: the model that the user's command line makes of one that is remembered.
-        remembered: the model of the checkpoint.
+    A user's command line is ``parsed`` to the model that it makes of one that is remembered.
     """
     arguments = remembered["init_args"]
     needed = {name: value for name, value in arguments.items() if name not in WHOLE}

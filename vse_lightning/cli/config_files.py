@@ -15,12 +15,6 @@ def configs_first(args: Sequence[str]) -> list[str]:
     """Move ``--config`` before the other options, which count wherever they stand, and find the files.
 
     A name of no file here is that of a shipped config.
-
-    Args:
-        args: the command line behind the name of a command.
-
-    Raises:
-        ValueError: there is no such file anywhere, with the names that there are, or the file is no YAML.
     """
     configs: list[str] = []
     others: list[str] = []

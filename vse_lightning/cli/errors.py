@@ -33,17 +33,11 @@ Owner = Literal["ours", "library", "user"]
 
 
 class Place(NamedTuple):
-    """Where an error passed.
-
-    Attributes:
-        file: of the code.
-        line: number of the line.
-        says_raise: whether the error was raised there on purpose, and is not what some expression led to.
-    """
+    """Where an error passed."""
 
     file: str
     line: int
-    says_raise: bool
+    says_raise: bool  # raised there on purpose, and not what some expression led to
 
 
 def told(error: BaseException) -> tuple[BaseException, str | None]:

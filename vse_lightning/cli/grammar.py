@@ -23,15 +23,10 @@ Command = Callable[..., None]
 
 
 def run_command(command: Command, args: list[str]) -> None:
-    """Parse a command line and call the command.
+    """Parse the command line behind the name of a command, and call the command, a function of typed parameters.
 
-    Args:
-        command: a function of typed parameters. A config for ``fit`` will do for one with a parameter ``data``; where
-            the first parameter is a list, words that belong to no option are its values.
-        args: the command line behind the name of the command.
-
-    Raises:
-        ArgumentError: it is wrong.
+    A config for ``fit`` will do for one with a parameter ``data``; where the first parameter is a list, words that
+    belong to no option are its values.
     """
     args = configs_first(args)
     if "data" in inspect.signature(command).parameters:

@@ -27,11 +27,7 @@ def label(data: LightningDataModule, force: bool = False) -> None:
 
 
 def precompute(datamodule: Any, force: bool = False) -> list[tuple[str, int, Path]]:
-    """Cache the labels of an ``ImageTextDataModule`` that is set up.
-
-    Returns:
-        Source, number of captions and file of each list of captions that has one.
-    """
+    """Cache the labels of an ``ImageTextDataModule`` that is set up: sources, numbers of captions and files."""
     wanted = [] if datamodule.relevance is None else [(datamodule.relevance, datamodule.train_captions)]
     wanted += [(source, datamodule.eval_captions) for source in datamodule.eval_relevance.values()]
     files: dict[Path, tuple[str, int, Path]] = {}

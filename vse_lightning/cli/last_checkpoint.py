@@ -18,8 +18,7 @@ _PLACES = ("checkpoints", "version_*/checkpoints", "*/checkpoints", "*/version_*
 def newest_checkpoint(trainer: Any) -> tuple[Path | None, str]:
     """The newest checkpoint that a trainer's earlier runs left whole, or None, and a line that says what was found.
 
-    Args:
-        trainer: its part of the parsed configuration.
+    The trainer is its part of the parsed configuration.
     """
     roots = list(dict.fromkeys(map(Path, _roots(trainer))))
     folders = [*roots, *(folder for root in roots for place in _PLACES for folder in root.glob(place))]

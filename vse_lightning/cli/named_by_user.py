@@ -10,10 +10,7 @@ from vse_lightning.models.checkpoints.trust import REMOTE_CODE, names_in
 
 
 def named_by_user(args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What the user trusts, and what the user names.
-
-    Args:
-        args: a command line with ``--config=FILE``.
+    """What the user trusts, and what the user names, in a command line with ``--config=FILE``.
 
     Example:
         >>> named_by_user(["test", "--trust=my.module,other", "--model", "torch.nn.Linear"])

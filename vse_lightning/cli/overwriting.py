@@ -6,13 +6,7 @@ from vse_lightning.checks import is_own, require
 
 
 def require_own(option: str, path: Path | None, mark: str) -> None:
-    """Raise a ``ValueError`` if a file cannot be written, or is there and the command did not write it.
-
-    Args:
-        option: where the path comes from.
-        path: of what will be written; None for nothing.
-        mark: what all files of the command have among their first 4,096 bytes.
-    """
+    """Raise a ``ValueError`` if a file cannot be written, or is there without the mark of what the command writes."""
     if path is None:
         return
     require(path.parent.is_dir(), "{} must be in a folder that exists, got {}", option, path)

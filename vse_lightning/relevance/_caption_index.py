@@ -23,14 +23,8 @@ class Lookup(NamedTuple):
 class CaptionIndex:
     """Finds captions by image and by text id, for any number of captions per image and any ids.
 
-    Args:
-        image_ids: ``(M,)`` the image that each caption describes.
-        text_ids: ``(M,)`` the id of each caption, all different; default ``0 ... M-1``. The captions of an image are
-            ordered by it.
-        rows: ``(M,)`` the feature row of each caption; default ``0 ... M-1``. Captions may share a row.
-
-    Raises:
-        ValueError: if the lengths differ, there are no captions, or a text id occurs twice.
+    The arguments ``(M,)`` are those of :class:`FeatureTable`. The captions of an image are ordered by text id; captions
+    may share a row.
     """
 
     def __init__(self, image_ids: Ids, text_ids: Ids | None = None, rows: Ids | None = None) -> None:

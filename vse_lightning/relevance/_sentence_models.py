@@ -21,28 +21,16 @@ HUB_TIMEOUT_SECONDS = 10
 
 @dataclass(frozen=True)
 class SentenceModel:
-    """A model that is not loaded yet.
+    """A model that is not loaded yet."""
 
-    Args:
-        location: a folder or a Hugging Face name.
-        digest: what its embeddings depend on.
-        revision: the commit, of a Hugging Face name.
-        downloaded: whether that commit is on this machine.
-        weights_sha256: what ``model.safetensors`` must digest to; None for any.
-    """
-
-    location: str
-    digest: str
-    revision: str | None = None
-    downloaded: bool = False
-    weights_sha256: str | None = None
+    location: str  # a folder or a Hugging Face name
+    digest: str  # what its embeddings depend on
+    revision: str | None = None  # the commit, of a Hugging Face name
+    downloaded: bool = False  # whether that commit is on this machine
+    weights_sha256: str | None = None  # what ``model.safetensors`` must digest to; None for any
 
     def load(self, device: str | None) -> Any:
-        """The ``SentenceTransformer``, on ``device`` or on the process's GPU if there is one.
-
-        Raises:
-            RuntimeError: if the weights are not the expected ones or the model cannot be loaded.
-        """
+        """The ``SentenceTransformer``, on ``device`` or on the process's GPU if there is one."""
         if self.weights_sha256 is not None:
             sha256 = file_digest(Path(self.location) / "model.safetensors")
             if sha256 != self.weights_sha256:
@@ -68,12 +56,7 @@ class SentenceModel:
 
 
 def find_model(model: str) -> SentenceModel:
-    """Find a model by a Hugging Face name, the path of a folder, or ``"bundled"``.
-
-    Raises:
-        ModuleNotFoundError: if the package with the bundled model is missing.
-        RuntimeError: if the Hugging Face name is neither on this machine nor reachable.
-    """
+    """Find a model by a Hugging Face name, the path of a folder, or ``"bundled"``."""
     if model == "bundled":
         return SentenceModel(str(_bundled_folder()), BUNDLED_SHA256, weights_sha256=BUNDLED_SHA256)
     folder = Path(model).expanduser()

@@ -146,10 +146,7 @@ def _sizes(vectors: Tensor) -> Tensor:
 
 
 def map_features(path: Path) -> Tensor:
-    """The ``.npy`` file as a tensor mapped into memory.
-
-    Pages are read when they are used and shared between processes. Writing to the tensor would not change the file.
-    """
+    """The ``.npy`` file as a tensor mapped into memory, shared between processes; writing to it changes no file."""
     return as_tensor(map_npy(path), str(path))
 
 

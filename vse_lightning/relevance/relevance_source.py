@@ -103,14 +103,7 @@ class RelevanceSource(ABC):
 def read_captions(
     captions: Sequence[str], image_ids: Ids, text_ids: Ids | None = None
 ) -> tuple[list[str], Tensor, Tensor | None]:
-    """What :meth:`RelevanceSource.fit` or :meth:`RelevanceSource.table` is called with, checked.
-
-    Returns:
-        The captions in a list; ids as int64 on the CPU.
-
-    Raises:
-        ValueError: if a caption is no text, there are none, or not as many as ids.
-    """
+    """What :meth:`RelevanceSource.fit` or :meth:`RelevanceSource.table` is called with, checked; ids on the CPU."""
     require_text("captions", captions)
     images = as_ids("image_ids", image_ids).cpu()
     texts = None if text_ids is None else as_ids("text_ids", text_ids).cpu()
