@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
-from vse_lightning.callbacks import EmbeddingWriter, RetrievalGallery
+from vse_lightning.callbacks import EmbeddingWriter, RetrievalGallery, WeightInterpolation
 from vse_lightning.cli.checkpoint_config import WORDS_FOR_CHECKPOINTS, parse_beside_checkpoint
 from vse_lightning.cli.config_files import configs_first
 from vse_lightning.cli.last_checkpoint import keep_best_in, newest_checkpoint
@@ -30,6 +30,7 @@ TRAINING = {
 """The trainer's methods, and what they do."""
 TRUST = "modules whose classes the checkpoint of --ckpt_path may name: my.module or [my.module,other]"
 USAGE = "[--OPTION VALUE ...]"
+Found = TypeVar("Found")
 
 
 class RetrievalCLI(LightningCLI):
@@ -124,9 +125,14 @@ class RetrievalCLI(LightningCLI):
         self.test(model=self.model, datamodule=self.datamodule, ckpt_path=best, weights_only=True)
 
     def test(self, **kwargs: Any) -> None:
-        """Run ``trainer.test`` and print its table."""
+        """Run ``trainer.test`` and print its table, at the end of a fit with interpolated weights beside the plain."""
         self._ask_for_baselines()
-        logged = self.trainer.test(**{**kwargs, "verbose": False})
+        logged = list(self.trainer.test(**{**kwargs, "verbose": False}))
+        for mean in self._callbacks(WeightInterpolation):
+            if mean.values:
+                with mean.applied(self.model):
+                    beside = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+                logged += [{f"{name}/interpolated": value for name, value in values.items()} for values in beside]
         self._report("test", logged, kwargs.get("ckpt_path"))
 
     def validate(self, **kwargs: Any) -> None:
@@ -139,8 +145,8 @@ class RetrievalCLI(LightningCLI):
         """Run ``trainer.predict``, which writes the embeddings, and print where they are."""
         self.trainer.predict(**kwargs, return_predictions=False)
         if self.trainer.is_global_zero:
-            for writer in self.trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(writer, EmbeddingWriter) and writer.path is not None:
+            for writer in self._callbacks(EmbeddingWriter):
+                if writer.path is not None:
                     print(f"embeddings: {writer.path} ({writer.images:,} images, {writer.texts:,} texts)")
 
     def _ask_for_baselines(self) -> None:
@@ -153,11 +159,15 @@ class RetrievalCLI(LightningCLI):
             displays = getattr(getattr(self.model, "retrieval_metrics", None), "displays", {})
             values = {name: value for of_loader in logged for name, value in of_loader.items()}
             print_results(values, stage, displays, labels, getattr(self.model, "retrieval_baselines", None) or {})
-            galleries = [found for found in self.trainer.callbacks if isinstance(found, RetrievalGallery)]  # type: ignore[attr-defined]
-            page = galleries[0].path if galleries else None
-            for name, path in (("checkpoint", checkpoint), ("log", self.trainer.log_dir), ("page", page)):
+            pages = [("page", gallery.path) for gallery in self._callbacks(RetrievalGallery)[:1]]
+            means = [("interpolated", mean.path) for mean in self._callbacks(WeightInterpolation)]
+            for name, path in (("checkpoint", checkpoint), *means, ("log", self.trainer.log_dir), *pages):
                 if path:
                     print(f"{name:>10}: {path}")
+
+    def _callbacks(self, kind: type[Found]) -> list[Found]:
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        return [callback for callback in callbacks if isinstance(callback, kind)]
 
 
 @rank_zero_only

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from lightning.pytorch.utilities.seed import isolate_rng
+
 
 def trainer_of(module: Any) -> Any:
     """The Trainer that a module is attached to, or None; ``module.trainer`` raises where there is none."""
@@ -37,6 +39,30 @@ def way_of_combining(combined: Any) -> str:
 def is_logged_in_training(trainer: Any, name: str) -> bool:
     """Whether the training step of the running epoch has logged something under the name."""
     return f"training_step.{name}" in (trainer._results or {})
+
+
+def validated_again(trainer: Any) -> dict[str, float]:
+    """Validate amid a fit, at the start or at the end of its training, unseen by loggers and by other callbacks.
+
+    Returns:
+        What the module logged, by name.
+    """
+    callbacks, trainer.callbacks = trainer.callbacks, []
+    loggers, trainer.loggers = trainer.loggers, []
+    kept = [trainer.callback_metrics, trainer.logged_metrics, trainer.progress_bar_metrics]
+    before = [dict(metrics) for metrics in kept]
+    trainer.callback_metrics.clear()
+    try:
+        with isolate_rng():
+            trainer.validating = True  # as Lightning does where an epoch ends
+            trainer.fit_loop.epoch_loop.val_loop.run()
+            return {name: float(value) for name, value in trainer.callback_metrics.items()}
+    finally:
+        trainer.training = True
+        trainer.callbacks, trainer.loggers = callbacks, loggers
+        for metrics, values in zip(kept, before, strict=True):
+            metrics.clear()
+            metrics.update(values)
 
 
 def is_built_by_cli(cls: type) -> bool:
