@@ -34,6 +34,21 @@ def test_an_embedding_does_not_depend_on_its_batch(pooling, tiny_bert, captions)
         torch.testing.assert_close(encoder(tokenize([caption]))[0], embedding)
 
 
+@pytest.mark.parametrize("pooling", POOLING_KINDS)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_training_leaves_out_padding_and_nothing_else(pooling, side, tiny_bert, captions):
+    encoder = TransformerTextEncoder(str(tiny_bert), embed_dim=8, pooling=pooling).eval()
+    text = encoder.transform()([" ".join([caption] * (row % 7)) for row, caption in enumerate(captions * 20)])
+    if side == "left":
+        text = {name: part.flip(1) for name, part in text.items()}
+    expected = encoder(text)
+    encoder.training, widths = True, []  # without dropout, which is random
+    encoder.backbone.register_forward_hook(lambda module, args, output: widths.append(output[0].shape[1]))
+    torch.testing.assert_close(encoder(text), expected)
+    assert len(widths) > 1
+    assert side == "left" or len(set(widths)) > 1
+
+
 def test_tokens_are_those_of_transformers(tiny_bert, captions):
     from transformers import AutoTokenizer
 
