@@ -3,7 +3,7 @@ from torch import nn
 from torch.optim import SGD
 
 from vse_lightning.losses import ContrastiveLoss
-from vse_lightning.models import CLIPRetriever
+from vse_lightning.models import CLIPRetriever, DualEncoder, FeatureImageEncoder, TransformerTextEncoder
 from vse_lightning.models._layer_decay import decayed_optimizer
 
 
@@ -83,6 +83,22 @@ def test_layers_of_a_list_by_hand():
     assert found[tower.blocks[1].bias] == pytest.approx(0.1 * 0.9**11)
     assert found[tower.stem.weight] == pytest.approx(0.1 * 0.9**13)
     assert len(found) == 28
+
+
+def test_what_is_pretrained_learns_at_its_own_rate(tiny_bert):
+    encoders = FeatureImageEncoder(4, embed_dim=8), TransformerTextEncoder(str(tiny_bert), embed_dim=8)
+    found = rates(DualEncoder(*encoders, ContrastiveLoss(), optimizer=sgd, backbone_lr_factor=0.25))
+    assert found == {name: 0.025 if ".backbone." in name else 0.1 for name in found}
+    assert len(set(found.values())) == 2
+    assert set(rates(DualEncoder(*encoders, ContrastiveLoss(), optimizer=sgd)).values()) == {0.1}
+
+
+def test_a_rate_for_backbones_needs_one():
+    features = FeatureImageEncoder(4, embed_dim=8)
+    with pytest.raises(ValueError, match="backbone_lr_factor must be greater than 0, got 0"):
+        DualEncoder(features, features, backbone_lr_factor=0)
+    with pytest.raises(ValueError, match="backbone_lr_factor needs an encoder with a backbone, got FeatureImageEncode"):
+        DualEncoder(features, features, optimizer=sgd, backbone_lr_factor=0.5).configure_optimizers()
 
 
 def sgd(params):

@@ -59,7 +59,7 @@ def saved(model, path):
 @pytest.mark.parametrize(
     ("cls", "own"),
     [
-        (DualEncoder, {"image_encoder", "text_encoder"}),
+        (DualEncoder, {"backbone_lr_factor", "image_encoder", "text_encoder"}),
         (CLIPRetriever, {"freeze", "gradient_checkpointing", "layer_decay", "max_length", "model", "pretrained"}),
         (Sums, {"width"}),
         (Deeper, {"depth", "width"}),

@@ -1,4 +1,4 @@
-"""Learning rates that fall from the last layer of a network to its first."""
+"""Learning rates that are lower where a network knows something already."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 
 def decayed_optimizer(
@@ -40,6 +41,16 @@ def decayed_optimizer(
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * decay ** group["depth"]
     return optimizer
+
+
+def require_rates_kept(schedules: Iterable[dict[str, Any]], without: str) -> None:
+    """Raise a ``ValueError`` if a schedule sets one rate for all; ``without`` is the argument that needs no other."""
+    for schedule in schedules:
+        if isinstance(schedule["scheduler"], OneCycleLR | CyclicLR):
+            raise ValueError(
+                f"lr_scheduler must keep the rates of the layers, but {type(schedule['scheduler']).__name__} sets its "
+                f"own: take another, such as CosineAnnealingLR, or {without}"
+            )
 
 
 def _depths(tower: nn.Module) -> Iterable[tuple[nn.Parameter, int]]:

@@ -5,14 +5,13 @@ from typing import Any
 
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 from torch.optim.optimizer import ParamsT
 
 from vse_lightning.checks import require
 from vse_lightning.losses import RetrievalLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.models._clip_backbone import CLIPBackbone, Freeze
-from vse_lightning.models._layer_decay import decayed_optimizer
+from vse_lightning.models._layer_decay import decayed_optimizer, require_rates_kept
 from vse_lightning.models.preprocessing.hugging_face_pictures import ProcessorTransform
 from vse_lightning.models.preprocessing.subwords import SubwordTokenizer
 from vse_lightning.models.retriever import OptimizerCallable, Retriever
@@ -85,8 +84,7 @@ class CLIPRetriever(Retriever):
         """The optimizer of all parameters that learn, with its schedules."""
         optimizers, schedules = super().configure_optimizers()
         if self.layer_decay is not None:
-            for schedule in schedules:
-                _check_schedule(schedule["scheduler"])
+            require_rates_kept(schedules, "layer_decay=None")
         return optimizers, schedules
 
     def make_optimizer(self) -> Optimizer:
@@ -100,11 +98,3 @@ class CLIPRetriever(Retriever):
 def _gentle_adamw(params: ParamsT) -> AdamW:
     # At the usual rate the model would forget what it knows.
     return AdamW(params, lr=1e-5)
-
-
-def _check_schedule(schedule: object) -> None:
-    if isinstance(schedule, OneCycleLR | CyclicLR):
-        raise ValueError(
-            f"lr_scheduler must keep the rates of the layers, but {type(schedule).__name__} sets its own: take "
-            "another, such as CosineAnnealingLR, or layer_decay=None"
-        )

@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from vse_lightning.checks import require
 from vse_lightning.losses import RetrievalLoss
 from vse_lightning.metrics import RetrievalMetrics
+from vse_lightning.models._layer_decay import require_rates_kept
 from vse_lightning.models.checkpoints.recipes import recipe
 from vse_lightning.models.retriever import Retriever
 
@@ -24,6 +27,8 @@ class DualEncoder(Retriever):
         text_encoder: a module ``text -> (M, D)`` with ``transform()``, such as ``GRUTextEncoder``.
         relevance_loss: what to train on; needed to fit.
         retrieval_metrics: what to measure in validation and test; ``None`` measures nothing.
+        backbone_lr_factor: at which share of the learning rate the encoders' ``backbone`` learns, which is pretrained
+            where their projections start at random; greater than 0.
         training: further arguments of :class:`Retriever`, by name, such as ``optimizer`` and ``lr_scheduler``.
     """
 
@@ -35,11 +40,14 @@ class DualEncoder(Retriever):
         text_encoder: nn.Module,
         relevance_loss: RetrievalLoss | None = None,
         retrieval_metrics: RetrievalMetrics | None = None,
+        backbone_lr_factor: float = 1.0,
         **training: Any,
     ) -> None:
         super().__init__(relevance_loss, retrieval_metrics, **training)
         _check_widths(image_encoder, text_encoder)
+        require(backbone_lr_factor > 0, "backbone_lr_factor must be greater than 0, got {}", backbone_lr_factor)
         self.save_hyperparameters()
+        self.backbone_lr_factor = backbone_lr_factor
         self.image_encoder, self.text_encoder = image_encoder, text_encoder
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -81,6 +89,30 @@ class DualEncoder(Retriever):
         """How the text encoder wants a list of captions; the data module asks."""
         transform: Callable[[list[str]], Any] = self.text_encoder.transform()  # type: ignore[operator]
         return transform
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer of all parameters that learn, with its schedules."""
+        optimizers, schedules = super().configure_optimizers()
+        if self.backbone_lr_factor != 1:
+            require_rates_kept(schedules, "backbone_lr_factor=1")
+        return optimizers, schedules
+
+    def make_optimizer(self) -> Optimizer:
+        """The optimizer of all parameters that learn, what is pretrained at its own rate."""
+        if self.backbone_lr_factor == 1:
+            return super().make_optimizer()
+        encoders = self.image_encoder, self.text_encoder
+        backbones = [encoder.backbone for encoder in encoders if hasattr(encoder, "backbone")]
+        pretrained = {parameter for backbone in backbones for parameter in backbone.parameters()}  # type: ignore[union-attr]
+        require(bool(pretrained), "backbone_lr_factor needs an encoder with a backbone, got {} and {}",
+                *(type(encoder).__name__ for encoder in encoders))  # fmt: skip
+        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = [[each for each in learning if (each in pretrained) is inside] for inside in (False, True)]
+        optimizer = self.optimizer([{"params": group} for group in groups if group])
+        for group in optimizer.param_groups:
+            if group["params"][0] in pretrained:
+                group["lr"] = group["lr"] * self.backbone_lr_factor
+        return optimizer
 
 
 def _check_widths(image_encoder: nn.Module, text_encoder: nn.Module) -> None:
