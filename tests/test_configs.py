@@ -75,6 +75,12 @@ def test_every_loss_trains_on_pictures_of_flickr8k(loss, capsys):
     assert "R@1" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("some_of_flickr8k")
+def test_the_pretrained_text_tower_trains_on_flickr8k(capsys):
+    run_one_batch("flickr8k_pretrained.yaml", "loss/infonce.yaml", extra=["--data.init_args.num_workers=0"])
+    assert "CS@1000" in capsys.readouterr().out
+
+
 CAPTIONS = ["a dog runs", "two dogs play", "a child on a swing", "a red car", "people at a table"]
 
 
