@@ -63,7 +63,7 @@ def test_what_is_no_number_in_range_is_shown(rule, value):
         (lambda: RSum(5), "ks must be several"),
         (lambda: RetrievalMetrics(recall_ks=1), "recall_ks must be several"),
         (lambda: RetrievalMetrics(extra=RSum()), "extra must be several"),
-        (lambda: WeightedSumLoss([LadderLoss()], [1.0]), "losses must be a dict by name, got list"),
+        (lambda: WeightedSumLoss([LadderLoss()], [1.0]), "losses must be a dict, got a list"),
     ],
 )
 def test_one_value_in_place_of_several_is_named(make, message):

@@ -45,7 +45,7 @@ def circle(rooms=("",), **options):
 
 def test_no_circle():
     assert circle(typing=False) is None
-    assert circle(("functional", "ranking", "metrics", "targets", "distributed", "checks")) is None
+    assert circle(("functional", "ranking", "metrics", "targets", "distributed", "checks", "argument_types")) is None
 
 
 def test_the_engine_room_knows_neither_torchmetrics_nor_lightning():
@@ -56,12 +56,21 @@ def test_the_engine_room_knows_neither_torchmetrics_nor_lightning():
 
 def test_what_lies_below_does_not_look_up():
     rooms = {
-        "functional": {"functional", "checks"},
-        "losses": {"functional", "losses", "checks", "targets", "distributed"},
-        "ranking": {"functional", "ranking", "checks", "targets", "distributed"},
-        "metrics": {"functional", "ranking", "metrics", "checks", "targets", "distributed", "report"},
-        "mixins": {"functional", "losses", "metrics", "mixins", "checks", "targets", "distributed"},
-        "relevance": {"functional", "relevance", "checks", "targets", "words", "array_files", "paths"},
+        "functional": {"functional", "checks", "argument_types"},
+        "losses": {"functional", "losses", "checks", "argument_types", "targets", "distributed"},
+        "ranking": {"functional", "ranking", "checks", "argument_types", "targets", "distributed"},
+        "metrics": {"functional", "ranking", "metrics", "checks", "argument_types", "targets", "distributed", "report"},
+        "mixins": {"functional", "losses", "metrics", "mixins", "checks", "argument_types", "targets", "distributed"},
+        "relevance": {
+            "functional",
+            "relevance",
+            "checks",
+            "argument_types",
+            "targets",
+            "words",
+            "array_files",
+            "paths",
+        },
     }
     for room, allowed in rooms.items():
         for path in (ROOT / room).rglob("*.py"):

@@ -2,14 +2,12 @@
 
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import pairwise
 from math import isfinite
+from numbers import Integral
 from pathlib import Path
-from typing import TypeVar
-
-T = TypeVar("T")
 
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 """What to install for a module, where it is not the module's name with hyphens."""
@@ -42,14 +40,6 @@ def require_not_negative(name: str, value: float) -> None:
     require(_is_finite(value) and value >= 0, "{} must be a finite number of at least 0, got {!r}", name, value)
 
 
-def as_several(name: str, values: Iterable[T]) -> tuple[T, ...]:
-    """The values as a tuple; a ``ValueError`` where a single one stands in their place."""
-    try:
-        return tuple(values)
-    except TypeError:
-        raise ValueError(f"{name} must be several in a tuple or list, got {values!r}: write ({values!r},)") from None
-
-
 def require_share(name: str, value: float) -> None:
     """Raise a ``ValueError`` unless the value lies in [0, 1]."""
     require(_is_finite(value) and 0 <= value <= 1, "{} must lie in [0, 1], got {!r}", name, value)
@@ -72,7 +62,7 @@ def require_falling(name: str, values: tuple[float, ...], highest: float, where:
 
 def require_whole(name: str, value: object, least: int = 1) -> None:
     """Raise a ``ValueError`` unless the value is a whole number of at least ``least``."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
     require(whole and value >= least, "{} must be a whole number of at least {}, got {!r}", name, least, value)  # type: ignore[operator]
 
 

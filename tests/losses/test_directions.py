@@ -31,7 +31,7 @@ def test_losses_of_a_sum_keep_their_directions(batch):
 
 @pytest.mark.parametrize("wrong", [(), "i2t", ("i2t", "i2t"), ("t2v",), ("i2t", 1)])
 def test_other_directions_are_refused(wrong):
-    with pytest.raises(ValueError, match="directions must be a tuple of different ones of i2t, t2i, i2i, t2t, got "):
+    with pytest.raises(ValueError, match=r"directions must be (a tuple of different ones|several|one of)"):
         TripletLoss(directions=wrong)
 
 

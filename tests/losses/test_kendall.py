@@ -26,7 +26,7 @@ def test_arguments_are_checked():
     with pytest.raises(ValueError, match=r"min_gap must be a finite number of at least 0, got -0.3"):
         KendallLoss(min_gap=-0.3)
     for window in (0, -1, 2.5, True):
-        with pytest.raises(ValueError, match=f"window must be a whole number of at least 1, got {window}"):
+        with pytest.raises(ValueError, match=f"window must be a whole number.*, got {window}"):
             KendallLoss(window=window)
     with pytest.raises(ValueError, match="stride must be a whole number of at least 1, got 0"):
         KendallLoss(stride=0)

@@ -104,7 +104,7 @@ def test_a_missing_relevance_is_refused_with_the_remedy(make_loss, batch):
 
 
 def test_an_unknown_reduction_is_refused(make_loss):
-    with pytest.raises(ValueError, match="reduction must be 'mean' or 'sum', got 'none'"):
+    with pytest.raises(ValueError, match="reduction must be one of 'mean', 'sum', got 'none'"):
         make_loss(reduction="none")
 
 

@@ -12,7 +12,8 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from vse_lightning.checks import require, require_one_of, require_whole, require_writable
+from vse_lightning.argument_types import typed
+from vse_lightning.checks import require, require_whole, require_writable
 from vse_lightning.embedding_files import FileFormat, ShardWriter, files_of_embeddings
 
 
@@ -42,6 +43,7 @@ class EmbeddingWriter(BasePredictionWriter):
         ValueError: if an argument is out of its range.
     """
 
+    @typed
     def __init__(
         self,
         folder: str | Path | None = None,
@@ -49,7 +51,6 @@ class EmbeddingWriter(BasePredictionWriter):
         rows_per_shard: int = 65_536,
     ) -> None:
         super().__init__(write_interval="batch")
-        require_one_of("file_format", file_format, ("safetensors", "npy"))
         require_whole("rows_per_shard", rows_per_shard)
         self.folder = None if folder is None else Path(folder).expanduser()
         self.file_format: FileFormat = file_format

@@ -4,6 +4,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_whole
 from vse_lightning.losses import RetrievalLoss
 
@@ -24,6 +25,7 @@ class HardNegativeWarmup(Callback):
         Pooling Strategy for Visual Semantic Embedding", CVPR 2021, warm up for an epoch.
     """
 
+    @typed
     def __init__(self, epochs: int = 1) -> None:
         require_whole("epochs", epochs)
         self.epochs = epochs

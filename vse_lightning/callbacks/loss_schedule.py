@@ -4,6 +4,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_not_negative, require_whole
 from vse_lightning.losses import WeightedSumLoss
 
@@ -31,6 +32,7 @@ class LossSchedule(Callback):
         0.375
     """
 
+    @typed
     def __init__(self, term: str, start: float, end: float, epochs: int) -> None:
         require_not_negative("start", start)
         require_not_negative("end", end)

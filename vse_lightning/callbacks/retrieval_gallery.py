@@ -10,6 +10,7 @@ from typing import Any, Literal
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import is_own, require, require_extra, require_whole
 from vse_lightning.data import ImageTextSource
 from vse_lightning.metrics import RetrievalMetric, RetrievalMetrics, RetrievalNDCG
@@ -55,6 +56,7 @@ class RetrievalGallery(Callback):
         ValueError: if an argument is out of its range.
     """
 
+    @typed
     def __init__(
         self,
         queries: int = 4,

@@ -11,10 +11,11 @@ from lightning.fabric.utilities.data import suggested_max_num_workers
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vse_lightning.checks import SAME_LIGHTNING, require, require_lightning, require_one_of, require_whole
+from vse_lightning.argument_types import typed
+from vse_lightning.checks import SAME_LIGHTNING, require, require_lightning, require_whole
 from vse_lightning.data.loaders.collate import Collate
 from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, ImageTextItem
-from vse_lightning.data.loaders.label_names import LabelSource, check_label_names, check_label_source
+from vse_lightning.data.loaders.label_names import LabelSource, check_label_names
 from vse_lightning.data.loaders.samplers import ResumableLoader, make_batches
 from vse_lightning.data.sources.image_text_source import ImageTextSource
 from vse_lightning.relevance import RelevanceSource, RelevanceTable
@@ -74,6 +75,7 @@ class ImageTextDataModule(LightningDataModule):
         eval_relevance_tables: name -> labels of the evaluation captions, in the order of ``eval_relevance``.
     """
 
+    @typed
     def __init__(
         self,
         source: ImageTextSource,
@@ -95,14 +97,10 @@ class ImageTextDataModule(LightningDataModule):
         require_whole("eval_batch_size", eval_batch_size)
         if num_workers is not None:
             require_whole("num_workers", num_workers, least=0)
-        require_one_of("batches", batches, ("random", "distinct", "similar"))
-        require_one_of("on_corrupt", on_corrupt, ("raise", "skip"))
         require(batches != "similar" or relevance is not None, "batches='similar' needs relevance, got None")
         if isinstance(transforms, Mapping):
             complete = transforms.keys() == {"train", "eval"}
             require(complete, "transforms must have the keys 'train' and 'eval', got {}", sorted(transforms))
-        if relevance is not None:
-            check_label_source("relevance", relevance)
         if eval_relevance is None:
             eval_relevance = {} if relevance is None else {"relevance": relevance}
         check_label_names(eval_relevance)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_positive, require_share
 from vse_lightning.functional._contrastive import contrastive
 from vse_lightning.functional.directions import ACROSS, Direction
@@ -30,6 +31,7 @@ class ContrastiveLoss(RetrievalLoss):
 
     term = "contrastive"
 
+    @typed
     def __init__(
         self,
         temperature: float = 0.05,

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_positive
 from vse_lightning.functional._hierarchical_ap import hierarchical_ap
 from vse_lightning.functional.directions import ACROSS, Direction
@@ -24,6 +25,7 @@ class HierarchicalAPLoss(RetrievalLoss):
     term = "hierarchical_ap"
     needs_relevance = True
 
+    @typed
     def __init__(
         self,
         temperature: float = 0.01,

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_not_negative, require_whole
 from vse_lightning.functional._kendall import kendall
 from vse_lightning.functional.directions import ACROSS, Direction
@@ -24,6 +25,7 @@ class KendallLoss(RetrievalLoss):
     term = "kendall"
     needs_relevance = True
 
+    @typed
     def __init__(
         self,
         min_gap: float = 0.3,

@@ -4,9 +4,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from vse_lightning.checks import as_several, require, require_falling, require_not_negative, require_one_of
+from vse_lightning.argument_types import typed
+from vse_lightning.checks import require, require_falling, require_not_negative
 from vse_lightning.functional._ladder import ladder
-from vse_lightning.functional._triplet import MINING
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
@@ -33,6 +33,7 @@ class LadderLoss(RetrievalLoss):
     term = "ladder"
     needs_relevance = True
 
+    @typed
     def __init__(
         self,
         margins: tuple[float, ...] = (0.2, 0.01),
@@ -45,8 +46,7 @@ class LadderLoss(RetrievalLoss):
         directions: tuple[Direction, ...] = ACROSS,
     ) -> None:
         super().__init__(reduction, directions)
-        margins, thresholds = as_several("margins", margins), as_several("thresholds", thresholds)
-        weights = as_several("weights", weights)
+        margins, thresholds, weights = tuple(margins), tuple(thresholds), tuple(weights)
         require(len(margins) > 0, "margins must name at least the margin of the first rung, got {}", margins)
         for name, values in (("thresholds", thresholds), ("weights", weights)):
             fits = len(values) == len(margins) - 1
@@ -54,8 +54,6 @@ class LadderLoss(RetrievalLoss):
         for name, values in (("margins", margins), ("weights", weights)):
             for value in values:
                 require_not_negative(f"every entry of {name}", value)
-        require_one_of("threshold_mode", threshold_mode, ("absolute", "percentile"))
-        require_one_of("mining", mining, MINING)
         highest = 1 if threshold_mode == "absolute" else 100
         require_falling("thresholds", thresholds, highest, where=f" in {threshold_mode} mode")
         self.margins, self.thresholds, self.weights = margins, thresholds, weights

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_not_negative
 from vse_lightning.functional._multi_similarity import multi_similarity
 from vse_lightning.functional.directions import ACROSS, Direction
@@ -23,6 +24,7 @@ class SymmetricMultiSimilarityLoss(RetrievalLoss):
     term = "multi_similarity"
     needs_relevance = True
 
+    @typed
     def __init__(
         self,
         margin: float = 0.6,

@@ -4,8 +4,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from vse_lightning.checks import as_several, require, require_falling, require_one_of, require_positive
-from vse_lightning.functional._ranked_contrastive import VARIANTS, ranked_contrastive
+from vse_lightning.argument_types import typed
+from vse_lightning.checks import require, require_falling, require_positive
+from vse_lightning.functional._ranked_contrastive import ranked_contrastive
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
@@ -27,6 +28,7 @@ class RankedContrastiveLoss(RetrievalLoss):
     term = "ranked_contrastive"
     needs_relevance = True
 
+    @typed
     def __init__(
         self,
         thresholds: tuple[float, ...] = (0.63,),
@@ -36,13 +38,12 @@ class RankedContrastiveLoss(RetrievalLoss):
         directions: tuple[Direction, ...] = ACROSS,
     ) -> None:
         super().__init__(reduction, directions)
-        thresholds, temperatures = as_several("thresholds", thresholds), as_several("temperatures", temperatures)
+        thresholds, temperatures = tuple(thresholds), tuple(temperatures)
         require_falling("thresholds", thresholds, highest=1)
         fits = len(temperatures) == len(thresholds) + 1
         require(fits, "temperatures must have one entry more than thresholds {}, got {}", thresholds, temperatures)
         for temperature in temperatures:
             require_positive("every entry of temperatures", temperature)
-        require_one_of("variant", variant, VARIANTS)
         self.thresholds, self.temperatures, self.variant = thresholds, temperatures, variant
 
     def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,12 @@
 """The frame every loss shares: directions, positives, precision and reduction."""
 
 from inspect import signature
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require
 from vse_lightning.functional.directions import ACROSS, WITHIN, Direction
 from vse_lightning.functional.similarity import Similarity, cosine_similarity
@@ -40,9 +41,9 @@ class RetrievalLoss(nn.Module):
     term: str = "relevance"
     needs_relevance: bool = False
 
+    @typed
     def __init__(self, reduction: Reduction = "mean", directions: tuple[Direction, ...] = ACROSS) -> None:
         super().__init__()
-        require(reduction in ("mean", "sum"), "reduction must be 'mean' or 'sum', got {!r}", reduction)
         self.reduction: Reduction = reduction
         self.directions = _checked_directions(directions)
 
@@ -184,9 +185,9 @@ class RetrievalLoss(nn.Module):
         return checked_lists(type(self).__name__, self.needs_relevance, scores, relevance, positives)
 
 
-def _checked_directions(directions: Any) -> tuple[Direction, ...]:
+def _checked_directions(directions: tuple[Direction, ...]) -> tuple[Direction, ...]:
     known = get_args(Direction)
-    listed = tuple(directions) if isinstance(directions, tuple | list) else ()
-    possible = 0 < len(listed) == len(set(listed)) and set(listed) <= set(known)
+    listed = tuple(directions)
+    possible = 0 < len(listed) == len(set(listed))
     require(possible, "directions must be a tuple of different ones of {}, got {!r}", ", ".join(known), directions)
     return listed

@@ -4,9 +4,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from vse_lightning.checks import require_not_negative, require_one_of
+from vse_lightning.argument_types import typed
+from vse_lightning.checks import require_not_negative
 from vse_lightning.functional._semantic_margin import semantic_margin
-from vse_lightning.functional._triplet import MINING
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
@@ -27,6 +27,7 @@ class LSEHLoss(RetrievalLoss):
     term = "semantic_margin"
     needs_relevance = True
 
+    @typed
     def __init__(
         self,
         margin: float = 0.185,
@@ -38,7 +39,6 @@ class LSEHLoss(RetrievalLoss):
         super().__init__(reduction, directions)
         require_not_negative("margin", margin)
         require_not_negative("semantic_weight", semantic_weight)
-        require_one_of("mining", mining, MINING)
         self.margin, self.semantic_weight, self.mining = margin, semantic_weight, mining
 
     def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,6 +64,7 @@ class RelevanceMarginLoss(RetrievalLoss):
     term = "relevance_margin"
     needs_relevance = True
 
+    @typed
     def __init__(
         self,
         margin: float = 0.2,
@@ -73,7 +74,6 @@ class RelevanceMarginLoss(RetrievalLoss):
     ) -> None:
         super().__init__(reduction, directions)
         require_not_negative("margin", margin)
-        require_one_of("mining", mining, MINING)
         self.margin, self.mining = margin, mining
 
     def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_share
 from vse_lightning.functional._sigmoid import sigmoid
 from vse_lightning.functional.directions import ACROSS, Direction
@@ -28,6 +29,7 @@ class SigmoidLoss(RetrievalLoss):
 
     term = "sigmoid"
 
+    @typed
     def __init__(
         self,
         temperature: float = 0.1,

@@ -4,10 +4,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from vse_lightning.checks import require_one_of, require_positive
-from vse_lightning.functional._smooth_ndcg import SURROGATES, smooth_ndcg
+from vse_lightning.argument_types import typed
+from vse_lightning.checks import require_positive
+from vse_lightning.functional._smooth_ndcg import smooth_ndcg
 from vse_lightning.functional.directions import ACROSS, Direction
-from vse_lightning.functional.gains import GAINS
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 
@@ -30,6 +30,7 @@ class SmoothNDCGLoss(RetrievalLoss):
     term = "smooth_ndcg"
     needs_relevance = True
 
+    @typed
     def __init__(
         self,
         temperature: float = 0.01,
@@ -40,8 +41,6 @@ class SmoothNDCGLoss(RetrievalLoss):
     ) -> None:
         super().__init__(reduction, directions)
         require_positive("temperature", temperature)
-        require_one_of("gain", gain, GAINS)
-        require_one_of("surrogate", surrogate, SURROGATES)
         self.temperature, self.gain, self.surrogate = temperature, gain, surrogate
 
     def per_query(self, scores: Tensor, relevance: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,8 +4,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from vse_lightning.checks import require_not_negative, require_one_of, require_positive
-from vse_lightning.functional._triplet import MINING, triplet
+from vse_lightning.argument_types import typed
+from vse_lightning.checks import require_not_negative, require_positive
+from vse_lightning.functional._triplet import triplet
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.losses._near_positives import check_threshold, with_near_positives
 from vse_lightning.losses._terms import Reduction
@@ -36,6 +37,7 @@ class TripletLoss(RetrievalLoss):
 
     term = "triplet"
 
+    @typed
     def __init__(
         self,
         margin: float = 0.2,
@@ -48,7 +50,6 @@ class TripletLoss(RetrievalLoss):
     ) -> None:
         super().__init__(reduction, directions)
         require_not_negative("margin", margin)
-        require_one_of("mining", mining, MINING)
         require_positive("temperature", temperature)
         require_not_negative("epsilon", epsilon)
         check_threshold(positive_threshold)

@@ -1,9 +1,8 @@
 """Several losses on the same lists, weighted."""
 
-from collections.abc import Mapping
-
 from torch import nn
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_name, require_not_negative
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 
@@ -31,10 +30,9 @@ class WeightedSumLoss(RetrievalLoss):
         True
     """
 
+    @typed
     def __init__(self, losses: dict[str, RetrievalLoss], weights: dict[str, float]) -> None:
         super().__init__()
-        for name, named in (("losses", losses), ("weights", weights)):
-            require(isinstance(named, Mapping), "{} must be a dict by name, got {}", name, type(named).__name__)
         require(len(losses) > 0, "losses must name at least one loss, got {}", dict(losses))
         same = set(losses) == set(weights)
         require(same, "weights must have the names of losses {}, got {}", sorted(losses), sorted(weights))

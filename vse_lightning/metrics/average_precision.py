@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_positive, require_share
 from vse_lightning.functional._average_precision import (
     average_precision_of_counts,
@@ -41,6 +42,7 @@ class MeanAveragePrecision(RetrievalMetric):
         tensor(0.8333)
     """
 
+    @typed
     def __init__(self, direction: Direction = "i2t", positive_threshold: float | None = None, **options: Any) -> None:
         super().__init__(**options)
         if positive_threshold is None:
@@ -79,6 +81,7 @@ class MAPAtR(RetrievalMetric):
         tensor(0.5000)
     """
 
+    @typed
     def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
         super().__init__(**options)
         self._rank_in(direction, "map_at_r", "mAP@R", Reading(positives=ALL))
@@ -107,6 +110,7 @@ class RPrecision(RetrievalMetric):
         tensor(0.5000)
     """
 
+    @typed
     def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
         super().__init__(**options)
         self._rank_in(direction, "r_precision", "R-Precision", Reading(positives=ALL))

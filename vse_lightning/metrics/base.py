@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require
 from vse_lightning.functional.directions import Direction, check_direction
 from vse_lightning.functional.ranking import Ranking
@@ -72,6 +73,7 @@ class RetrievalMetric(StateMetric):
         super().__init_subclass__(**kwargs)
         cls.__signature__ = _signature_with_options(cls)  # type: ignore[attr-defined]
 
+    @typed
     def __init__(
         self,
         *,

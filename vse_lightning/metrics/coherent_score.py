@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_whole
 from vse_lightning.functional._coherent_score import coherent_score_of_ranking
 from vse_lightning.functional.directions import Direction
@@ -40,6 +41,7 @@ class CoherentScore(RetrievalMetric):
         tensor(0.1111)
     """
 
+    @typed
     def __init__(
         self, k: int = 100, direction: Direction = "i2t", exclude_positives: bool = False, **options: Any
     ) -> None:

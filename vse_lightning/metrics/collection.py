@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from vse_lightning.checks import as_several, require, require_extra, require_name
+from vse_lightning.argument_types import typed
+from vse_lightning.checks import require, require_extra, require_name
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ndcg import Cutoff
 from vse_lightning.functional.similarity import Similarity
@@ -75,6 +76,7 @@ class RetrievalMetrics(HasOptions, MetricCollection):
         ['i2t_recall_at_1', 'i2t_recall_at_2', 't2i_recall_at_1', 't2i_recall_at_2', 'rsum']
     """
 
+    @typed
     def __init__(
         self,
         recall_ks: Sequence[int] = (1, 5, 10),
@@ -96,13 +98,12 @@ class RetrievalMetrics(HasOptions, MetricCollection):
     ) -> None:
         options: dict[str, Any] = {"chunk_size": chunk_size, "folds": folds, "captions_per_image": captions_per_image}
         shared = {"similarity": similarity, "relevance": relevance, **options, **kwargs}
-        recall_ks, ndcg_ks = as_several("recall_ks", recall_ks), as_several("ndcg_ks", ndcg_ks)
-        cutoffs = recall_ks, ndcg_ks, as_several("coherent_ks", coherent_ks)
+        cutoffs = tuple(recall_ks), tuple(ndcg_ks), tuple(coherent_ks)
         members: list[StateMetric] = [
             *standard_metrics(*cutoffs, gain, rank_statistics, average_precision, directions, **shared),
             *(
                 joining(metric, similarity, relevance, EvaluationProtocol(**options), kwargs.get("process_group"))
-                for metric in as_several("extra", extra)
+                for metric in extra
             ),
         ]
         given = Counter(member.name for member in members)

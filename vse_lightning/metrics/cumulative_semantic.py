@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_whole
 from vse_lightning.functional._cumulative_semantic import cumulative_semantic_of_ranking
 from vse_lightning.functional.directions import Direction
@@ -39,6 +40,7 @@ class CumulativeSemantic(RetrievalMetric):
         tensor(0.6667)
     """
 
+    @typed
     def __init__(self, k: int = 10, direction: Direction = "i2t", **options: Any) -> None:
         require_whole("k", k)
         super().__init__(**options)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.functional._average_precision import average_precision_of_ranks, r_precision_of_ranks
 from vse_lightning.functional.directions import ACROSS, Direction
@@ -59,6 +60,7 @@ class ECCVCaption(GroundTruthMetric):
         Semantic Similarity Judgments for MS-COCO", EACL 2021 (CxC).
     """
 
+    @typed
     def __init__(
         self,
         recall_ks: Sequence[int] = (1, 5, 10),

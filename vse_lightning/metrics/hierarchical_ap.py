@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from vse_lightning.argument_types import typed
 from vse_lightning.functional._hierarchical_average_precision import hierarchical_average_precision_of_ranking
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
@@ -37,6 +38,7 @@ class HierarchicalAP(RetrievalMetric):
         tensor(0.9120)
     """
 
+    @typed
     def __init__(self, direction: Direction = "i2t", exclude_positives: bool = False, **options: Any) -> None:
         super().__init__(**options)
         reading = Reading(listed=ALL, exclude_positives=exclude_positives)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_one_of
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.gains import GAINS
@@ -40,6 +41,7 @@ class RetrievalNDCG(RetrievalMetric):
         tensor(0.8093)
     """
 
+    @typed
     def __init__(
         self,
         k: Cutoff = 10,

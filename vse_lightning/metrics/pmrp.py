@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_whole
 from vse_lightning.functional._average_precision import r_precision_of_sorted
 from vse_lightning.functional.directions import ACROSS
@@ -50,6 +51,7 @@ class PMRP(GroundTruthMetric):
         released ``evaluate_pmrp_coco.py``.
     """
 
+    @typed
     def __init__(
         self,
         annotations: str | Path,

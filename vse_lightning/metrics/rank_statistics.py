@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import override
 
+from vse_lightning.argument_types import typed
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics.base import RetrievalMetric
@@ -35,6 +36,7 @@ class MeanRank(RetrievalMetric):
 
     higher_is_better = False
 
+    @typed
     def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
         super().__init__(**options)
         self._rank_in(direction, "mean_rank", "mean rank", Reading(positives=1))
@@ -65,6 +67,7 @@ class MedianRank(RetrievalMetric):
 
     higher_is_better = False
 
+    @typed
     def __init__(self, direction: Direction = "i2t", **options: Any) -> None:
         super().__init__(**options)
         self._rank_in(direction, "median_rank", "median rank", Reading(positives=1))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 from torch import Tensor
 from typing_extensions import override
 
-from vse_lightning.checks import as_several, require_one_of, require_whole
+from vse_lightning.argument_types import typed
+from vse_lightning.checks import require_whole
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.recall import Recall, recall_of_ranks
@@ -41,9 +42,9 @@ class RecallAtK(RetrievalMetric):
 
     percent = True
 
+    @typed
     def __init__(self, k: int = 1, direction: Direction = "i2t", recall: Recall = "any", **options: Any) -> None:
         require_whole("k", k)
-        require_one_of("recall", recall, get_args(Recall))
         super().__init__(**options)
         name, shown, ranks = ("recall", "R", 1) if recall == "any" else ("recall_of_all", "recall of all", ALL)
         self._rank_in(direction, f"{name}_at_{k}", f"{shown}@{k}", Reading(positives=ranks))
@@ -74,8 +75,8 @@ class RSum(RetrievalMetric):
         tensor(466.6667)
     """
 
+    @typed
     def __init__(self, ks: Sequence[int] = (1, 5, 10), **options: Any) -> None:
-        ks = as_several("ks", ks)
         if not ks:
             raise ValueError("ks must name at least one cut-off")
         for k in ks:

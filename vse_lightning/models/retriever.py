@@ -15,7 +15,8 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import ParamsT
 
-from vse_lightning.checks import require_one_of, require_whole
+from vse_lightning.argument_types import typed
+from vse_lightning.checks import require_whole
 from vse_lightning.losses import RetrievalLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
@@ -51,6 +52,7 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
 
     _retrieval_arguments: ClassVar[tuple[str, ...]] = ("optimizer", "lr_scheduler")
 
+    @typed
     def __init__(
         self,
         relevance_loss: RetrievalLoss | None = None,
@@ -70,7 +72,6 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         for name in ("relevance_loss", "retrieval_metrics"):
             if not hasattr(self, name):  # the mixins leave a host alone that has no use for them
                 setattr(self, name, None)
-        require_one_of("lr_interval", lr_interval, ("epoch", "step"))
         require_whole("lr_warmup_steps", lr_warmup_steps, least=0)
         # None and not AdamW as the default: a config that names another class would inherit AdamW's weight decay
         self.optimizer: OptimizerCallable = AdamW if optimizer is None else optimizer

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from vse_lightning.argument_types import require_types
 from vse_lightning.checks import require, require_whole
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
@@ -65,6 +66,9 @@ class Reading:
     relevant_from: float | None = None
 
     def __post_init__(self) -> None:
+        require_types(Reading.__init__, self, **vars(self))
+        for name in ("positives", "listed", "ideal"):
+            require_whole(name, getattr(self, name), least=0)
         contradiction = self.exclude_positives and self.positives > 0
         require(not contradiction, "exclude_positives leaves no positives to rank, got positives={}", self.positives)
         read = self.relevant_from is None or self.ideal > 0

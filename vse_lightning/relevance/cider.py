@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_extra, require_positive, require_whole
 from vse_lightning.relevance._cider_matrices import cider_matrices
 from vse_lightning.relevance._ngrams import Ngrams, NgramVocabulary, find_ngrams
@@ -54,6 +55,7 @@ class CIDErRelevance(RelevanceSource):
         of pycocoevalcap's ``CiderScorer``, which computes CIDEr-D.
     """
 
+    @typed
     def __init__(self, n: int = 4, sigma: float = 6.0, tokenizer: Tokenizer | None = None) -> None:
         require_extra("CIDErRelevance", "labels", "scipy")
         require_whole("n", n)

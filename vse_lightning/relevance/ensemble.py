@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require
 from vse_lightning.relevance._caption_index import device_of
 from vse_lightning.relevance.relevance_source import RelevanceSource
@@ -26,7 +27,11 @@ class CaptionEnsemble(RelevanceSource):
         ValueError: if there is no source, or the weights are not as many, positive and finite.
     """
 
+    @typed
     def __init__(self, sources: list[RelevanceSource], weights: list[float]) -> None:
+        for source in sources:
+            is_source = isinstance(source, RelevanceSource)
+            require(is_source, "every entry of sources must be a RelevanceSource, got {!r}", source)
         message = "sources and weights must be as many, at least one, got {} sources and weights {}"
         require(0 < len(sources) == len(weights), message, len(sources), weights)
         positive = all(weight > 0 and math.isfinite(weight) for weight in weights)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vse_lightning.argument_types import typed
 from vse_lightning.array_files import as_tensor, map_npy
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import caption_relevance
@@ -57,6 +58,7 @@ class FeatureTable(RelevanceTable):
 
     _index: CaptionIndex
 
+    @typed
     def __init__(
         self,
         features: Tensor | NDArray[np.generic] | Path | str,

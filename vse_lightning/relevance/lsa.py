@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import torch
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.relevance.feature_table import FeatureTable
 from vse_lightning.relevance.relevance_source import RelevanceSource, read_captions, warn_of_unknown_words
@@ -42,6 +43,7 @@ class LSARelevance(RelevanceSource):
         cross-modal information retrieval", Pattern Recognition 137, 2023.
     """
 
+    @typed
     def __init__(self, n_components: int = 400, tokenizer: Tokenizer | None = None) -> None:
         require_extra("LSARelevance", "labels", "sklearn")
         require_whole("n_components", n_components)

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_one_of
 from vse_lightning.paths import existing_path
 from vse_lightning.relevance.feature_table import FeatureTable, check_rescale, map_features
@@ -33,6 +34,7 @@ class PrecomputedRelevance(RelevanceSource):
         ValueError: if the file is no such array, or ``side`` or ``rescale`` is unknown.
     """
 
+    @typed
     def __init__(self, path: str | Path, side: str = "text", rescale: str = "clip") -> None:
         require_one_of("side", side, tuple(OF_SIDE))
         self.path = path

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_extra, require_text, require_whole
 from vse_lightning.relevance._sentence_models import find_model
 from vse_lightning.relevance.cache import CachedFeatures
@@ -42,6 +43,7 @@ class SBERTRelevance(RelevanceSource):
         Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks", EMNLP 2019.
     """
 
+    @typed
     def __init__(
         self,
         model: str = "sentence-transformers/all-MiniLM-L6-v2",

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vse_lightning.checks import require, require_extra, require_one_of
+from vse_lightning.argument_types import typed
+from vse_lightning.checks import require, require_extra
 from vse_lightning.relevance._caption_index import CaptionIndex, device_of
 from vse_lightning.relevance.relevance_table import RelevanceTable, warn_of_nothing_to_compare
 from vse_lightning.targets import Ids
@@ -55,6 +56,7 @@ class SparseTable(RelevanceTable):
 
     _index: CaptionIndex
 
+    @typed
     def __init__(
         self,
         features: Any,
@@ -69,7 +71,6 @@ class SparseTable(RelevanceTable):
         pair_weight: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         require_extra("SparseTable", "labels", "scipy")
-        require_one_of("captions", captions, ("best", "mean"))
         self.label = label
         self._normalize, self._pair_weight = normalize, pair_weight
         self._reduce = "amax" if captions == "best" else "sum"

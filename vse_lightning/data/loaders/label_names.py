@@ -15,21 +15,12 @@ WORDS_OF_METRICS = (
 )
 
 
-def check_label_source(argument: str, labels: object) -> None:
-    """Raise a ``ValueError`` unless an argument is a label source or ``"source"``."""
-    right = labels == "source" or isinstance(labels, RelevanceSource)
-    require(right, "{} must be a RelevanceSource or 'source', got {!r}", argument, labels)
-
-
-def check_label_names(labels: object) -> None:
+def check_label_names(labels: Mapping[str, LabelSource]) -> None:
     """Raise a ``ValueError`` unless they have names that can stand behind those of metrics and be told apart there."""
-    if not isinstance(labels, Mapping):
-        raise ValueError(f"eval_relevance must be a dict, name -> labels, got {labels!r}")
-    for name, source in labels.items():
+    for name in labels:
         require_name("eval_relevance", name)
         words = [word for word in re.split("[_-]", name.lower()) if word in WORDS_OF_METRICS]
         rule = "eval_relevance must have names without words of metrics ({}), got {!r}"
         require(not words, rule, ", ".join(words), name)
-        longer = [other for other in labels if str(other).endswith(f"_{name}")]
+        longer = [other for other in labels if other.endswith(f"_{name}")]
         require(not longer, "eval_relevance must have no name that ends in another, got {!r} and {!r}", name, *longer)
-        check_label_source(f"eval_relevance[{name!r}]", source)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_extra
 from vse_lightning.data.files.columns import open_column, read_paths, read_texts
 from vse_lightning.data.files.dataset_rows import load_rows
@@ -54,6 +55,7 @@ class HuggingFaceSource(ImageTextSource):
         ``HuggingFaceSource("nlphuji/flickr30k", split_column="split")``
     """
 
+    @typed
     def __init__(
         self,
         path: str | Path,

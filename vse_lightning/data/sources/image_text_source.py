@@ -10,6 +10,7 @@ from warnings import warn
 import torch
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_text
 from vse_lightning.relevance import RelevanceTable
 
@@ -41,6 +42,7 @@ class ImageTextSource(ABC):
             in two splits, or an id that no image has.
     """
 
+    @typed
     def __init__(
         self,
         captions: Sequence[str],

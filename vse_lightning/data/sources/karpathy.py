@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require
 from vse_lightning.data.files.feature_file import FeatureFile
 from vse_lightning.data.files.pictures import PictureStore, open_pictures
@@ -45,6 +46,7 @@ class KarpathySource(ImageTextSource):
         Karpathy and Fei-Fei, "Deep Visual-Semantic Alignments for Generating Image Descriptions", CVPR 2015.
     """
 
+    @typed
     def __init__(
         self, captions: str | Path, images: str | Path | None = None, features: str | Path | None = None
     ) -> None:

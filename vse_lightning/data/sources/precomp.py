@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require
 from vse_lightning.data.files.feature_file import FeatureFile
 from vse_lightning.data.files.text_files import read_json, read_lines
@@ -44,6 +45,7 @@ class PrecompSource(ImageTextSource):
         for Visual Semantic Embedding", CVPR 2021. Their loaders divide by five captions; this one counts them.
     """
 
+    @typed
     def __init__(self, root: str | Path, splits: dict[str, str] | None = None) -> None:
         folder = existing_path("root", root)
         prefixes = _prefixes(folder) if splits is None else splits

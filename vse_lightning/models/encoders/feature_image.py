@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_whole
 from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.encoders._pooling import Pooling, PoolingKind
@@ -37,6 +38,7 @@ class FeatureImageEncoder(Rebuildable, nn.Module):
         (torch.Size([3, 16]), torch.Size([3, 16]))
     """
 
+    @typed
     def __init__(
         self,
         input_dim: int,

@@ -8,10 +8,11 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from vse_lightning.checks import require, require_one_of, require_text, require_whole
+from vse_lightning.argument_types import typed
+from vse_lightning.checks import require, require_share, require_text, require_whole
 from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.checkpoints.restoring import is_restoring
-from vse_lightning.models.encoders._pooling import POOLING_KINDS, Pooling
+from vse_lightning.models.encoders._pooling import Pooling
 from vse_lightning.models.encoders._recurrent import PaddedGRU
 from vse_lightning.models.preprocessing.vocabulary import FIRST_WORD, PADDING, WordNumberer, count_words
 from vse_lightning.words import Tokenizer, splitter, tokenizer_name, warn_of_single_words
@@ -50,6 +51,7 @@ class GRUTextEncoder(Rebuildable, nn.Module):
         torch.Size([2, 16])
     """
 
+    @typed
     def __init__(
         self,
         word_dim: int = 300,
@@ -65,7 +67,8 @@ class GRUTextEncoder(Rebuildable, nn.Module):
         super().__init__()
         for name, size in {"word_dim": word_dim, "embed_dim": embed_dim, "max_length": max_length}.items():
             require_whole(name, size)
-        require_one_of("pooling", pooling, ("last", *POOLING_KINDS))
+        require_whole("min_count", min_count)
+        require_share("dropout", dropout)
         self.word_dim = word_dim
         self.embed_dim = embed_dim
         self.max_length = max_length

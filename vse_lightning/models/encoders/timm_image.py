@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.checkpoints.restoring import is_restoring
@@ -37,6 +38,7 @@ class TimmImageEncoder(Rebuildable, nn.Module):
         torch.Size([2, 16])
     """
 
+    @typed
     def __init__(
         self,
         model: str = "resnet50",

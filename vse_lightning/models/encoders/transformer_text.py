@@ -6,7 +6,8 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from vse_lightning.checks import require, require_extra, require_one_of, require_whole
+from vse_lightning.argument_types import typed
+from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.models._hugging_face import (
     checkpoint_gradients,
     config_text,
@@ -18,7 +19,7 @@ from vse_lightning.models._hugging_face import (
 )
 from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.checkpoints.restoring import is_restoring
-from vse_lightning.models.encoders._pooling import POOLING_KINDS, Pooling
+from vse_lightning.models.encoders._pooling import Pooling
 from vse_lightning.models.encoders._projection import projection
 from vse_lightning.models.preprocessing.subwords import SubwordTokenizer
 
@@ -44,6 +45,7 @@ class TransformerTextEncoder(Rebuildable, nn.Module):
         gradient_checkpointing: whether to recompute activations in the backward pass instead of storing them.
     """
 
+    @typed
     def __init__(
         self,
         model: str,
@@ -56,7 +58,6 @@ class TransformerTextEncoder(Rebuildable, nn.Module):
     ) -> None:
         super().__init__()
         require_extra("TransformerTextEncoder", "models", "transformers")
-        require_one_of("pooling", pooling, ("cls", *POOLING_KINDS))
         require_whole("max_length", max_length)
         if embed_dim is not None:
             require_whole("embed_dim", embed_dim)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_extra, require_whole
 from vse_lightning.data.sources.image_text_source import ImageTextSource
 from vse_lightning.data.sources.shapes.scene import Scene, draw_scene, sample_scene, scene_attributes
@@ -42,6 +43,7 @@ class ShapesSource(ImageTextSource):
         scenes: what is in each image.
     """
 
+    @typed
     def __init__(self, num_images: int = 3000, image_size: int = 64, seed: int = 0) -> None:
         require_extra("ShapesSource", "data", "PIL")
         require_whole("num_images", num_images, least=10)

@@ -1,0 +1,151 @@
+"""Annotations that are checked: ``"no"`` is no truth value, ``"0.2"`` no number, and a number is no list of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, wraps
+from inspect import Parameter, Signature, isclass, signature
+from numbers import Integral, Real
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PLAIN = {bool: bool | np.bool_, int: Integral, float: Real, str: str, Path: Path, NoneType: NoneType}
+_CALLED = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    Path: "a path",
+    NoneType: "None",
+}
+_SEVERAL, _MAPPINGS = (tuple, list, Sequence), (dict, Mapping)
+_LONGEST = 80  # of a value that a message shows
+
+
+def typed(function: Callable[P, R]) -> Callable[P, R]:
+    """Refuse arguments that are not what the annotations of a function say; numpy's numbers and lists for tuples are.
+
+    For constructors and other functions that are called rarely. Ranges are the business of the function.
+
+    Example:
+        >>> @typed
+        ... def crop(share: float, flip: bool = False, sizes: tuple[int, ...] = ()) -> None: ...
+        >>> crop(0.5, flip="no")
+        Traceback (most recent call last):
+            ...
+        ValueError: flip must be True or False, got 'no'
+        >>> crop(0.5, sizes=[32, 64.5])
+        Traceback (most recent call last):
+            ...
+        ValueError: every entry of sizes must be a whole number, got 64.5
+    """
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        require_types(function, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def require_types(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Raise a ``ValueError`` unless the arguments are what the annotations of a function say.
+
+    Too few, too many and unknown ones are left to the function.
+    """
+    known, hints = _annotated(function)
+    try:
+        given = known.bind_partial(*args, **kwargs).arguments
+    except TypeError:
+        return
+    for name, value in given.items():
+        several = known.parameters[name].kind in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
+        if not several and name in hints and not _fits(value, hints[name]):
+            raise ValueError(_problem(name, value, hints[name]))
+
+
+def _problem(name: str, value: Any, hint: Any) -> str:
+    for kind in _kinds(hint):
+        for part, inner, entries in _parts(kind, value):
+            wrong = [each for each in entries if not _fits(each, inner)]
+            if wrong:
+                return f"every {part} of {name} must be {_called(inner)}, got {_shown(wrong[0])}"
+    alone = any(_is_several([value]) and _is_of(kind, [value]) for kind in _kinds(hint))
+    return f"{name} must be {_called(hint)}, got {_shown(value)}" + (f": write ({value!r},)" if alone else "")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    return any(_is_of(kind, value) for kind in _kinds(hint))
+
+
+def _is_of(kind: Any, value: Any) -> bool:
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind in _PLAIN:
+        return isinstance(value, _PLAIN[kind]) and (kind is bool or not isinstance(value, bool))
+    if origin is Literal:
+        return isinstance(value, str) and value in inner
+    if origin is Callable:
+        return callable(value)
+    if origin in (*_SEVERAL, *_MAPPINGS):
+        parts = _parts(kind, value)
+        as_many = origin is not tuple or inner[-1] is Ellipsis or not parts or len(value) == len(inner)
+        return bool(parts) and as_many and all(_fits(each, of) for _, of, entries in parts for each in entries)
+    return kind is Any or not isclass(kind) or getattr(kind, "_is_protocol", False) or isinstance(value, kind)
+
+
+def _parts(kind: Any, value: Any) -> list[tuple[str, Any, Iterable[Any]]]:
+    """What the entries of a container are called, must be, and are; nothing where a value is no such container.
+
+    Objects among them are left to the function, which can say more.
+    """
+    origin, inner = get_origin(kind), [Any if isclass(of) and of not in _PLAIN else of for of in get_args(kind)]
+    if origin in _MAPPINGS and isinstance(value, Mapping):
+        return [("key", inner[0], value.keys()), ("entry", inner[1], value.values())]
+    return [("entry", inner[0], value)] if origin in _SEVERAL and _is_several(value) else []
+
+
+def _called(hint: Any) -> str:
+    return " or ".join(dict.fromkeys(map(_called_one, _kinds(hint))))
+
+
+def _called_one(kind: Any) -> str:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return ("one of " if len(inner) > 1 else "") + ", ".join(map(repr, inner))
+    if origin is Callable:
+        return "a function"
+    if origin in _MAPPINGS:
+        return "a dict"
+    if origin in _SEVERAL:
+        return f"{len(inner) if origin is tuple and inner[-1] is not Ellipsis else 'several'} in a tuple or list"
+    return _CALLED.get(kind) or _with_article(getattr(kind, "__name__", str(kind)))
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST and "\n" not in shown else _with_article(type(value).__name__)
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """The alternatives of a union."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _is_several(value: Any) -> bool:
+    several = isinstance(value, Iterable) and hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
+    return several and not isinstance(value, str | bytes | Mapping)
+
+
+@cache
+def _annotated(function: Callable[..., Any]) -> tuple[Signature, dict[str, Any]]:
+    return signature(function), get_type_hints(function)
