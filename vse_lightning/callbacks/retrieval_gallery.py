@@ -130,7 +130,7 @@ class RetrievalGallery(Callback):
         metrics = self._metrics_of(pl_module)
         relevance = next(iter(pl_module.retrieval_tables(metrics).values()))
         similarity = pl_module.retrieval_similarity if metrics.similarity is None else metrics.similarity
-        values = _values_of(trainer, stage)
+        values, baselines = _values_of(trainer, stage), pl_module.retrieval_baselines or {}
         directions, label = rank_queries(
             Gallery.from_state(state),
             relevance,
@@ -145,7 +145,7 @@ class RetrievalGallery(Callback):
             stage=stage,
             label=label,
             metrics=values,
-            table=shown_table(values, metrics.displays, pl_module.retrieval_labels),
+            table=shown_table(values, metrics.displays, pl_module.retrieval_labels, baselines),
             top_k=self.top_k,
             depth=self.depth,
             directions=directions,

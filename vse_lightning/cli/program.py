@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from vse_lightning.checks import require
+from vse_lightning.cli.compared_training import ComparingCLI
 from vse_lightning.cli.errors import told
 from vse_lightning.cli.grammar import Command, first_line, run_command
-from vse_lightning.cli.training import TRAINING, RetrievalCLI
+from vse_lightning.cli.quiet import without_remarks
+from vse_lightning.cli.training import TRAINING
 
 OTHERS = ("label", "evaluate", "search", "export")
 """Commands that are no method of the trainer: each a function, in the module of its name."""
@@ -40,9 +42,9 @@ def _run(args: list[str]) -> None:
         return
     commands = ", ".join((*TRAINING, *OTHERS))
     require(name in TRAINING or name in OTHERS, "COMMAND must be one of {}, got {!r}", commands, name)
-    with _environment_as_before():
+    with _environment_as_before(), without_remarks():
         if name in TRAINING:
-            RetrievalCLI(args)
+            ComparingCLI(args)
         else:
             run_command(_command(name), args[1:])
 

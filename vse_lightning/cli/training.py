@@ -19,7 +19,7 @@ from vse_lightning.cli.saved_config import RunConfig
 from vse_lightning.models.checkpoints.configured_rates import ConfiguredRates
 from vse_lightning.models.checkpoints.restoring import restoring
 from vse_lightning.models.retriever import Retriever
-from vse_lightning.report import print_results
+from vse_lightning.report import Baselines, Display, print_results
 
 TRAINING = {
     "fit": "Train a model, then test its best checkpoint",
@@ -128,46 +128,69 @@ class RetrievalCLI(LightningCLI):
         """Run ``trainer.test`` and print its table, at the end of a fit with interpolated weights beside the plain."""
         self._ask_for_baselines()
         logged = list(self.trainer.test(**{**kwargs, "verbose": False}))
-        for mean in self._callbacks(WeightInterpolation):
+        for mean in self.callbacks(WeightInterpolation):
             if mean.values:
                 with mean.applied(self.model):
                     beside = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
                 logged += [{f"{name}/interpolated": value for name, value in values.items()} for values in beside]
-        self._report("test", logged, kwargs.get("ckpt_path"))
+        self.report("test", _together(logged), kwargs.get("ckpt_path"))
 
     def validate(self, **kwargs: Any) -> None:
         """Run ``trainer.validate`` and print its table."""
         self._ask_for_baselines()
         logged = self.trainer.validate(**{**kwargs, "verbose": False})
-        self._report("val", logged, kwargs.get("ckpt_path"))
+        self.report("val", _together(logged), kwargs.get("ckpt_path"))
 
     def predict(self, **kwargs: Any) -> None:
         """Run ``trainer.predict``, which writes the embeddings, and print where they are."""
         self.trainer.predict(**kwargs, return_predictions=False)
         if self.trainer.is_global_zero:
-            for writer in self._callbacks(EmbeddingWriter):
+            for writer in self.callbacks(EmbeddingWriter):
                 if writer.path is not None:
                     print(f"embeddings: {writer.path} ({writer.images:,} images, {writer.texts:,} texts)")
+
+    def report(self, stage: str, values: Mapping[str, float], checkpoint: str | None) -> None:
+        """Print the table of a stage, and where everything is."""
+        if self.trainer.is_global_zero:
+            self.print_table(stage, values)
+            pages = [("page", gallery.path) for gallery in self.callbacks(RetrievalGallery)[:1]]
+            means = [("interpolated", mean.path) for mean in self.callbacks(WeightInterpolation)]
+            for name, path in (("checkpoint", checkpoint), *means, ("log", self.trainer.log_dir), *pages):
+                if path:
+                    print(f"{name:>10}: {path}")
+
+    def print_table(self, stage: str, values: Mapping[str, float]) -> None:
+        """Print the values of a stage, by logged name."""
+        print_results(values, stage, self.displays, self.labels, self.baselines)
+
+    @property
+    def displays(self) -> Mapping[str, Display]:
+        """How the metrics of the model are shown."""
+        return getattr(getattr(self.model, "retrieval_metrics", None), "displays", {})
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Label sources of what was measured last, by suffix."""
+        return getattr(self.model, "retrieval_labels", {})
+
+    @property
+    def baselines(self) -> Baselines:
+        """What random scores and the labels themselves got there."""
+        return getattr(self.model, "retrieval_baselines", None) or {}
+
+    def callbacks(self, kind: type[Found]) -> list[Found]:
+        """The trainer's callbacks of one kind."""
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        return [callback for callback in callbacks if isinstance(callback, kind)]
 
     def _ask_for_baselines(self) -> None:
         if hasattr(self.model, "retrieval_baselines"):
             self.model.retrieval_baselines = {}
 
-    def _report(self, stage: str, logged: Sequence[Mapping[str, float]], checkpoint: str | None) -> None:
-        if self.trainer.is_global_zero:
-            labels = getattr(self.model, "retrieval_labels", {})
-            displays = getattr(getattr(self.model, "retrieval_metrics", None), "displays", {})
-            values = {name: value for of_loader in logged for name, value in of_loader.items()}
-            print_results(values, stage, displays, labels, getattr(self.model, "retrieval_baselines", None) or {})
-            pages = [("page", gallery.path) for gallery in self._callbacks(RetrievalGallery)[:1]]
-            means = [("interpolated", mean.path) for mean in self._callbacks(WeightInterpolation)]
-            for name, path in (("checkpoint", checkpoint), *means, ("log", self.trainer.log_dir), *pages):
-                if path:
-                    print(f"{name:>10}: {path}")
 
-    def _callbacks(self, kind: type[Found]) -> list[Found]:
-        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
-        return [callback for callback in callbacks if isinstance(callback, kind)]
+def _together(logged: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The values of all dataloaders."""
+    return {name: value for of_loader in logged for name, value in of_loader.items()}
 
 
 @rank_zero_only
