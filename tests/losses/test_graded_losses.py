@@ -160,7 +160,7 @@ def test_cusa_within_a_modality():
         (lambda: RankedContrastiveLoss(variant="both"), "variant must be one of 'in', 'out', got 'both'"),
         (lambda: SigmoidLoss(0), "temperature must be a finite number above 0, got 0"),
         (lambda: SigmoidLoss(0.001), r"temperature must be at least 1 / max_scale = 0.01, got 0.001"),
-        (lambda: SigmoidLoss(bias=float("nan")), "bias must be a finite number, got nan"),
+        (lambda: SigmoidLoss(bias=float("nan")), "bias must be a finite number, or 'model', got nan"),
         (lambda: SigmoidLoss(relevance_weight=2), r"relevance_weight must lie in \[0, 1\], got 2"),
     ],
 )

@@ -6,7 +6,7 @@ from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_positive, require_share
 from vse_lightning.functional._contrastive import contrastive
 from vse_lightning.functional.directions import ACROSS, Direction
-from vse_lightning.losses._learnable_scale import clamp_scale_, log_scale_of
+from vse_lightning.losses._learnable_scale import OfModel, clamp_scale_, given, log_scale_of, temperature_of
 from vse_lightning.losses._near_positives import check_threshold, with_near_positives
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
@@ -18,10 +18,11 @@ class ContrastiveLoss(RetrievalLoss):
     ``relevance_weight=1`` is X-CLR's loss, and with ``directions=("i2i", "t2t")`` CUSA's within a modality.
 
     Args:
-        temperature: of the softmax over the candidates, to start with; above 0.
+        temperature: of the softmax over the candidates, to start with; above 0, or ``"model"``: with ``CLIPRetriever``
+            the loss learns the model's own further.
         learnable: learn it, as CLIP does, through the parameter ``log_scale``. The mixin keeps the scale below its
             bound; in your own loop call :meth:`clamp_` after the optimizer's step.
-        max_scale: upper bound of 1 / temperature.
+        max_scale: upper bound of 1 / temperature; where a model gives its own and starts beyond, that.
         relevance_weight: share of the target given to the relevance, in [0, 1]; above 0 the loss needs relevance.
         relevance_temperature: of the softmax that turns relevance into a target; above 0.
         positive_threshold: candidates of at least this relevance, in (0, 1], count as positives too; ``None``: none.
@@ -34,7 +35,7 @@ class ContrastiveLoss(RetrievalLoss):
     @typed
     def __init__(
         self,
-        temperature: float = 0.05,
+        temperature: float | OfModel = 0.05,
         learnable: bool = True,
         max_scale: float = 100.0,
         relevance_weight: float = 0.0,
@@ -48,7 +49,7 @@ class ContrastiveLoss(RetrievalLoss):
         require_share("relevance_weight", relevance_weight)
         require_positive("relevance_temperature", relevance_temperature)
         check_threshold(positive_threshold)
-        self.max_scale, self.relevance_weight = max_scale, relevance_weight
+        self.learnable, self.max_scale, self.relevance_weight = learnable, max_scale, relevance_weight
         self.relevance_temperature, self.positive_threshold = relevance_temperature, positive_threshold
         self.needs_relevance = relevance_weight > 0 or positive_threshold is not None
 
@@ -58,7 +59,7 @@ class ContrastiveLoss(RetrievalLoss):
             scores,
             with_near_positives(positives, relevance, self.positive_threshold),
             relevance if self.relevance_weight > 0 else None,
-            self.log_scale.to(scores.dtype).exp(),
+            given("temperature", self.log_scale).to(scores.dtype).exp(),
             self.relevance_weight,
             self.relevance_temperature,
         )
@@ -68,6 +69,6 @@ class ContrastiveLoss(RetrievalLoss):
         clamp_scale_(self.log_scale, self.max_scale)
 
     @property
-    def temperature(self) -> float:
-        """As learned so far."""
-        return (-self.log_scale).exp().item()
+    def temperature(self) -> float | OfModel:
+        """As learned so far; ``"model"`` where no model gave its own."""
+        return temperature_of(self.log_scale)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.optimizer import ParamsT
 
 from vse_lightning.checks import require
-from vse_lightning.losses import RetrievalLoss
+from vse_lightning.losses import ContrastiveLoss, RetrievalLoss, SigmoidLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.models._clip_backbone import CLIPBackbone, Freeze
 from vse_lightning.models._layer_decay import decayed_optimizer, require_rates_kept
@@ -21,11 +21,10 @@ class CLIPRetriever(Retriever):
     """Fine-tunes a dual encoder of Hugging Face (CLIP, SigLIP, VisionTextDualEncoder and their like) with any loss.
 
     The model brings its preprocessing: pictures go through its own image processor, without augmentation, captions
-    through its own tokenizer. Scores are cosines; the model's own logit scale and bias stay as they are. Checkpoints
-    hold everything: ``load_from_checkpoint`` needs neither network nor the original folder, and
-    ``retriever.backbone.model.save_pretrained(folder)`` gives the model back to Hugging Face.
-
-    With a ``ContrastiveLoss`` start from the temperature that the model was trained to, 0.01 for CLIP.
+    through its own tokenizer. Scores are cosines. The model's own logit scale and bias stay as they are, unless a loss
+    learns them further: ``ContrastiveLoss(temperature="model")``, ``SigmoidLoss(temperature="model", bias="model")``.
+    Checkpoints hold everything: ``load_from_checkpoint`` needs neither network nor the original folder, and
+    ``vse-lightning export --format hf`` gives the model back to Hugging Face.
 
     Args:
         model: name on the Hugging Face hub, or path of a folder with a model and its preprocessing.
@@ -63,6 +62,13 @@ class CLIPRetriever(Retriever):
         self.save_hyperparameters()
         self.layer_decay = layer_decay
         self.backbone = CLIPBackbone(model, pretrained, max_length, freeze, gradient_checkpointing)
+        self._share_scale()
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As PyTorch's; a model that was restored gives the loss its scale now."""
+        result = super().load_state_dict(*args, **kwargs)
+        self._share_scale()
+        return result
 
     def encode_images(self, image: Tensor) -> Tensor:
         """Embeddings ``(N, D)`` of pictures ``(N, 3, height, width)``, not normalised."""
@@ -93,6 +99,27 @@ class CLIPRetriever(Retriever):
             return super().make_optimizer()
         learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return decayed_optimizer(self.optimizer, learning, self.backbone.towers().values(), self.layer_decay)
+
+    def _share_scale(self) -> None:
+        """Give the losses that ask for them the scale and the bias of the model: the same parameters, not copies."""
+        model, loss = self.backbone.model, self.relevance_loss
+        parts = loss.parts() if isinstance(loss, RetrievalLoss) and model is not None else {}
+        for _, part in parts.values():
+            if not isinstance(part, ContrastiveLoss | SigmoidLoss):
+                continue
+            if part.log_scale is None:
+                part.log_scale = _of_model(model, "temperature", "logit_scale", part.learnable)
+                part.max_scale = max(part.max_scale, part.log_scale.exp().item())
+            if isinstance(part, SigmoidLoss) and part.bias is None:
+                part.bias = _of_model(model, "bias", "logit_bias", part.learnable)
+
+
+def _of_model(model: Any, argument: str, name: str, learnable: bool) -> nn.Parameter:
+    parameter = getattr(model, name, None)
+    if not isinstance(parameter, nn.Parameter):
+        raise ValueError(f"{argument}='model' needs a model with a {name}, but {type(model).__name__} has none")
+    parameter.requires_grad_(parameter.requires_grad or learnable)
+    return parameter
 
 
 def _gentle_adamw(params: ParamsT) -> AdamW:

@@ -18,7 +18,7 @@ OptimizerState = dict[str, Any]
 
 def save_loss(module: Any, checkpoint: dict[str, Any]) -> None:
     """Move what belongs to the loss, in the weights and in the optimizers, under its own key."""
-    state = module.relevance_loss.state_dict()
+    state = _own_state(module, module.relevance_loss)
     if not state:
         return
     saved = {"class": type(module.relevance_loss).__name__, "state": state, "optimizer": {}}
@@ -38,8 +38,8 @@ def load_loss(module: Any, checkpoint: dict[str, Any], loss: nn.Module | None) -
     saved = checkpoint.get(KEY)
     if saved is None:
         return
-    if loss is not None and _shapes(loss.state_dict()) == _shapes(saved["state"]):
-        loss.load_state_dict(saved["state"])
+    if loss is not None and _shapes(_own_state(module, loss)) == _shapes(saved["state"]):
+        loss.load_state_dict(loss.state_dict() | saved["state"])
     elif _may_train(module, loss):
         now = "there is no loss now" if loss is None else f"the loss is now {type(loss).__name__}, which starts afresh"
         rank_zero_warn(f"the checkpoint's {saved['class']} has learnt {', '.join(saved['state'])}: left out, as {now}")
@@ -78,7 +78,20 @@ def _fill_in_loss(module: Any, state_dict: dict[str, Any], prefix: str, *unused:
 
 
 def _learnable(module: Any) -> dict[str, nn.Parameter]:
-    return dict(module.relevance_loss.named_parameters())
+    """Parameters of the loss, without those that are the host's too."""
+    of_host = _of_host(module)
+    return {name: each for name, each in module.relevance_loss.named_parameters() if id(each) not in of_host}
+
+
+def _own_state(module: Any, loss: nn.Module) -> dict[str, Any]:
+    of_host = _of_host(module)
+    shared = {name for name, each in loss.named_parameters(remove_duplicate=False) if id(each) in of_host}
+    return {name: value for name, value in loss.state_dict().items() if name not in shared}
+
+
+def _of_host(module: nn.Module) -> set[int]:
+    named = module.named_parameters(remove_duplicate=False)
+    return {id(parameter) for name, parameter in named if not name.startswith(PREFIX)}
 
 
 def _shapes(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -26,7 +26,8 @@ def setup_of(optimizer: Optimizer, schedules: Sequence[LRSchedulerConfig], modul
         schedules: of its rates.
         module: what is trained.
     """
-    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    # a parameter that a loss shares with the model has two names, of which the model's is the later
+    names = {id(parameter): name for name, parameter in module.named_parameters(remove_duplicate=False)}
     groups = optimizer.param_groups
     return {
         "optimizer": type(optimizer).__name__,
