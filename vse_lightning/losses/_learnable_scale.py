@@ -13,11 +13,10 @@ OfModel = Literal["model"]
 
 
 def log_scale_of(temperature: float | OfModel, learnable: bool, max_scale: float) -> nn.Parameter | None:
-    """Logarithm of 1 / temperature, at most ``max_scale``, as a parameter, learnable or not; None for the model's own."""
+    """Logarithm of 1 / temperature, at most ``max_scale``, as a parameter; None for the model's own."""
     require_positive("max_scale", max_scale)
     if temperature == "model":
         return None
-    require(not isinstance(temperature, str), "temperature must be a number above 0 or 'model', got {!r}", temperature)
     require_positive("temperature", temperature)
     fits = 1 / temperature <= max_scale * (1 + 1e-9)
     require(fits, "temperature must be at least 1 / max_scale = {}, got {}", 1 / max_scale, temperature)
