@@ -1,11 +1,13 @@
 """Dual encoders of Hugging Face with their preprocessing."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from torch import Tensor, nn
 
 from vse_lightning.checks import require, require_extra, require_one_of, require_whole
+from vse_lightning.models._adapters import add_adapters, check_lora, fingerprint
 from vse_lightning.models._hugging_face import (
     checkpoint_gradients,
     config_text,
@@ -27,7 +29,8 @@ class CLIPBackbone(nn.Module):
     """A Hugging Face dual encoder: model, tokenizer and image processor.
 
     All three travel in the state dict: a checkpoint needs neither the hub nor the folder that the model came from (see
-    ``restoring``). The arguments are those of :class:`CLIPRetriever`.
+    ``restoring``). With adapters it holds of the weights those that learn, and is put back on the same pretrained ones.
+    The arguments are those of :class:`CLIPRetriever`.
     """
 
     def __init__(
@@ -37,12 +40,21 @@ class CLIPBackbone(nn.Module):
         max_length: int | None = None,
         freeze: Freeze = "none",
         gradient_checkpointing: bool = False,
+        lora: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         require_extra("CLIPRetriever", "models", "transformers", "PIL")
         require_one_of("freeze", freeze, ("none", "image", "text"))
         if max_length is not None:
             require_whole("max_length", max_length)
+        if lora is not None:
+            check_lora(lora, pretrained)
+            self.register_state_dict_post_hook(_leave_out_base)  # type: ignore[no-untyped-call]
+            self.register_load_state_dict_pre_hook(_fill_in_base)  # type: ignore[no-untyped-call]
+        self.lora = lora
+        self._name = model
+        self._base: dict[str, str] | None = None  # what the adapters stand on
+        self._kept: set[str] = set()  # parameters that a state dict holds beside the pretrained ones
         self.max_length = max_length
         self.freeze = freeze
         self.gradient_checkpointing = gradient_checkpointing
@@ -89,15 +101,28 @@ class CLIPBackbone(nn.Module):
         if self.model is None:
             return None
         preprocessing = {"processor_json": self.image_transform().text(), "tokenizer": self.text_transform().state()}
-        return {"config_json": config_text(self.model), **preprocessing}
+        base = {} if self._base is None else {"base": self._base}
+        return {"config_json": config_text(self.model), **preprocessing, **base}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take config and preprocessing of a state dict; PyTorch calls this before it loads the weights."""
+        base: Any = state.get("base")
+        rule = "the checkpoint is of a model {} adapters: lora must be {}, got {!r}"
+        with_or_without = ("without", "None") if base is None else ("with", "that of its training")
+        require((base is None) == (self.lora is None), rule, *with_or_without, self.lora)
         length = {} if self.max_length is None else {"max_length": self.max_length}
         self._picture_transform = ProcessorTransform.from_text(state["processor_json"])
         self._tokenizer = SubwordTokenizer(**{**state["tokenizer"], **length})
-        if self.model is None:
+        if self.model is None and base is None:
             self._set_model(empty_model(state["config_json"]))
+        elif self.model is None:
+            here = Path(self._name).is_dir() or not Path(base["model"]).is_dir()
+            self._name = self._name if here else base["model"]
+            self._set_model(_load(self._name, True, self.max_length)[0])
+        if base is not None and self._base is not None:
+            same = base["fingerprint"] == self._base["fingerprint"]
+            rule = "model={!r} must have the weights that the checkpoint's adapters were trained on ({}), got others"
+            require(same, rule, self._name, base["model"])
 
     def _set_model(self, model: Any) -> None:
         self.model = model
@@ -108,8 +133,35 @@ class CLIPBackbone(nn.Module):
             # VisionTextDualEncoder leaves it to its towers, those of ChineseCLIP to the whole
             for part in [model] if model.supports_gradient_checkpointing else self.towers().values():
                 checkpoint_gradients(part)
+        if self.lora is not None:
+            folder = Path(self._name)
+            name = str(folder.absolute()) if folder.is_dir() else self._name
+            self._base = {"model": name, "fingerprint": fingerprint(model)}
+            add_adapters(
+                model, self.towers().values(), self.lora
+            )  # also in a frozen tower, for one form of checkpoints
+            own = {f"model.{name}" for name, _ in model.named_parameters(recurse=False)}
+            self._kept = own | {name for name, each in self.named_parameters() if each.requires_grad}
         if self.freeze != "none":
             self.towers()[self.freeze].requires_grad_(False).eval()
+
+
+def _leave_out_base(backbone: CLIPBackbone, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:
+    """Leave the pretrained weights that do not learn out of a state dict."""
+    for name, parameter in backbone.named_parameters():
+        if not (parameter.requires_grad or name in backbone._kept):
+            del state_dict[prefix + name]
+
+
+def _fill_in_base(backbone: CLIPBackbone, state_dict: dict[str, Any], prefix: str, *unused: Any) -> None:
+    """Complete a state dict with the pretrained weights; what it holds of them has learnt and stays with the others."""
+    if backbone.model is None:
+        backbone.set_extra_state(state_dict[f"{prefix}_extra_state"])
+    for name, parameter in backbone.named_parameters():
+        if prefix + name in state_dict:
+            backbone._kept.add(name)
+        elif name not in backbone._kept:
+            state_dict[prefix + name] = parameter.detach()
 
 
 def _load(model: str, pretrained: bool, max_length: int | None) -> tuple[Any, ProcessorTransform, SubwordTokenizer]:

@@ -23,8 +23,8 @@ class CLIPRetriever(Retriever):
     The model brings its preprocessing: pictures go through its own image processor, without augmentation, captions
     through its own tokenizer. Scores are cosines. The model's own logit scale and bias stay as they are, unless a loss
     learns them further: ``ContrastiveLoss(temperature="model")``, ``SigmoidLoss(temperature="model", bias="model")``.
-    Checkpoints hold everything: ``load_from_checkpoint`` needs neither network nor the original folder, and
-    ``vse-lightning export --format hf`` gives the model back to Hugging Face.
+    Checkpoints hold everything (with ``lora`` what learns): ``load_from_checkpoint`` needs neither network nor the
+    original folder, and ``vse-lightning export --format hf`` gives the model back to Hugging Face.
 
     Args:
         model: name on the Hugging Face hub, or path of a folder with a model and its preprocessing.
@@ -37,6 +37,9 @@ class CLIPRetriever(Retriever):
         layer_decay: factor in (0, 1] by which the learning rate falls from each layer of the towers to the one before
             it; what stands behind the layers learns at the full rate. ``None`` is one rate for all.
         gradient_checkpointing: whether to recompute activations in the backward pass instead of storing them.
+        lora: arguments of ``peft.LoraConfig`` such as ``{"r": 8, "lora_alpha": 16}``: adapters in every linear layer of
+            the towers' blocks (or in ``target_modules``) learn, and the projections; all else stays. Checkpoints then
+            hold what learns, and need the pretrained model where it was. ``None`` for no adapters.
         optimizer: makes the optimizer from the parameters. The default is AdamW with ``lr=1e-5``.
         training: further arguments of :class:`Retriever`, by name.
     """
@@ -51,6 +54,7 @@ class CLIPRetriever(Retriever):
         freeze: Freeze = "none",
         layer_decay: float | None = None,
         gradient_checkpointing: bool = False,
+        lora: dict[str, Any] | None = None,
         optimizer: OptimizerCallable | None = None,
         **training: Any,
     ) -> None:
@@ -61,7 +65,7 @@ class CLIPRetriever(Retriever):
         require(within, "layer_decay must be in (0, 1] or None, got {}", layer_decay)
         self.save_hyperparameters()
         self.layer_decay = layer_decay
-        self.backbone = CLIPBackbone(model, pretrained, max_length, freeze, gradient_checkpointing)
+        self.backbone = CLIPBackbone(model, pretrained, max_length, freeze, gradient_checkpointing, lora)
         self._share_scale()
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
