@@ -39,7 +39,7 @@ def test_equal_scikit_learn_and_the_equation(length, levels, seed):
     np.testing.assert_allclose(hierarchical_average_precision(scores, relevance), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("length", [96, 97, 193, 700, 2001])
+@pytest.mark.parametrize("length", [32, 33, 65, 700, 2001])
 @pytest.mark.parametrize("levels", [3, 10**9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_long_lists(length, levels, dtype):
@@ -47,7 +47,7 @@ def test_long_lists(length, levels, dtype):
     expected = [hierarchical(s, r) for s, r in zip(scores.numpy(), relevance.numpy(), strict=True)]
     values = hierarchical_average_precision(scores.to(dtype), relevance.to(dtype))
     assert values.dtype == dtype
-    np.testing.assert_allclose(values, expected, rtol=1e-5 if dtype == torch.float32 else 1e-12)
+    np.testing.assert_allclose(values, expected, rtol=1e-6 if dtype == torch.float32 else 1e-12)
     if dtype == torch.float64:
         order = torch.randperm(length, generator=torch.Generator().manual_seed(0))
         shuffled = hierarchical_average_precision(scores[:, order], relevance[:, order])

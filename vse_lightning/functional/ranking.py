@@ -11,7 +11,7 @@ from torch import Tensor
 from vse_lightning.functional._ranks import ranks_from_counts
 from vse_lightning.functional.gains import GAINS, gains_of
 from vse_lightning.functional.sorting import ascending
-from vse_lightning.functional.top_k import top_k
+from vse_lightning.functional.top_k import TopK, top_k
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Ranking:
             relevance: ``(Q, C)`` in [0, 1], in the dtype of ``scores``; needed for ``listed`` and ``ideal``.
             listed: K, how many of the best-scored candidates to list.
             ideal: I, how many of the largest relevances to keep.
-            candidates: ``(C,)`` int64 what the columns are called; default: their position.
+            candidates: ``(C,)`` int64 what the columns are called, ascending; default: their position.
 
         Returns:
             A ranking without positives.
@@ -85,7 +85,7 @@ class Ranking:
             return ranking
         if listed:
             names = torch.arange(num_candidates, device=scores.device) if candidates is None else candidates
-            ranking = ranking._list_best(names.expand(num_queries, -1), scores, relevance, listed)
+            ranking = ranking._list_best(names.expand(num_queries, -1), scores, relevance, top_k(scores, listed))
         return replace(ranking, ideal=_largest(relevance, ideal)) if ideal else ranking
 
     @property
@@ -110,7 +110,7 @@ class Ranking:
             torch.cat([getattr(ranking, name) for ranking in rankings], dim=1)
             for name in ("candidates", "scores", "relevance")
         )
-        merged = merged._list_best(candidates, scores, relevance, listed)
+        merged = merged._list_best(candidates, scores, relevance, top_k(scores, listed, candidates))
         last = merged.scores[:, -1]
         still_tied = [(ranking.scores[:, -1] == last)[:, None] * ranking.overflow for ranking in rankings]
         return replace(merged, overflow=merged.overflow + torch.stack(still_tied).sum(dim=0))
@@ -119,8 +119,8 @@ class Ranking:
         """The ranking of some ``queries``, by row number or mask."""
         return Ranking(**{name: column[queries] for name, column in vars(self).items()})
 
-    def _list_best(self, candidates: Tensor, scores: Tensor, relevance: Tensor, listed: int) -> Ranking:
-        best, cut = top_k(scores, listed, candidates)
+    def _list_best(self, candidates: Tensor, scores: Tensor, relevance: Tensor, selection: TopK) -> Ranking:
+        best, cut = selection
         ranking = replace(
             self,
             candidates=candidates.gather(1, best),

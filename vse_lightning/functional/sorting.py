@@ -1,4 +1,6 @@
-"""Sorted and selected entries, by the fastest way that the device has."""
+"""Sorted entries and marked ones, by the fastest way that the device has."""
+
+import sys
 
 import numpy as np
 import torch
@@ -12,16 +14,20 @@ def ascending(values: Tensor) -> Tensor:
 
 
 def ascending_order(values: Tensor) -> Tensor:
-    """Where the entries of the sorted rows stand in ``values (Q, C)``: int64 ``(Q, C)``. Ties come in any order."""
+    """Where the entries of the sorted rows stand in ``values (Q, C)``: int64 ``(Q, C)``; ties in order."""
     values = values.detach()
-    return torch.from_numpy(np.argsort(values.numpy())) if _numpy_is_faster(values) else values.argsort(dim=1)
-
-
-def selected(values: Tensor, mask: Tensor) -> Tensor:
-    """The entries of ``values`` that a mask of the same shape marks, in order: ``(count,)``."""
-    if values.device.type != "cpu":
-        return values[mask]
-    return torch.from_numpy(np.compress(mask.numpy().ravel(), values.numpy().ravel()))
+    if not _numpy_is_faster(values):
+        return values.argsort(dim=1, stable=True)
+    if values.dtype != torch.float32:
+        return torch.from_numpy(np.argsort(values.numpy(), kind="stable"))
+    # Only 16 bits are sorted by counting: the lower half first, then the upper one, which leaves ties as they are.
+    bits = (values.contiguous() + 0.0).numpy().view(np.int32)  # no -0.0, which equals 0.0
+    ascending_bits = bits ^ ((bits >> 31) | np.int32(-(2**31)))
+    halves = ascending_bits.view(np.uint16).reshape(*bits.shape, 2)
+    lower, upper = (halves[..., place] for place in ((0, 1) if sys.byteorder == "little" else (1, 0)))
+    order = torch.from_numpy(np.argsort(lower, kind="stable"))
+    upper = torch.from_numpy(upper.view(np.int16)).gather(1, order).numpy().view(np.uint16)
+    return order.gather(1, torch.from_numpy(np.argsort(upper, kind="stable")))
 
 
 def places_of(mask: Tensor) -> tuple[Tensor, Tensor]:

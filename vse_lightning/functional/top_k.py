@@ -5,8 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vse_lightning.functional.sorting import ascending_order, places_of
-from vse_lightning.functional.ties import has_equal
+from vse_lightning.functional.sorting import ascending_order
 
 
 class TopK(NamedTuple):
@@ -56,12 +55,7 @@ def _top_k_with_ties(scores: Tensor, last: Tensor, k: int, candidates: Tensor | 
 
 def _sorted_with_ties(scores: Tensor, candidates: Tensor | None) -> Tensor:
     """All columns, best first, ties in candidate order."""
-    order = ascending_order(-scores)
-    ordered = scores.gather(1, order)
-    row, place = places_of(has_equal(ordered))
-    if len(row):  # few, as a rule: put them in order among themselves
-        run = ((place == 0) | (ordered[row, place] != ordered[row, place - 1])).cumsum(0)
-        columns = order[row, place]
-        by_name = (columns if candidates is None else candidates[row, columns]).argsort(stable=True)
-        order[row, place] = columns[by_name[run[by_name].argsort(stable=True)]]
-    return order
+    if candidates is None:
+        return ascending_order(-scores)
+    by_candidate = candidates.argsort(dim=1)
+    return by_candidate.gather(1, ascending_order(-scores.gather(1, by_candidate)))
