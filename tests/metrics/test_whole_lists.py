@@ -146,6 +146,13 @@ def test_alone_in_blocks_and_beside_others(make_batch, assert_equal):
         assert float(alone) == pytest.approx(float(values[metric.name]), abs=2e-6), metric.name
 
 
+def test_held_pairs_change_nothing(make_batch, monkeypatch, assert_equal):
+    batch = make_batch(70)
+    held = batch.feed(RetrievalMetrics(extra=every_metric())).compute()
+    monkeypatch.setattr("vse_lightning.ranking.query_values.MOST_PAIRS", 0)
+    assert_equal(batch.feed(RetrievalMetrics(extra=every_metric())).compute(), held)
+
+
 def test_folds_are_galleries_of_their_own(make_batch, assert_equal):
     batch = make_batch(40, dtype=torch.float64)
     values = batch.feed(RetrievalMetrics((), (), (), extra=every_metric(), folds=2)).compute()

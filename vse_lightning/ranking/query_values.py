@@ -21,6 +21,7 @@ from vse_lightning.ranking.candidate_lists import (
 from vse_lightning.ranking.collected_values import CollectedValues, groups_of, values_of
 from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
+from vse_lightning.ranking.held_pairs import MOST_PAIRS, HeldPairs
 from vse_lightning.ranking.pair_scores import PairScores
 from vse_lightning.ranking.reading import EvaluationProtocol, RankingReader
 from vse_lightning.ranking.relevance_blocks import (
@@ -151,8 +152,12 @@ class Pass:
         values = dict.fromkeys(self._directions, none)
         across = [key for key in ACROSS if key in self.asked]
         if any(group.reading.whole for group in self.asked.get("t2i", ())):
-            across.remove("t2i")
-            values["t2i"] = self._of_rows("t2i", processes)
+            if self._can_hold_pairs(processes):
+                across.clear()
+                values |= self._of_held_pairs()
+            else:
+                across.remove("t2i")
+                values["t2i"] = self._of_rows("t2i", processes)
         if across:
             values |= self._across(across, processes)
         for direction in WITHIN:
@@ -183,6 +188,24 @@ class Pass:
         for lists in self.lists(direction, pair_scores, sharing):
             queries.add(lists)
         return queries.values()
+
+    def _can_hold_pairs(self, processes: Processes) -> bool:
+        num_pairs = len(self.gallery.image_embeds) * len(self.gallery.text_embeds)
+        return "i2t" in self.asked and processes.count == 1 and num_pairs <= MOST_PAIRS
+
+    def _of_held_pairs(self) -> dict[Direction, dict[str, Tensor]]:
+        """Whole lists of images and of texts, from one product."""
+        pair_scores, alone = self._scored("i2t", Processes())
+        images, texts = (CollectedValues(self.asked[key], self.gallery.query_rows(key)) for key in ACROSS)
+        graded = any(group.reading.graded for key in ACROSS for group in self.asked[key])
+        sides = len(self.gallery.image_embeds), len(self.gallery.text_embeds)
+        held = HeldPairs(*sides, self.setting.protocol.rows_per_block(sides[0]))
+        for lists in lists_of_images(self.gallery, pair_scores, self.labels("i2t") if graded else None, alone):
+            held.add(lists)
+            images.add(lists)
+        for lists in lists_of_texts(self.gallery, held, held.labels if graded else None, alone):
+            texts.add(lists)
+        return {"i2t": images.values(), "t2i": texts.values()}
 
     def _across(self, directions: Sequence[Direction], processes: Processes) -> dict[Direction, dict[str, Tensor]]:
         """Images that rank texts, and texts whose lists grow with every block of images."""
