@@ -80,7 +80,7 @@ of Flickr8k and COCO.
 
 .. code-block:: bash
 
-    vse-lightning evaluate ours.npz --captions dataset_flickr8k.json --labels sbert --labels cider --judgements people.csv
+    vse-lightning evaluate ours.npz --captions dataset_flickr8k.json --labels sbert --judgements people.csv
 
 Search with what you trained
 ----------------------------
@@ -102,9 +102,9 @@ also from another folder and without a network.
 .. code-block:: bash
 
     vse-lightning test --config flickr8k.yaml --ckpt_path best.ckpt
-    vse-lightning predict --config flickr8k.yaml --ckpt_path best.ckpt   # embeddings and ids, in shards per process
-    vse-lightning evaluate runs/flickr8k/version_1/embeddings            # reads what predict wrote; --html writes a page
-    vse-lightning export --ckpt_path best.ckpt --format onnx             # both towers; pip install "vse-lightning[export]"
+    vse-lightning predict --config flickr8k.yaml --ckpt_path best.ckpt  # embeddings and ids, in shards per process
+    vse-lightning evaluate runs/flickr8k/version_1/embeddings  # what predict wrote
+    vse-lightning export --ckpt_path best.ckpt --format onnx  # both towers; pip install "vse-lightning[export]"
 
 What the command line says counts more than a ``--config``, and both more than what the checkpoint remembers: another
 loss, another rate, another protocol. What they leave open of the model comes from the checkpoint, so that a config of
