@@ -145,7 +145,7 @@ def namespace():
     known |= {name: getattr(vse_lightning.metrics, name) for name in ("evaluate_scores", "evaluate_embeddings")}
     subjects = ["a dog", "a man", "two girls", "a horse"]
     captions = [f"{subjects[number % 4]} runs over field {number // 4}" for number in range(NUMBER)]
-    images, texts = torch.randn(6, 4, generator=GENERATOR), torch.randn(6, 4, generator=GENERATOR)
+    images, texts = (torch.randn(NUMBER, 4, generator=GENERATOR) for _ in range(2))
     return known | {
         "captions": captions,
         "image_ids": list(range(NUMBER)),
@@ -154,7 +154,8 @@ def namespace():
         "texts": texts,
         "image_embeds": images,
         "text_embeds": texts,
-        "relevance": torch.eye(6),
+        "scores": images @ texts.T,
+        "relevance": torch.eye(NUMBER),
     }
 
 
