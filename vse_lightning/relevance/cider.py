@@ -11,8 +11,7 @@ from torch import Tensor
 
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_extra, require_positive, require_whole
-from vse_lightning.relevance._cider_matrices import cider_matrices
-from vse_lightning.relevance._ngrams import Ngrams, NgramVocabulary, find_ngrams
+from vse_lightning.relevance._ngrams import Ngrams, NgramVocabulary, cider_matrices, find_ngrams
 from vse_lightning.relevance.relevance_source import RelevanceSource, read_captions, warn_of_unknown_words
 from vse_lightning.relevance.sparse_table import SparseTable
 from vse_lightning.targets import Ids

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.caption_files import Captions
-from vse_lightning.data.files.text_tables import TextTable, read_table
+from vse_lightning.data.files.text_files import TextTable, read_table
 
 OPTION = "--judgements"
 _WHOLE = re.compile(r"\d+")

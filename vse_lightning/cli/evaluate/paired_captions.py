@@ -11,12 +11,13 @@ import torch
 from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.caption_files import Captions, number_images
 from vse_lightning.data.files.split_files import parse_split_file
-from vse_lightning.data.files.text_files import read_json, read_lines
-from vse_lightning.data.files.text_tables import (
+from vse_lightning.data.files.text_files import (
     JSON_LINES,
     TextTable,
     column_names,
     has_json_lines,
+    read_json,
+    read_lines,
     read_table,
     table_of_objects,
 )

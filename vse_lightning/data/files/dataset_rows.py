@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vse_lightning.checks import require
-from vse_lightning.data.files.text_tables import TABLE_SUFFIXES, read_table
+from vse_lightning.data.files.text_files import TABLE_SUFFIXES, read_table
 from vse_lightning.paths import existing_path
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ def read_picture(open_file: Callable[[], AbstractContextManager[IO[bytes]]], nam
 
 
 def decode_rgb(file: IO[bytes], name: str = "picture") -> Image:
-    """Decode a picture of any format that Pillow reads as RGB, as a person sees it; messages call it ``name``.
+    """Decode a picture, of any format that Pillow reads, to RGB as a person sees it; messages call it ``name``.
 
     * It is turned as its EXIF orientation says; of an animation it is the first frame.
     * Transparent parts show white: what colours are hidden there is arbitrary.

@@ -31,12 +31,8 @@ class RandomBatchSampler(BatchSampler):
     sampler that does not shuffle, which is what ``overfit_batches`` makes of it, gets the batches of epoch 0 every
     time. Each batch is a list of indices that tell the dataset the epoch too.
 
-    Args:
-        sampler: a ``DistributedSampler`` over an :class:`ImageTextDataset`: the items of this process. Lightning puts
-            its own in the place of this one.
-        batch_size: items in a batch.
-        drop_last: leave out the last, shorter batch.
-        epoch: the first one; loaders draw before Lightning says which it is.
+    The sampler is a ``DistributedSampler`` over an :class:`ImageTextDataset`, in whose place Lightning puts its own:
+    the items of this process. Loaders draw before Lightning says which ``epoch`` is the first.
     """
 
     def __init__(self, sampler: Any, batch_size: int, drop_last: bool, epoch: int = 0) -> None:

@@ -92,10 +92,6 @@ class SceneTable(RelevanceTable):
 
     What the caption leaves out does not matter: all captions of a scene have the same relevance, 1 to their own scene
     and less than 1 to every other; ``captions_per_image`` changes nothing.
-
-    Args:
-        attributes: the attributes of each scene; row = ``image_id``.
-        text_image_ids: ``(number of captions,)`` int64; row = ``text_id``.
     """
 
     label = "scene attributes"

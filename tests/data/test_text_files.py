@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from vse_lightning.data.files.text_tables import read_table
+from vse_lightning.data.files.text_files import read_table
 
 pd = pytest.importorskip("pandas")
 
