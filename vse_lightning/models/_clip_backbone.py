@@ -18,8 +18,8 @@ from vse_lightning.models._hugging_face import (
     read_tokenizer,
 )
 from vse_lightning.models.checkpoints.restoring import is_restoring
-from vse_lightning.models.preprocessing.hugging_face_pictures import ProcessorTransform
-from vse_lightning.models.preprocessing.subwords import SubwordTokenizer
+from vse_lightning.models.preprocessing.captions import SubwordTokenizer
+from vse_lightning.models.preprocessing.pictures import ProcessorTransform
 
 Freeze = Literal["none", "image", "text"]
 Part = TypeVar("Part")

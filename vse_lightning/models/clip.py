@@ -12,8 +12,8 @@ from vse_lightning.losses import ContrastiveLoss, RetrievalLoss, SigmoidLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.models._clip_backbone import CLIPBackbone, Freeze
 from vse_lightning.models._layer_decay import decayed_optimizer, require_rates_kept
-from vse_lightning.models.preprocessing.hugging_face_pictures import ProcessorTransform
-from vse_lightning.models.preprocessing.subwords import SubwordTokenizer
+from vse_lightning.models.preprocessing.captions import SubwordTokenizer
+from vse_lightning.models.preprocessing.pictures import ProcessorTransform
 from vse_lightning.models.retriever import OptimizerCallable, Retriever
 
 

@@ -6,10 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vse_lightning.models.preprocessing.hugging_face_pictures import ProcessorTransform
-from vse_lightning.models.preprocessing.subwords import SubwordTokenizer
-from vse_lightning.models.preprocessing.timm_pictures import PictureTransform
-from vse_lightning.models.preprocessing.vocabulary import FIRST_WORD, PADDING, UNKNOWN, WordNumberer
+from vse_lightning.models.preprocessing.captions import FIRST_WORD, PADDING, UNKNOWN, SubwordTokenizer, WordNumberer
+from vse_lightning.models.preprocessing.pictures import PictureTransform, ProcessorTransform
 from vse_lightning.words import tokenizer_name
 
 TOKENIZER = "tokenizer.json"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vse_lightning.checks import require
 from vse_lightning.data import ShapesSource
 from vse_lightning.models import CLIPRetriever, DualEncoder
-from vse_lightning.models.preprocessing.vocabulary import WordNumberer
+from vse_lightning.models.preprocessing.captions import WordNumberer
 from vse_lightning.models.retriever import Retriever
 
 Inputs = dict[str, Tensor]

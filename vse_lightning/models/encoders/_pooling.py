@@ -1,4 +1,4 @@
-"""From a set or sequence of vectors to one vector: mean, max and the generalized pooling operator."""
+"""What encoders end with: a set of vectors pooled to one, by mean, max or generalized pooling, and a projection."""
 
 import math
 from typing import Literal, get_args
@@ -21,9 +21,6 @@ class Pooling(nn.Module):
       with weights that a small bidirectional GRU gives to the ranks; they depend on the size of the set alone.
 
     A set without any valid vector pools to zeros.
-
-    Args:
-        kind: ``"mean"``, ``"max"`` or ``"gpo"``.
 
     References:
         Chen et al., "Learning the Best Pooling Strategy for Visual Semantic Embedding" (VSE-infinity), CVPR 2021,
@@ -91,3 +88,11 @@ def sinusoidal_encodings(length: int, dim: int) -> Tensor:
     frequencies = torch.exp(torch.arange(0, dim, 2) * (-math.log(10000.0) / dim))
     angles = torch.arange(length).unsqueeze(1) * frequencies
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
+def projection(input_dim: int, embed_dim: int) -> nn.Linear:
+    """A linear layer that starts as in VSE++: Glorot-uniform weights and a bias of zeros."""
+    linear = nn.Linear(input_dim, embed_dim)
+    nn.init.xavier_uniform_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear

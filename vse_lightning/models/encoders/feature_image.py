@@ -6,8 +6,7 @@ from torch import Tensor, nn
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_whole
 from vse_lightning.models.checkpoints.recipes import Rebuildable
-from vse_lightning.models.encoders._pooling import Pooling, PoolingKind
-from vse_lightning.models.encoders._projection import projection
+from vse_lightning.models.encoders._pooling import Pooling, PoolingKind, projection
 
 
 class FeatureImageEncoder(Rebuildable, nn.Module):

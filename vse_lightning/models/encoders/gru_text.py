@@ -14,7 +14,7 @@ from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.checkpoints.restoring import is_restoring
 from vse_lightning.models.encoders._pooling import Pooling
 from vse_lightning.models.encoders._recurrent import PaddedGRU
-from vse_lightning.models.preprocessing.vocabulary import FIRST_WORD, PADDING, WordNumberer, count_words
+from vse_lightning.models.preprocessing.captions import FIRST_WORD, PADDING, WordNumberer, count_words
 from vse_lightning.words import Tokenizer, splitter, tokenizer_name, warn_of_single_words
 
 _UNFITTED = "GRUTextEncoder has no vocabulary yet: call fit(training_captions), or load a state dict that brings one"

@@ -10,8 +10,8 @@ from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.checkpoints.restoring import is_restoring
-from vse_lightning.models.encoders._projection import projection
-from vse_lightning.models.preprocessing.timm_pictures import PictureTransform
+from vse_lightning.models.encoders._pooling import projection
+from vse_lightning.models.preprocessing.pictures import PictureTransform
 
 
 class TimmImageEncoder(Rebuildable, nn.Module):

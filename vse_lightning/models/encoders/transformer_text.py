@@ -19,9 +19,8 @@ from vse_lightning.models._hugging_face import (
 )
 from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.checkpoints.restoring import is_restoring
-from vse_lightning.models.encoders._pooling import Pooling
-from vse_lightning.models.encoders._projection import projection
-from vse_lightning.models.preprocessing.subwords import SubwordTokenizer
+from vse_lightning.models.encoders._pooling import Pooling, projection
+from vse_lightning.models.preprocessing.captions import SubwordTokenizer
 
 ALIKE_IN_LENGTH = 32
 """Captions that are padded to one length in training on a CPU."""

@@ -3,7 +3,7 @@ import pickle
 import pytest
 import torch
 
-from vse_lightning.models.preprocessing.vocabulary import WordNumberer, count_words
+from vse_lightning.models.preprocessing.captions import WordNumberer, count_words
 
 
 def test_rare_words_are_left_out_and_the_order_does_not_depend_on_the_captions_order():
