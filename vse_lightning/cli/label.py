@@ -23,7 +23,7 @@ def label(data: LightningDataModule, force: bool = False) -> None:
     if not hasattr(data, "eval_relevance"):
         raise ValueError(f"data must be an ImageTextDataModule to have labels, got {type(data).__name__}")
     data.setup("predict")  # fills the lists of captions that the tables will be made for, and makes no table
-    print_files(precompute(data, force))
+    _print_files(precompute(data, force))
 
 
 def precompute(datamodule: Any, force: bool = False) -> list[tuple[str, int, Path]]:
@@ -41,7 +41,7 @@ def precompute(datamodule: Any, force: bool = False) -> list[tuple[str, int, Pat
     return list(files.values())
 
 
-def print_files(files: list[tuple[str, int, Path]]) -> None:
+def _print_files(files: list[tuple[str, int, Path]]) -> None:
     """Print where the features are and how big."""
     from rich.console import Console
     from rich.table import Table

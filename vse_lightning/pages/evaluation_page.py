@@ -39,15 +39,9 @@ def evaluation_page(
     runs: Sequence[RankedRun] = (),
     items: Items | None = None,
 ) -> str:
-    """The whole page as one HTML document without references.
+    """The whole page as one HTML document without references, of results by model and by the name of the metric.
 
-    Args:
-        results: by model and by the name of the metric.
-        notes: what a reader must know of the values.
-        level: p-values below it get a star.
-        baselines: of the graded metrics.
-        runs: what models of ``results`` retrieved for the same queries, with ``items``; none: neither curves nor lists.
-        items: the captions, and pictures if there are any.
+    Curves and lists are of ``runs``, what models of ``results`` retrieved for the same queries, with their ``items``.
     """
     letters = {model: ascii_uppercase[place] if place < 26 else str(place + 1) for place, model in enumerate(results)}
     first = next(iter(results.values()))

@@ -76,12 +76,10 @@ def agreement_with_people(
     """How far each model and label source agrees with people, with and without an image's own captions."""
     values = _values(judged, models, labels, captions)
     others = ~judged.own
-    options: dict[str, Any] = {"resamples": resampling.resamples, "seed": resampling.seed}
-    options |= {"confidence": resampling.confidence or 0.95}
-    of_all = {name: agree(found, judged, **options) for name, found in values.items()}
+    of_all = {name: agree(found, judged, resampling) for name, found in values.items()}
     told_apart = bool(judged.own.any()) and int(others.sum()) > 1
     rest = judged.select(others)
-    of_others = {name: agree(found[others], rest, **options) for name, found in values.items()} if told_apart else {}
+    of_others = {name: agree(found[others], rest, resampling) for name, found in values.items()} if told_apart else {}
     return AgreementWithPeople(judged, of_all, of_others)
 
 
@@ -105,9 +103,7 @@ def _values(
     return values
 
 
-def agree(
-    values: Tensor, judged: Judgements, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> Agreement:
+def agree(values: Tensor, judged: Judgements, resampling: Resampling) -> Agreement:
     """Correlations of ``values (R,)`` over all ratings, with a percentile bootstrap interval of tau-c over images.
 
     Whole images are drawn, with all ratings of them: ratings of one image are no independent ones. The same seed draws
@@ -116,15 +112,15 @@ def agree(
     correlations = agreement(values, judged.ratings)
     surplus, sizes = _surplus_by_image(values, judged)
     levels = min(len(torch.unique(numbers)) for numbers in (values, judged.ratings))
-    draw, taus, images = np.random.default_rng(seed), [], len(sizes)
+    draw, taus, images = np.random.default_rng(resampling.seed), [], len(sizes)
     at_once = max(1, _DRAWN_AT_ONCE // images)
-    for start in range(0, resamples if levels > 1 else 0, at_once):
-        times = draw.multinomial(images, np.full(images, 1 / images), min(at_once, resamples - start))
+    for start in range(0, resampling.resamples if levels > 1 else 0, at_once):
+        times = draw.multinomial(images, np.full(images, 1 / images), min(at_once, resampling.resamples - start))
         ordered = ((times.astype(np.float32) @ surplus) * times).sum(axis=1)
         taus.append(ordered / (times @ sizes) ** 2 * levels / (levels - 1))
     if not taus:
         return Agreement(correlations, Interval(0.0, 0.0))
-    tail = (1 - confidence) / 2
+    tail = (1 - (resampling.confidence or 0.95)) / 2
     low, high = np.quantile(np.concatenate(taus), [tail, 1 - tail])
     return Agreement(correlations, Interval(float(low), float(high)))
 

@@ -10,14 +10,12 @@ import torch
 from vse_lightning.checks import require
 from vse_lightning.cli.evaluate.agreement_with_people import agreement_with_people
 from vse_lightning.cli.evaluate.caption_files import Captions, read_caption_lines, without_pairs
-from vse_lightning.cli.evaluate.comparison import Resampling, compare, notes_on_reading, print_comparison
-from vse_lightning.cli.evaluate.graded_truth import GivenRelevance, graded_truth, read_relevance
+from vse_lightning.cli.evaluate.comparison import Resampling, compare, notes_on_reading, print_comparison, result_page
 from vse_lightning.cli.evaluate.judgements import read_judgements
-from vse_lightning.cli.evaluate.label_sources import Labels, make_labels
+from vse_lightning.cli.evaluate.label_sources import GivenRelevance, Labels, graded_truth, make_labels, read_relevance
 from vse_lightning.cli.evaluate.measuring import measure, measure_baselines, measure_extended
 from vse_lightning.cli.evaluate.model_files import ModelOutput, read_model
 from vse_lightning.cli.evaluate.paired_captions import read_paired
-from vse_lightning.cli.evaluate.result_page import result_page
 from vse_lightning.cli.evaluate.trec_files import run_files, write_run
 from vse_lightning.cli.overwriting import require_new, require_own
 from vse_lightning.metrics import PMRP, ECCVCaption, RetrievalMetric, RetrievalMetrics

@@ -1,14 +1,24 @@
-"""Models side by side: intervals, tests against the first model, a table and JSON."""
+"""Models side by side: intervals, tests against the first model, a table and a page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vse_lightning.checks import require
-from vse_lightning.cli.evaluate.measuring import Measurement
+from vse_lightning.cli.evaluate.caption_files import Captions
+from vse_lightning.cli.evaluate.label_sources import Labels
+from vse_lightning.cli.evaluate.measuring import Measurement, gallery_state
+from vse_lightning.cli.evaluate.model_files import ModelOutput
 from vse_lightning.functional.significance import bootstrap_interval, paired_randomization_test
-from vse_lightning.pages.evaluation_page import Result
+from vse_lightning.pages.evaluation_page import Result, evaluation_page
+from vse_lightning.pages.items import Items
+from vse_lightning.pages.ranked_queries import rank_queries
+from vse_lightning.pages.ranked_run import RankedRun
+from vse_lightning.ranking.gallery import Gallery
+from vse_lightning.ranking.reading import EvaluationProtocol
 from vse_lightning.report import DIRECTIONS, Baselines, table_rows
+
+_LISTED, _DEPTH = 5, 100  # of the queries of a page: candidates, and ranks of curves
 
 
 @dataclass(frozen=True)
@@ -97,3 +107,36 @@ def _cell(result: Result, level: float) -> str:
     if result.p_value is not None:
         shown += " *" if result.p_value < level else "  "
     return shown
+
+
+def result_page(
+    results: Mapping[str, Mapping[str, Result]],
+    baselines: Baselines,
+    outputs: Sequence[ModelOutput],
+    captions: Captions,
+    labels: Mapping[str, Labels],
+    protocol: EvaluationProtocol,
+    *,
+    level: float,
+    notes: Sequence[str],
+) -> str:
+    """The page, for whose curves and lists the models are ranked once more.
+
+    These are under the first labels or, without any, show matches.
+    """
+    table = next((source.table for source in labels.values()), None)
+    runs = []
+    for model in outputs:
+        directions, label = rank_queries(
+            Gallery.from_state(gallery_state(model, captions)),
+            table,
+            similarity=model.similarity,
+            protocol=protocol,
+            top_k=_LISTED,
+            depth=_DEPTH,
+        )
+        runs.append(RankedRun(model.name, "test", label, {}, {}, _LISTED, _DEPTH, directions))
+    if protocol.folds > 1:
+        notes = [*notes, "curves and lists rank all images and captions"]
+    items = Items(captions.texts, captions.text_image_ids)
+    return evaluation_page(results, notes=notes, level=level, baselines=baselines, runs=runs, items=items)

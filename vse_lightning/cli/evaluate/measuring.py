@@ -87,17 +87,16 @@ def measure_baselines(
 
     Values are by the name of the metric with its suffix, under ``"random"`` and ``"ideal"``.
     """
-    graded = {str(name) for name, metric in metrics.items() if cast("RetrievalMetric", metric).graded}
+    ranked = {str(name): cast("RetrievalMetric", metric) for name, metric in metrics.items()}
+    graded = {name: metric for name, metric in ranked.items() if metric.graded}
     found: dict[str, dict[str, float]] = {}
     state = gallery_state(model, captions)
-    ranked = {str(name): cast("RetrievalMetric", metric) for name, metric in metrics.items()}
     metrics.update(**state)
     for suffix, source in labels.items():
         if matches is None:
             baselines = metrics.baselines(source.table)
         else:
-            asked = {name: metric for name, metric in ranked.items() if name in graded}
-            baselines = baselines_of_matches(Gallery.from_state(state), asked, source.table, matches)
+            baselines = baselines_of_matches(Gallery.from_state(state), graded, source.table, matches)
         for kind, values in baselines.items():
             named = {name + suffix: value for name, value in values.items() if name in graded}
             found[kind] = found.get(kind, {}) | named
@@ -192,10 +191,8 @@ def _images_of_queries(gallery: Gallery, protocol: EvaluationProtocol, direction
     """Image id of each query in the order of ``per_query``."""
     if protocol.captions_per_image is not None:
         gallery = gallery.first_captions(protocol.captions_per_image)
+    folds = gallery.folds(protocol.folds)
+    of_images = direction in ("i2t", "i2i")
     return torch.cat(
-        [_image_ids(fold, direction)[fold.query_rows(direction)] for fold in gallery.folds(protocol.folds)]
+        [(fold.image_ids if of_images else fold.text_image_ids)[fold.query_rows(direction)] for fold in folds]
     )
-
-
-def _image_ids(gallery: Gallery, direction: Direction) -> Tensor:
-    return gallery.image_ids if direction in ("i2t", "i2i") else gallery.text_image_ids

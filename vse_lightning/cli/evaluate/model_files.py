@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from warnings import warn
 
@@ -16,20 +17,6 @@ from vse_lightning.paths import existing_path
 
 LARGEST = 1e10
 """Of entries of embeddings whose squares are sure to be floats above the epsilon of a norm."""
-
-
-class ScoreLookup:
-    """A similarity for models whose scores ``(N, M)`` are known: "embeddings" are row and column numbers of the matrix.
-
-    So a matrix of scores takes the same way through folds, protocols and blocks as embeddings do.
-    """
-
-    def __init__(self, scores: Tensor) -> None:
-        self._scores = scores
-
-    def __call__(self, image_rows: Tensor, text_columns: Tensor) -> Tensor:
-        """Scores of rows ``(B, 1)`` and columns ``(C, 1)``: ``(B, C)``."""
-        return self._scores[image_rows[:, 0].long()][:, text_columns[:, 0].long()]
 
 
 @dataclass(frozen=True)
@@ -82,7 +69,7 @@ def _split_specification(specification: str) -> tuple[str, list[Path]]:
 
 
 def finite_matrix(name: str, array: Tensor) -> Tensor:
-    """Return the array if it is a matrix of finite floats; of ``name``, a message says what to save instead."""
+    """Return the array if it is a matrix of finite floats; messages call it ``name`` and say what to save instead."""
     floats = array.ndim == 2 and array.is_floating_point() and array.numel() > 0
     found = str(array.dtype).removeprefix("torch."), tuple(array.shape)
     require(floats, "{} must be a matrix of floats, got {} {}{}", name, *found, _remedy(array))
@@ -141,4 +128,12 @@ def _scores(name: str, scores: Tensor) -> ModelOutput:
     scores = finite_matrix(f"{name}: scores", scores.double() if whole else scores)
     dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32  # whole numbers up to 2 ** 24 are exact
     rows, columns = (torch.arange(count, dtype=dtype)[:, None] for count in scores.shape)
-    return ModelOutput(name, rows, columns, ScoreLookup(scores))
+    return ModelOutput(name, rows, columns, partial(_looked_up, scores))
+
+
+def _looked_up(scores: Tensor, image_rows: Tensor, text_columns: Tensor) -> Tensor:
+    """Similarity of "embeddings" that are rows ``(B, 1)`` and columns ``(C, 1)`` of a matrix: its entries ``(B, C)``.
+
+    So a matrix of scores takes the same way through folds, protocols and blocks as embeddings do.
+    """
+    return scores[image_rows[:, 0].long()][:, text_columns[:, 0].long()]
