@@ -192,14 +192,7 @@ class RetrievalTargets:
 
 
 def as_ids(name: str, ids: Ids) -> Tensor:
-    """Ids ``(rows,)`` int64; strings become 63-bit digests, the same in every process.
-
-    Args:
-        name: of the argument, for messages.
-        ids: integers or strings in a tensor, an array or a sequence.
-
-    Raises:
-        ValueError: for anything else, or more than one column.
+    """Ids ``(rows,)`` int64 of an argument ``name``; strings become 63-bit digests, the same in every process.
 
     Example:
         >>> as_ids("image_ids", [3, 5])
@@ -251,10 +244,10 @@ def _digest(text: str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def _constant(name: str, value: Any) -> Tensor | None:
+def _constant(name: str, value: Any) -> Tensor:
     """A tensor without gradient: labels are no part of what is learned."""
-    if value is None or isinstance(value, Tensor):
-        return None if value is None else value.detach()
+    if isinstance(value, Tensor):
+        return value.detach()
     try:
         return torch.as_tensor(np.asarray(value) if hasattr(value, "__array__") else value)  # pandas has it
     except (TypeError, ValueError, RuntimeError):

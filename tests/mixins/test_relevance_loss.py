@@ -79,6 +79,7 @@ def test_step_defined_in_the_class_itself_is_extended_once():
 
 
 def test_host_without_a_step_gets_one_and_learns(trainer):
+    torch.manual_seed(0)
     model = Bare(relevance_loss=TripletLoss(mining="all"))
     before = model.training_step(next(iter(pairs())), 0).item()
     fitted = trainer(max_epochs=20)

@@ -9,7 +9,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentParser, Namespace
 
-from vse_lightning.cli.named_by_user import named_by_user
+from vse_lightning.cli.config_files import named_by_user
 from vse_lightning.cli.parser_errors import readable
 from vse_lightning.models.checkpoints.opening import read_checkpoint
 from vse_lightning.models.checkpoints.recipes import is_plain

@@ -35,20 +35,13 @@ def ranks(scores: Tensor, positives: Tensor) -> Tensor:
 
 
 def positive_ranks(scores: Tensor, positives: Tensor) -> Tensor:
-    """Ranks of all positives of each query, the best-scored first.
+    """As :func:`ranks`, of all positives of each query, the best-scored first.
 
     The p-th of them ranks p + the number of candidates that are no positives and score at least as high.
 
-    Args:
-        scores: ``(Q, C)``, higher is closer.
-        positives: ``(Q, C)`` bool.
-
     Returns:
         ``(Q, P)`` int64, ascending, where P is the largest number of positives of a query (at least 1); C + 1 where a
-        query has fewer. The first column is :func:`ranks`.
-
-    Raises:
-        ValueError: if the shapes differ or ``positives`` is no mask.
+        query has fewer.
 
     Example:
         >>> import torch
@@ -80,13 +73,8 @@ def columns_of(positives: Tensor) -> Tensor:
 def count_ahead(scores: Tensor, positives: Tensor, limit: int | None = None) -> tuple[Tensor, Tensor]:
     """What scores at least as high as each positive: the number of other candidates, and of positives, itself included.
 
-    Args:
-        scores: ``(Q, C)`` of all candidates.
-        positives: ``(Q, P)`` columns of the positives, -1 where a query has fewer.
-        limit: count only for the best-scored ``limit`` positives.
-
-    Returns:
-        Two of ``(Q, P)`` int64, or ``(Q, limit)``, for the best-scored positive first.
+    Columns ``(Q, P)`` of the positives are -1 where a query has fewer. The counts are two of ``(Q, P)`` int64, for the
+    best-scored positive first, or ``(Q, limit)`` for so many alone.
     """
     own = scores.gather(1, positives.clamp(min=0)).masked_fill(positives < 0, -torch.inf)
     own = own.sort(dim=1, descending=True).values

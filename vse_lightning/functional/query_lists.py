@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from vse_lightning.checks import require
+
 
 def as_scores(scores: Tensor) -> Tensor:
     """Return ``scores (Q, C)`` in float32 or float64, after checking that they can be ranked: none is NaN."""
@@ -15,19 +17,17 @@ def as_scores(scores: Tensor) -> Tensor:
 
 def as_floats(scores: Tensor) -> Tensor:
     """Return ``scores (Q, C)`` in float32 or float64, without a look at the values; half is promoted to float32."""
-    if scores.ndim != 2 or scores.shape[1] == 0:
-        raise ValueError(f"scores must be (queries, candidates) with at least one candidate, got {tuple(scores.shape)}")
-    if not scores.is_floating_point():
-        raise ValueError(f"scores must be floating point, got {scores.dtype}")
+    matrix = scores.ndim == 2 and scores.shape[1] > 0
+    require(matrix, "scores must be (queries, candidates) with at least one candidate, got {}", scores.shape)
+    require(scores.is_floating_point(), "scores must be floating point, got {}", scores.dtype)
     return scores if scores.dtype == torch.float64 else scores.float()
 
 
 def as_positives(positives: Tensor, scores: Tensor) -> Tensor:
     """Return ``positives (Q, C)`` after checking that it is a mask over ``scores``."""
-    if positives.dtype != torch.bool:
-        raise ValueError(f"positives must be a bool mask, got {positives.dtype}")
-    if positives.shape != scores.shape:
-        raise ValueError(f"positives must have the shape of scores {tuple(scores.shape)}, got {tuple(positives.shape)}")
+    require(positives.dtype == torch.bool, "positives must be a bool mask, got {}", positives.dtype)
+    same = positives.shape == scores.shape
+    require(same, "positives must have the shape of scores {}, got {}", scores.shape, positives.shape)
     return positives
 
 
@@ -36,13 +36,12 @@ def as_relevance(relevance: Tensor, scores: Tensor) -> Tensor:
     constant = as_constant(relevance, scores)
     if relevance.numel():
         low, high = (bound.item() for bound in relevance.aminmax())
-        if not (low >= 0 and high <= 1):
-            raise ValueError(f"relevance must lie in [0, 1], got values from {low} to {high}")
+        require(low >= 0 and high <= 1, "relevance must lie in [0, 1], got values from {} to {}", low, high)
     return constant
 
 
 def as_constant(relevance: Tensor, scores: Tensor) -> Tensor:
     """Return ``relevance (Q, C)`` in the dtype of ``scores``, without gradient or a look at its values."""
-    if relevance.shape != scores.shape:
-        raise ValueError(f"relevance must have the shape of scores {tuple(scores.shape)}, got {tuple(relevance.shape)}")
+    same = relevance.shape == scores.shape
+    require(same, "relevance must have the shape of scores {}, got {}", scores.shape, relevance.shape)
     return relevance.detach().to(scores.dtype)

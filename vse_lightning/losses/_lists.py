@@ -12,17 +12,11 @@ _HINT = "; two matrices of embeddings go to from_embeddings(image_embeds, text_e
 
 
 class Lists(NamedTuple):
-    """One row per query, one column per candidate.
+    """One row per query, one column per candidate ``(Q, C)``."""
 
-    Attributes:
-        scores: ``(Q, C)`` float32 or float64.
-        relevance: ``(Q, C)`` of the same dtype, in [0, 1] and 1 at the positives; empty where no loss needs it.
-        positives: ``(Q, C)`` bool.
-    """
-
-    scores: Tensor
-    relevance: Tensor
-    positives: Tensor
+    scores: Tensor  # float32 or float64
+    relevance: Tensor  # of the same dtype, in [0, 1] and 1 at the positives; empty where no loss needs it
+    positives: Tensor  # bool
 
     def transposed(self) -> "Lists":
         """The candidates as queries."""

@@ -16,7 +16,7 @@ Reduction = Literal["mean", "sum"]
 
 
 def require_finite(value: Tensor, what: str, inputs: Sequence[Tensor]) -> Tensor:
-    """The value of a loss; on the CPU a ``ValueError`` where it is no finite number, which says ``what`` made it so."""
+    """The value of a loss; on the CPU a ``ValueError`` about its inputs, ``what``, where it is no finite number."""
     if value.device.type == "cpu" and not torch.compiler.is_compiling() and not value.isfinite():
         finite = all(bool(each.isfinite().all()) for each in inputs)
         size = max((float(each.abs().max()) for each in inputs if each.numel()), default=0.0)

@@ -155,7 +155,7 @@ def require_once(outputs: Mapping[str, Sequence[Output]], step: str) -> None:
 def require_gradients(untraced: Mapping[str, bool], embeds: Sequence[Tensor]) -> None:
     """Raise a ``RuntimeError`` where embeddings lack a gradient because of where they were captured.
 
-    ``untraced`` says by name whether that is without a gradient; of two names, each is of one matrix.
+    ``untraced`` says of each captured output whether it has no gradient; two outputs are of one matrix each.
     """
     for name, own in zip(untraced, [embeds] if len(untraced) == 1 else [embeds[:1], embeds[1:]], strict=True):
         lost = torch.is_grad_enabled() and not all(matrix.requires_grad for matrix in own)

@@ -53,7 +53,8 @@ class Extension:
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:
             return self.method or getattr(super(self.owner, owner), self.name)
-        host = self._host(instance)
+        own = None if self.method is None else MethodType(self.method, instance)
+        host = own or getattr(super(self.owner, instance), self.name, None)
         if not self.configured(instance):
             return self._known(host, owner)
         if self.supplies is not None and (host is None or is_lightning_default(host)):
@@ -66,17 +67,12 @@ class Extension:
             raise AttributeError(f"{owner.__name__!r} object has no attribute {self.name!r}")
         return host
 
-    def _host(self, instance: Any) -> Any:
-        if self.method is not None:
-            return MethodType(self.method, instance)
-        return getattr(super(self.owner, instance), self.name, None)
-
     def _extended(self, signature: Callable[..., Any], host: Any, *, supplied: bool) -> Callable[..., Any]:
         """The extended method, with the signature that Lightning inspects. It decides when it is called."""
 
         @wraps(signature)
         def extended(instance: Any, *args: Any, **kwargs: Any) -> Any:
-            running = _running(instance)
+            running: dict[str, int] = instance.__dict__.setdefault("_retrieval_running", {})  # how many calls of each
             inner = running.get(self.name, 0) > 0
             # super().training_step() of a class that overrides a step which the mixin supplies
             if (inner and supplied) or self._is_entered(instance, running):
@@ -150,9 +146,3 @@ def _counted(running: dict[str, int], name: str) -> Iterator[None]:
         yield
     finally:
         running[name] -= 1
-
-
-def _running(instance: Any) -> dict[str, int]:
-    """How often each extended method is running on the instance."""
-    running: dict[str, int] = instance.__dict__.setdefault("_retrieval_running", {})
-    return running

@@ -12,11 +12,6 @@ from vse_lightning.mixins.host.load_from_checkpoint import LoadsLikeHost
 from vse_lightning.targets import RetrievalTargets
 
 
-def is_configured(host: Any) -> bool:
-    """Whether one of the mixins was given something to do."""
-    return bool(host.__dict__.get("_retrieval_configured"))
-
-
 def _embed_once(self: Any, host: Callable[[Any], Any], batch: Any) -> Any:
     """Within a step the same batch is embedded once, whoever asks."""
     step = self.__dict__.get("_retrieval_step")
@@ -31,7 +26,7 @@ class RetrievalHooks:
     _retrieval_names: ClassVar[tuple[str, ...]] = ()
     """Methods of a mixin, which a host cannot have too."""
 
-    retrieval_embeds = Extension(_embed_once, is_configured)
+    retrieval_embeds = Extension(_embed_once, lambda host: "_retrieval_configured" in host.__dict__)
     retrieval_similarity = HostFirst(cosine_of_module)
     load_from_checkpoint = LoadsLikeHost()
 
@@ -81,7 +76,7 @@ def _taken_by(classes: Iterable[type]) -> set[str]:
 
 
 def configure(host: Any, mixin: type[RetrievalHooks], attributes: Mapping[str, Any]) -> None:
-    """Give a host the attributes of a mixin that has something to do, unless it has something of these names."""
+    """Give a host the attributes of a mixin that has something to do; refuse one that has some of these names."""
     _check_names(host, mixin, [*attributes, *mixin._retrieval_names])
     host.__dict__["_retrieval_configured"] = True
     for name, value in attributes.items():
