@@ -70,6 +70,8 @@ def test_what_lies_below_does_not_look_up():
             "words",
             "array_files",
             "paths",
+            "digests",
+            "whole_files",
         },
     }
     for room, allowed in rooms.items():

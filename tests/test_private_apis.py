@@ -42,7 +42,7 @@ THEIRS = {
 OF_INSTANCES = {
     torchmetrics.SumMetric: USED["metrics/_state_metric.py"] | {"_forward_cache", "_modules"},
 }
-DOCUMENTED = {"_asdict"}
+DOCUMENTED = {"_asdict", "_replace"}
 
 
 def nodes():

@@ -7,12 +7,10 @@ and is written last: a process without one did not finish.
 
 import json
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,8 +19,10 @@ from torch.nn.functional import cosine_similarity
 
 from vse_lightning.array_files import as_tensor, map_npy
 from vse_lightning.checks import require
+from vse_lightning.digests import file_digest
 from vse_lightning.functional.similarity import unit_length
 from vse_lightning.ranking.gallery import SAME, first_of_each
+from vse_lightning.whole_files import WRITING, whole_file, whole_files
 
 FileFormat = Literal["safetensors", "npy"]
 Rows = Mapping[str, Tensor]
@@ -47,7 +47,7 @@ class ShardWriter:
         self.images = self.texts = 0
         self._name = f"rank{rank}of{world_size}"
         self._names: list[str] = []
-        self._shards: list[str] = []
+        self._shards: dict[str, dict[str, str]] = {}  # the SHA-256 of each file of each
         self._waiting: list[dict[str, Tensor]] = []
         self._rows_waiting = 0
 
@@ -82,25 +82,17 @@ class ShardWriter:
         """Write what is left, and the list of the shards."""
         if self._waiting:
             self._write_shard()
-        content = {"images": self.images, "texts": self.texts, "format": self.file_format, "shards": self._shards}
-        with self._moved_when_written() as folder:
-            (folder / f"{self._name}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        content = {"images": self.images, "texts": self.texts, "shards": self._shards}
+        with whole_file(self.folder / f"{self._name}.json") as path:
+            path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
     def _write_shard(self) -> None:
         rows = {name: torch.cat([batch[name] for batch in self._waiting]) for name in self._names}
         shard = f"{self._name}-{len(self._shards):05d}"
-        with self._moved_when_written() as folder:
+        with whole_files(self.folder) as folder:
             _save(folder, shard, self.file_format, rows)
-        self._shards.append(shard)
+            self._shards[shard] = {path.name: file_digest(path) for path in folder.iterdir()}
         self._waiting, self._rows_waiting = [], 0
-
-    @contextmanager
-    def _moved_when_written(self) -> Iterator[Path]:
-        """A folder from which files come to their own when all are whole."""
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".writing-") as folder:
-            yield Path(folder)
-            for path in Path(folder).iterdir():
-                path.replace(self.folder / path.name)
 
 
 @dataclass(frozen=True)
@@ -116,7 +108,7 @@ class Embeddings:
 
 def read_embeddings(folder: Path) -> Embeddings:
     """Read what all processes wrote; rows whose id came before, with the same embedding, are left out."""
-    shards = [_load(folder, shard, str(index["format"])) for index in _indices(folder) for shard in index["shards"]]
+    shards = [_load(folder, shard, digests) for shard, digests in _shards(folder)]
     require(bool(shards), "{} must hold embeddings, got no rows", folder)
     rows = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
     images = _first_rows(folder, "image_ids", rows["image_ids"], rows["image_embeds"])
@@ -134,37 +126,35 @@ def read_embeddings(folder: Path) -> Embeddings:
 
 def files_of_embeddings(folder: Path) -> list[Path]:
     """What processes wrote into a folder and its subfolders, finished or not."""
-    return sorted(path for path in folder.rglob("rank*of*") if re.match(r"rank\d+of\d+[-.]", path.name))
+    found = (path for path in folder.rglob("rank*of*") if re.match(r"rank\d+of\d+[-.]", path.name))
+    return sorted(path for path in found if WRITING not in str(path.relative_to(folder)))
 
 
 def _save(folder: Path, shard: str, file_format: FileFormat, rows: Rows) -> None:
     if file_format == "safetensors":
-        from safetensors.torch import save
+        from safetensors.torch import save_file
 
-        (folder / f"{shard}.safetensors").write_bytes(save(dict(rows)))  # save_file would let nobody else read it
+        save_file(dict(rows), folder / f"{shard}.safetensors")
         return
     for name, tensor in rows.items():
         array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16
         np.save(folder / f"{shard}.{name}.npy", array, allow_pickle=False)
 
 
-def _load(folder: Path, shard: str, file_format: str) -> dict[str, Tensor]:
-    if file_format == "safetensors":
-        from safetensors import SafetensorError
+def _load(folder: Path, shard: str, digests: Mapping[str, str]) -> dict[str, Tensor]:
+    for file, sha256 in digests.items():
+        same = file_digest(folder / file) == sha256
+        require(same, "{} is damaged: its checksum differs from the one that was written with it", folder / file)
+    if f"{shard}.safetensors" in digests:
         from safetensors.torch import load_file
 
-        path = folder / f"{shard}.safetensors"
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+        return load_file(folder / f"{shard}.safetensors")
     paths = {name: folder / f"{shard}.{name}.npy" for name in (*OF_IMAGES, *OF_TEXTS)}
-    there = {name: path for name, path in paths.items() if name != OPTIONAL or path.exists()}
-    return {name: as_tensor(map_npy(path), str(path)) for name, path in there.items()}
+    return {name: as_tensor(map_npy(path), str(path)) for name, path in paths.items() if path.name in digests}
 
 
-def _indices(folder: Path) -> list[dict[str, Any]]:
-    """The lists of shards of all processes, in their order."""
+def _shards(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The shards of all processes in their order, and the SHA-256 of each file of each."""
     paths = {path.stem: path for path in folder.glob("rank*of*.json")}
     started = {path.name.replace(".", "-").split("-")[0] for path in files_of_embeddings(folder)}
     sizes = {int(name.partition("of")[2]) for name in started}
@@ -174,11 +164,19 @@ def _indices(folder: Path) -> list[dict[str, Any]]:
     names = [f"rank{rank}of{size}" for rank in range(size)]
     missing = [f"{name}.json" for name in names if name not in paths]
     require(not missing, "{} holds embeddings of a run that did not finish: there is no {}", folder, ", ".join(missing))
-    indices = [json.loads(paths[name].read_text(encoding="utf-8")) for name in names]
-    for name, index in zip(names, indices, strict=True):
-        strange = [shard for shard in index["shards"] if not re.fullmatch(rf"{name}-\d+", shard)]
-        require(not strange, "{} must list the shards {}-00000 and so on, got {!r}", paths[name], name, *strange[:1])
-    return indices
+    for name in names:
+        yield from _listed(paths[name]).items()
+
+
+def _listed(index: Path) -> dict[str, dict[str, str]]:
+    try:
+        shards: dict[str, dict[str, str]] = json.loads(index.read_text(encoding="utf-8"))["shards"]
+        names = [*shards, *(file for files in shards.values() for file in files)]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{index} must be a list of shards that predict wrote, and whole, which it is not") from error
+    strange = [name for name in names if not re.fullmatch(rf"{index.stem}-\d+(\.\w+)*", name)]
+    require(not strange, "{} must list the shards {}-00000 and so on, got {!r}", index, index.stem, *strange[:1])
+    return shards
 
 
 def _first_rows(folder: Path, name: str, ids: Tensor, embeds: Tensor) -> Tensor:

@@ -216,6 +216,25 @@ def test_incomplete_folders_are_errors(tmp_path):
         read_embeddings(tmp_path)
 
 
+@pytest.mark.parametrize("file_format", ["safetensors", "npy"])
+def test_a_flipped_bit_is_noticed(trainer_with, tmp_path, file_format):
+    predict(trainer_with(EmbeddingWriter(tmp_path, file_format, 10)))
+    damaged = tmp_path / ("rank0of1-00001" + {"npy": ".text_embeds.npy", "safetensors": ".safetensors"}[file_format])
+    content = bytearray(damaged.read_bytes())
+    content[-2] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{damaged.name} is damaged: its checksum differs"):
+        read_embeddings(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"shards": 3}', '{"shards": ["rank0of1-00000"]}'])
+def test_a_damaged_list_of_shards_is_named(tmp_path, content):
+    written(tmp_path, 0, 1)
+    (tmp_path / "rank0of1.json").write_text(content)
+    with pytest.raises(ValueError, match=r"rank0of1.json must be a list of shards that predict wrote, and whole"):
+        read_embeddings(tmp_path)
+
+
 def test_only_shards_of_the_folder_are_read(tmp_path):
     written(tmp_path, 0, 1)
     index = tmp_path / "rank0of1.json"

@@ -228,6 +228,17 @@ def test_checkpoint_and_index_must_be_usable(search, tmp_path):
         search("--text", "a", index=str(tmp_path))
 
 
+@pytest.mark.parametrize("part", [b"image_embeds", b"origin", b"", b"["], ids=["header", "facts", "pictures", "texts"])
+def test_a_damaged_index_is_noticed(search, tmp_path, part):
+    search(*DATA)
+    index = tmp_path / "test.index"
+    content = bytearray(index.read_bytes())
+    content[content.rindex(part) + len(part) - 1 if part else len(content) // 2] ^= 1
+    index.write_bytes(content)
+    with pytest.raises(ValueError, match=r"--index .*test.index cannot be used: .*; --force makes it again"):
+        search("--text", "a circle")
+
+
 def test_only_its_own_files_are_overwritten(search, pictures, tmp_path):
     for name in ("notes.html", "notes.index"):
         (tmp_path / name).write_text("of the user")

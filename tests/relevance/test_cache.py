@@ -131,6 +131,16 @@ def test_a_damaged_entry_is_made_again_with_a_warning(entry, encoder, damage):
     assert np.array_equal(np.load(entry.path), Encoder()(CAPTIONS))
 
 
+def test_vectors_that_do_not_fit_are_an_error_and_no_entry(entry, monkeypatch):
+    with pytest.raises(ValueError, match=r"Model v2 must give a vector for each of 3 captions, got \(2, 4\)"):
+        entry.make(lambda: lambda captions: np.zeros((2, 4)))
+    monkeypatch.setattr(cache_features, "PART_CAPTIONS", 1)
+    widths = iter([4, 4, 5])
+    with pytest.raises(ValueError, match=r"Model v2 must give vectors of one width, got 4 and 5"):
+        entry.make(lambda: lambda captions: np.zeros((1, next(widths))))
+    assert not entry.path.exists()
+
+
 def test_a_failed_encoding_leaves_no_entry(entry):
     def fail(captions):
         raise KeyboardInterrupt

@@ -22,6 +22,7 @@ from vse_lightning.pages.ranked_queries import rank_queries
 from vse_lightning.pages.ranked_run import RankedRun
 from vse_lightning.ranking.gallery import Gallery, State
 from vse_lightning.report import shown_table
+from vse_lightning.whole_files import whole_file
 
 Stage = Literal["val", "test"]
 _STAGES_OF = {"fit": "val", "validate": "val", "test": "test"}
@@ -121,7 +122,8 @@ class RetrievalGallery(Callback):
         items = SourceItems(self._source_of(trainer))
         facts = _facts(trainer, pl_module, _leader(metrics).protocol.folds)
         page = gallery_page(run, selected, items, facts, self._comparable(run))
-        path.write_text(page, encoding="utf-8")
+        with whole_file(path) as written:
+            written.write_text(page, encoding="utf-8")
         self.path = path
         log_pictures(trainer.loggers, run, selected["t2i"], items, trainer.global_step)
         rank_zero_info(f"Retrieval gallery: {path}")

@@ -7,6 +7,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 
+from vse_lightning.whole_files import whole_file
+
 
 class RunConfig(SaveConfigCallback):
     """Writes ``config.yaml`` into the log folder; where that is another one already, ``config-1.yaml`` and so on.
@@ -32,8 +34,9 @@ class RunConfig(SaveConfigCallback):
         names = chain([wanted.stem], (f"{wanted.stem}-{number}" for number in count(1)))
         for path in map(wanted.with_stem, names):
             try:
-                with path.open("x", encoding="utf-8") as file:
-                    file.write(text)
+                path.touch(exist_ok=False)  # ours from here on, and of no run that starts at the same moment
+                with whole_file(path) as written:
+                    written.write_text(text, encoding="utf-8")
             except FileExistsError:
                 if path.read_bytes() != text.encode():
                     continue

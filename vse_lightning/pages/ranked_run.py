@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.functional.directions import ACROSS, Direction
+from vse_lightning.whole_files import whole_file
 
 
 class ShownCandidate(NamedTuple):
@@ -86,7 +87,8 @@ class RankedRun:
             for direction, ranked in self.directions.items()
             for name, column in vars(ranked).items()
         }
-        np.savez_compressed(path, run=np.array(json.dumps(described)), **columns)
+        with whole_file(path) as written:
+            np.savez_compressed(written, run=np.array(json.dumps(described)), **columns)
 
     @classmethod
     def load(cls, path: Path) -> RankedRun:

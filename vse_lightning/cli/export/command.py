@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from vse_lightning.cli.export.preprocessing import write_preprocessing
 from vse_lightning.cli.export.towers import Tower, towers_of
 from vse_lightning.cli.overwriting import require_new, require_own
 from vse_lightning.models import load_retriever
+from vse_lightning.whole_files import whole_files
 
 FACTS = "export.json"
 _MARK = "vse-lightning export"
@@ -76,14 +76,17 @@ def export(
     }
     facts |= {"similarity": "cosine", "normalized": False}
     facts["versions"] = {"vse_lightning": vse_lightning.__version__, "torch": torch.__version__}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as writing:
+    with whole_files(folder, last=FACTS) as writing:
         for tower in towers_of(retriever, regions):
-            facts[tower.name] = _export(tower, formats, Path(writing), tolerance)
+            facts[tower.name] = _export(tower, formats, writing, tolerance)
         widths = [facts[name]["embed_dim"] for name in ("image", "text")]
         require(widths[0] == widths[1], "the towers must embed in one space, got widths {} and {}", *widths)
-        facts["files"] = sorted([FACTS, *(file.name for file in Path(writing).iterdir())])
-        (Path(writing) / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        _replace(earlier, folder, Path(writing))
+        written = {FACTS, *(file.name for file in writing.iterdir())}
+        require_new("--output", [folder / name for name in sorted(written - earlier)])
+        facts["files"] = sorted(written)
+        (writing / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    for name in earlier - written:
+        (folder / name).unlink(missing_ok=True)
     _print(facts, folder)
 
 
@@ -102,16 +105,6 @@ def _files_of_earlier_export(folder: Path) -> set[str]:
     names = json.loads(facts.read_text(encoding="utf-8"))["files"] if facts.exists() else []
     require(all(Path(name).name == name for name in names), "{} must list files of its folder, got {}", facts, names)
     return set(names)
-
-
-def _replace(earlier: set[str], folder: Path, by: Path) -> None:
-    """Take the files of an export in the place of those of an earlier one, and of no others."""
-    written = list(by.iterdir())
-    require_new("--output", [folder / file.name for file in written if file.name not in earlier])
-    for name in earlier:
-        (folder / name).unlink(missing_ok=True)
-    for file in written:
-        file.replace(folder / file.name)
 
 
 def _print(facts: dict[str, Any], folder: Path) -> None:

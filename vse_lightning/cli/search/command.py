@@ -16,11 +16,12 @@ from vse_lightning.cli.search.index_file import FORMAT, SearchIndex
 from vse_lightning.cli.search.indexing import Pictures, make_index, pictures_of_folder, pictures_of_splits
 from vse_lightning.cli.search.printing import print_answers, print_line
 from vse_lightning.data import ImageTextDataModule
+from vse_lightning.digests import file_digest
 from vse_lightning.models import load_retriever
 from vse_lightning.models.retriever import Retriever
 from vse_lightning.pages import PAGE_MARK
 from vse_lightning.paths import existing_path
-from vse_lightning.relevance.cache import file_digest
+from vse_lightning.whole_files import whole_file
 
 
 def search(
@@ -104,7 +105,8 @@ def search(
         answers = answer(model, indexed, queries, find, top_k)
         print_answers(answers, indexed)
         if html is not None:
-            html.write_text(search_page(answers, indexed), encoding="utf-8")
+            with whole_file(html) as written:
+                written.write_text(search_page(answers, indexed), encoding="utf-8")
             print_line(f"page: {html}")
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from vse_lightning.checks import is_own, require
 from vse_lightning.paths import existing_path
+from vse_lightning.whole_files import whole_file
 
 FORMAT = "vse_lightning search index 1"
 
@@ -74,12 +74,8 @@ class SearchIndex:
         tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
         # not among the metadata, which may be 100 MB at most
         tensors |= {name: _as_bytes(getattr(self, name)) for name in _LISTS}
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-            written, ordinary = Path(folder) / "index", Path(folder) / "ordinary"
-            save_file(tensors, written, about)
-            ordinary.touch()
-            shutil.copymode(ordinary, written)  # safetensors would let nobody else read it
-            written.replace(path)
+        with whole_file(path) as written:
+            save_file(tensors, written, {**about, "sha256": _digest(tensors, about)})
 
     @classmethod
     def load(cls, path: str | Path) -> SearchIndex:
@@ -95,12 +91,16 @@ class SearchIndex:
         try:
             with safe_open(found, framework="pt") as file:
                 about = file.metadata() or {}
-                require(about.pop("format", None) == FORMAT, "it must be a {!r}", FORMAT)
+                require(about.get("format") == FORMAT, "it must be a {!r}", FORMAT)
                 tensors = {name: file.get_tensor(name) for name in _TENSORS}
-                lists = {name: json.loads(file.get_tensor(name).numpy().tobytes()) for name in _LISTS}
+                tensors |= {name: file.get_tensor(name) for name in _LISTS}
+            sha256 = about.pop("sha256", None)
+            require(sha256 == _digest(tensors, about), "it is damaged, since its checksum differs")
+            lists = {name: json.loads(tensors.pop(name).numpy().tobytes()) for name in _LISTS}
         except (OSError, SafetensorError, ValueError) as error:
             remedy = "--force makes it again" if is_own(found, FORMAT) else "give another --index"
             raise ValueError(f"--index {found} cannot be used: {error}; {remedy}") from error
+        del about["format"]
         return cls(**tensors, **lists, **about)
 
     def check_checkpoint(self, checkpoint: Path, sha256: str) -> None:
@@ -131,6 +131,15 @@ class SearchIndex:
 
 _TENSORS = ("image_embeds", "text_embeds", "text_image_rows", "thumbnails", "thumbnail_ends")
 _LISTS = ("names", "captions")
+
+
+def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    """SHA-256 of all that an index holds, in whichever order."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _as_bytes(texts: Sequence[str]) -> Tensor:

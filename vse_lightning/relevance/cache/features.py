@@ -19,9 +19,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from vse_lightning.checks import require_writable
-from vse_lightning.relevance.cache.digests import file_digest, text_digest
+from vse_lightning.checks import require, require_writable
+from vse_lightning.digests import file_digest, text_digest
 from vse_lightning.relevance.cache.folder import REMEDY, cache_folder, check_room
+from vse_lightning.whole_files import whole_file, whole_files
 
 Encode = Callable[[Sequence[str]], NDArray[np.floating]]
 
@@ -87,7 +88,10 @@ class CachedFeatures:
                 return self.path
             elif self.path.exists():
                 warnings.warn(f"{self.path} is damaged ({defect}); making it again", stacklevel=3)
-            self._publish(self._encoded(load))
+            self._make_parts(load)
+            with whole_files(self.path.parent, last=self._description.name) as folder:
+                self._join_parts(folder / self.path.name)
+                self._describe(folder)
             shutil.rmtree(self._parts)
         return self.path
 
@@ -124,42 +128,61 @@ class CachedFeatures:
         finally:
             lock.release()
 
-    def _encoded(self, load: Callable[[], Encode]) -> Path:
-        """A file of the features of all captions, in their order, as far as possible from parts made before.
+    @property
+    def _rows_of_parts(self) -> dict[Path, list[int]]:
+        """The file of each part, and the rows of the captions in it.
 
         Captions of like length share a part, so that little is padding; the longest come first, so that memory runs out
         at the start or never.
         """
+        order = sorted(range(len(self.captions)), key=lambda row: -len(self.captions[row]))
+        starts = range(0, len(order), PART_CAPTIONS)
+        return {self._parts / f"{start}.npz": order[start : start + PART_CAPTIONS] for start in starts}
+
+    def _make_parts(self, load: Callable[[], Encode]) -> None:
+        """Encode what is in no part made before."""
         from rich.console import Console
         from rich.progress import track
 
-        order = sorted(range(len(self.captions)), key=lambda row: -len(self.captions[row]))
-        starts = range(0, len(order), PART_CAPTIONS)
-        path = self._parts / "features.npy"
         encode: Encode | None = None
-        features: NDArray[np.float16] | None = None
-        for start in track(starts, "Encoding captions", console=Console(stderr=True)):
-            rows = order[start : start + PART_CAPTIONS]
-            file = self._parts / f"{start}.npz"
-            part = _read_part(file, len(rows))
-            if part is None:
+        remaining = len(self.captions)
+        for file, rows in track(self._rows_of_parts.items(), "Encoding captions", console=Console(stderr=True)):
+            if _read_part(file, len(rows)) is None:
                 encode = encode or load()
                 part = encode([self.captions[row] for row in rows]).astype(np.float16)
+                many = part.ndim == 2 and len(part) == len(rows)
+                require(
+                    many, "{} must give a vector for each of {} captions, got {}", self.label, len(rows), part.shape
+                )
                 file.parent.mkdir(exist_ok=True)
-                check_room(file.parent, 2 * part.itemsize * part.shape[1] * (len(order) - start))
-                np.savez(file.with_suffix(".writing.npz"), part)
-                file.with_suffix(".writing.npz").replace(file)
-            if features is None:
-                features = np.lib.format.open_memmap(path, "w+", np.float16, (len(order), part.shape[1]))
-            features[rows] = part
-        return path
+                check_room(file.parent, 2 * part.itemsize * part.shape[1] * remaining)
+                with whole_file(file) as written:
+                    np.savez(written, part)
+            remaining -= len(rows)
 
-    def _publish(self, features: Path) -> None:
-        content = {"format": FORMAT_VERSION, "label": self.label, "key": self.key, "sha256": file_digest(features)}
-        description = features.with_suffix(".json")
-        description.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        features.replace(self.path)
-        description.replace(self._description)
+    def _join_parts(self, path: Path) -> None:
+        """Write the features of all captions, in their order; a full disk would kill who maps the file into memory."""
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False}
+        start = width = 0
+        with path.open("wb") as features:
+            for file, rows in self._rows_of_parts.items():
+                part = _read_part(file, len(rows))
+                if part is None:
+                    raise OSError(f"{file} has changed since it was written")
+                if not start:
+                    width = part.shape[1]
+                    np.lib.format.write_array_header_1_0(features, {**header, "shape": (len(self.captions), width)})
+                    start = features.tell()
+                widths = width, part.shape[1]
+                require(len({*widths}) == 1, "{} must give vectors of one width, got {} and {}", self.label, *widths)
+                for row, vector in zip(rows, part, strict=True):
+                    features.seek(start + row * vector.nbytes)
+                    features.write(vector.tobytes())
+
+    def _describe(self, folder: Path) -> None:
+        digest = file_digest(folder / self.path.name)
+        content = {"format": FORMAT_VERSION, "label": self.label, "key": self.key, "sha256": digest}
+        (folder / self._description.name).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
     def _defect(self) -> str | None:
         """Why the file cannot be used."""
