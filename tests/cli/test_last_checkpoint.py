@@ -69,7 +69,7 @@ def test_a_killed_run_ends_as_one_that_was_not(folder, capsys):
     (last.parent / "truncated.ckpt").write_bytes(last.read_bytes()[:1000])  # the newest, of a kill while writing
     main(["fit", config(folder, epochs), "--ckpt_path=last"])
     printed = capsys.readouterr().out
-    assert "truncated.ckpt cannot be read" in printed
+    assert "truncated.ckpt is damaged, as a file that was cut off" in printed
     assert "--ckpt_path last: runs/lightning_logs/version_0/checkpoints/" in printed
     checkpoints = [torch.load(path, weights_only=True) for path in last.parent.glob("last*.ckpt")]
     (resumed,) = (checkpoint["state_dict"] for checkpoint in checkpoints if checkpoint["epoch"] == epochs - 1)
@@ -81,6 +81,17 @@ def test_a_killed_run_ends_as_one_that_was_not(folder, capsys):
     assert all(torch.equal(resumed[name], expected[name]) for name in names)
     assert (folder / "runs/lightning_logs/version_1").is_dir()
     assert not (folder / "runs/lightning_logs/version_1/checkpoints").exists()
+
+
+def test_the_best_checkpoint_of_the_earlier_part_still_counts(folder, capsys):
+    for epochs in (1, 3):
+        path = folder / f"{epochs}.yaml"
+        path.write_text(CONFIG.format(epochs=epochs).replace("val/rsum, mode: max", "step, mode: min"))  # never better
+        main(["fit", f"--config={path}", "--ckpt_path=last"])
+    (best,) = folder.glob("runs/**/epoch=*.ckpt")
+    second = capsys.readouterr().out.rpartition("--ckpt_path last: ")[2]
+    assert best.name.startswith("epoch=0")
+    assert f"checkpoint: {best.relative_to(folder)}" in second
 
 
 def test_without_a_checkpoint_it_is_said(folder, capsys):

@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from vse_lightning.models.checkpoints.checkpoint_files import require_whole_checkpoint
 from vse_lightning.models.checkpoints.opening import read_checkpoint
 
 _PLACES = ("checkpoints", "version_*/checkpoints", "*/checkpoints", "*/version_*/checkpoints", "*/*/checkpoints")
@@ -26,6 +27,7 @@ def newest_checkpoint(trainer: Any) -> tuple[Path | None, str]:
     lines = []
     for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True):
         try:
+            require_whole_checkpoint(file)
             step = read_checkpoint(file).get("global_step")
         except ValueError as error:  # killed while it was written
             lines.append(f"left out: {error}")
@@ -35,11 +37,15 @@ def newest_checkpoint(trainer: Any) -> tuple[Path | None, str]:
     return None, "\n".join([*lines, f"--ckpt_path last: there is no checkpoint yet in {where}: starting from scratch"])
 
 
-def keep_best_in(folder: Path, callbacks: list[Any]) -> None:
+def keep_best_of(checkpoint: Path, callbacks: list[Any]) -> None:
     """Let a resumed run write where the earlier part did, so that the best checkpoint of that still counts."""
+    folder, states = checkpoint.parent, read_checkpoint(checkpoint).get("callbacks", {})
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-            callback.dirpath = str(folder.absolute())
+            # Lightning forgets the best where the same folder was written otherwise, as a relative path
+            before = states.get(callback.state_key, {}).get("dirpath")
+            same = before is not None and Path(before).absolute() == folder.absolute()
+            callback.dirpath = before if same else str(folder.absolute())
 
 
 def _roots(trainer: Any) -> Iterator[str]:

@@ -8,14 +8,16 @@ from typing import Any, TypeVar, cast
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from vse_lightning.callbacks import EmbeddingWriter, RetrievalGallery, WeightInterpolation
 from vse_lightning.cli.checkpoint_config import WORDS_FOR_CHECKPOINTS, parse_beside_checkpoint
 from vse_lightning.cli.config_files import configs_first
-from vse_lightning.cli.last_checkpoint import keep_best_in, newest_checkpoint
+from vse_lightning.cli.last_checkpoint import keep_best_of, newest_checkpoint
 from vse_lightning.cli.parser_errors import suggesting
 from vse_lightning.cli.saved_config import RunConfig
+from vse_lightning.models.checkpoints.checkpoint_files import CheckpointFiles
 from vse_lightning.models.checkpoints.configured_rates import ConfiguredRates
 from vse_lightning.models.checkpoints.restoring import restoring
 from vse_lightning.models.retriever import Retriever
@@ -108,8 +110,10 @@ class RetrievalCLI(LightningCLI):
         """Make the trainer; a prediction writer of the config replaces the one that comes by itself."""
         trainer = super().instantiate_trainer(**kwargs)
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # and not one that the user chose
+            trainer.strategy.checkpoint_io = CheckpointFiles()
         if self._last is not None and self.subcommand == "fit":
-            keep_best_in(self._last.parent, callbacks)
+            keep_best_of(self._last, callbacks)
         if not isinstance(self.model, Retriever):  # which looks after its rates without the command too
             callbacks.append(ConfiguredRates())
         if sum(isinstance(callback, BasePredictionWriter) for callback in callbacks) > 1:

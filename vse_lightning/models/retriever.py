@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, Self
 
 from lightning import LightningModule
-from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor, cuda, get_rng_state, nn, set_rng_state, zeros
+from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
+from torch import Tensor, nn, zeros
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import ParamsT
@@ -23,7 +23,9 @@ from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
 from vse_lightning.mixins.batch.step import embeddings_and_ids, forget_pairs
 from vse_lightning.mixins.host.hooks import RetrievalHooks
 from vse_lightning.mixins.host.lightning_internals import trainer_of
+from vse_lightning.models.checkpoints.checkpoint_files import require_whole_checkpoint
 from vse_lightning.models.checkpoints.configured_rates import ConfiguredRates
+from vse_lightning.models.checkpoints.random_states import random_states, restore_random_state
 from vse_lightning.models.checkpoints.recipes import class_path
 from vse_lightning.models.checkpoints.restoring import is_restoring, restoring
 from vse_lightning.models.checkpoints.trust import hyper_parameters_of, require_trusted
@@ -102,6 +104,8 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         for name in sorted({*kwargs} - taken):  # Lightning would leave it out
             raise TypeError(f"{cls.__name__} takes no argument {name!r}")
         if kwargs.get("weights_only") is not False:  # whoever unpickles trusts the file
+            if isinstance(checkpoint_path, str | Path) and Path(checkpoint_path).is_file():
+                require_whole_checkpoint(Path(checkpoint_path))
             made_with = hyper_parameters_of(checkpoint_path)
             left = {name: value for name, value in made_with.items() if name not in kwargs and name[0] != "_"}
             file = checkpoint_path if isinstance(checkpoint_path, str | Path) else getattr(checkpoint_path, "name", "")
@@ -125,8 +129,8 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         if trainer is None:
             return
         self._rates.on_load_checkpoint(trainer, self, checkpoint)
-        fitting = trainer.state.fn == TrainerFn.FITTING and trainer.world_size == 1
-        self.__dict__["_random_state"] = checkpoint.get(RANDOM_KEY) if fitting else None
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        self.__dict__["_random_states"] = checkpoint.get(RANDOM_KEY, ()) if fitting else ()
         if "current_model_state" in checkpoint and trainer.state.fn != TrainerFn.FITTING:
             checkpoint["current_model_state"] = checkpoint["state_dict"]
 
@@ -135,20 +139,16 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
         self._rates.on_fit_start(self.trainer, self)
 
     def on_train_start(self) -> None:
-        """Let dropout go on where it was: a resumed run is the same run, with one process and on the same device."""
-        states = self.__dict__.pop("_random_state", None)
-        if states is not None:
-            set_rng_state(states["cpu"].cpu())
-            if "cuda" in states and self.device.type == "cuda":
-                cuda.set_rng_state(states["cuda"].cpu(), self.device)
+        """Let dropout go on where it was."""
+        restore_random_state(self.__dict__.pop("_random_states", ()), self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name the class, for :func:`~vse_lightning.models.load_retriever`, and how the optimizer is configured."""
         checkpoint[CLASS_KEY] = class_path(type(self))
-        checkpoint[RANDOM_KEY] = {"cpu": get_rng_state()}
-        if self.device.type == "cuda":
-            checkpoint[RANDOM_KEY]["cuda"] = cuda.get_rng_state(self.device)
         trainer: Any = trainer_of(self)
+        # a process that fails saves alone
+        running = trainer is not None and trainer.state.status == TrainerStatus.RUNNING
+        checkpoint[RANDOM_KEY] = random_states(self.device, everyone=running)
         self._rates.on_save_checkpoint(trainer, self, checkpoint)
 
     @abstractmethod

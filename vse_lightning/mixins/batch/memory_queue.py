@@ -1,6 +1,8 @@
 """Embeddings of past batches as further candidates."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,6 +42,8 @@ class MemoryQueue:
             "text_ids": targets.text_ids,
         }
         past = self._past or {name: None if rows is None else rows[:0].detach() for name, rows in new.items()}
+        # a checkpoint brings them on the CPU
+        past = {name: None if rows is None else rows.to(image_embeds.device) for name, rows in past.items()}
         others = {
             name: ~torch.isin(past[ids], image_ids)  # type: ignore[arg-type]
             for names, ids in ((_ROWS_OF_IMAGES, "image_ids"), (_ROWS_OF_TEXTS, "text_image_ids"))
@@ -51,6 +55,14 @@ class MemoryQueue:
         self.pairs_seen += len(image_embeds)
         embeds = joined.pop("image_embeds"), joined.pop("text_embeds")
         return Candidates(*embeds, replace(targets, **joined))  # type: ignore[arg-type]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The past pairs, and how many there were."""
+        return {"pairs_seen": self.pairs_seen, "past": self._past}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.pairs_seen, self._past = state["pairs_seen"], dict(state["past"])
 
 
 def _joined(first: Tensor | None, second: Tensor | None, rows: Tensor | slice) -> Tensor | None:

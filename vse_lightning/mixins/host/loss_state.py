@@ -17,15 +17,17 @@ OptimizerState = dict[str, Any]
 
 
 def save_loss(module: Any, checkpoint: dict[str, Any]) -> None:
-    """Move what belongs to the loss, in the weights and in the optimizers, under its own key."""
+    """Move what belongs to the loss, in the weights and in the optimizers, under its own key, and add its queue."""
     state = _own_state(module, module.relevance_loss)
-    if not state:
+    queue = module.__dict__.get("_relevance_queue")
+    if not state and queue is None:
         return
-    saved = {"class": type(module.relevance_loss).__name__, "state": state, "optimizer": {}}
+    saved: dict[str, Any] = {"class": type(module.relevance_loss).__name__, "state": state, "optimizer": {}}
     optimizers = getattr(trainer_of(module), "optimizers", [])
     states = checkpoint.get("optimizer_states", [])
     if len(states) == len(optimizers) and all("param_groups" in of_one for of_one in states):
         saved["optimizer"] = _take_out(states, optimizers, _learnable(module))
+        saved["queue"] = None if queue is None else queue.state_dict()
     checkpoint[KEY] = saved
 
 
@@ -38,19 +40,26 @@ def load_loss(module: Any, checkpoint: dict[str, Any], loss: nn.Module | None) -
     saved = checkpoint.get(KEY)
     if saved is None:
         return
+    queue = module.__dict__.get("_relevance_queue")
+    if queue is not None and saved.get("queue") is not None and _is_fitting(module):
+        queue.load_state_dict(saved["queue"])
     if loss is not None and _shapes(_own_state(module, loss)) == _shapes(saved["state"]):
         loss.load_state_dict(loss.state_dict() | saved["state"])
-    elif _may_train(module, loss):
+    elif saved["state"] and _may_train(module, loss):
         now = "there is no loss now" if loss is None else f"the loss is now {type(loss).__name__}, which starts afresh"
         rank_zero_warn(f"the checkpoint's {saved['class']} has learnt {', '.join(saved['state'])}: left out, as {now}")
 
 
 def _may_train(module: Any, loss: nn.Module | None) -> bool:
     """Whether the loss would be of any use: not in validation, test and prediction, nor where nothing trains."""
-    trainer = trainer_of(module)
-    if trainer is not None:
-        return getattr(trainer.state.fn, "value", None) == "fit"
+    if trainer_of(module) is not None:
+        return _is_fitting(module)
     return loss is not None or not is_lightning_default(module.training_step)
+
+
+def _is_fitting(module: Any) -> bool:
+    state = getattr(trainer_of(module), "state", None)
+    return getattr(getattr(state, "fn", None), "value", None) == "fit"
 
 
 def adapt_optimizers(module: Any) -> None:

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from vse_lightning.checks import require
+from vse_lightning.models.checkpoints.checkpoint_files import require_whole_checkpoint
 from vse_lightning.models.checkpoints.trust import require_trusted
 from vse_lightning.models.retriever import CLASS_KEY, Retriever
 from vse_lightning.paths import existing_path
 
-_UNREADABLE = (EOFError, KeyError, RuntimeError, ValueError, UnpicklingError)
+_UNREADABLE = (EOFError, KeyError, OSError, RuntimeError, ValueError, UnpicklingError)
 
 
 def load_retriever(path: str | Path, trust: Sequence[str] = ()) -> Retriever:
@@ -54,6 +55,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except _UNREADABLE as error:
+        require_whole_checkpoint(path)
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"checkpoint {path} cannot be read without unpickling: {reason}") from error
     lightning = isinstance(checkpoint, dict) and "state_dict" in checkpoint
