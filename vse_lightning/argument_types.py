@@ -96,7 +96,12 @@ def _is_of(kind: Any, value: Any) -> bool:
         parts = _parts(kind, value)
         as_many = origin is not tuple or inner[-1] is Ellipsis or not parts or len(value) == len(inner)
         return bool(parts) and as_many and all(_fits(each, of) for _, of, entries in parts for each in entries)
-    return kind is Any or not isclass(kind) or getattr(kind, "_is_protocol", False) or isinstance(value, kind)
+    if kind is Any or not isclass(kind):
+        return True
+    try:
+        return isinstance(value, kind)
+    except TypeError:  # a protocol that says nothing at run time
+        return True
 
 
 def _parts(kind: Any, value: Any) -> list[tuple[str, Any, Iterable[Any]]]:
