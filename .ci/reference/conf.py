@@ -9,7 +9,7 @@ PAGES = [
     f"vse_lightning.{name}"
     for name in (
         *("losses", "functional", "metrics", "mixins", "relevance", "data", "models", "callbacks"),
-        *("functional.ranking", "relevance.cache", "targets", "words", "embedding_files"),
+        *("cli", "functional.ranking", "relevance.cache", "targets", "words", "embedding_files"),
     )
 ]
 OTHERS = "collections|lightning|pathlib|scipy|sklearn|tokenizers|torch|torchmetrics|transformers"
