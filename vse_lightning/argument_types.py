@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
-from inspect import Parameter, Signature, isclass, signature
+from inspect import isclass, signature
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+import torch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,7 +32,8 @@ _LONGEST = 80  # of a value that a message shows
 def typed(function: Callable[P, R]) -> Callable[P, R]:
     """Refuse arguments that are not what the annotations of a function say; numpy's numbers and lists for tuples are.
 
-    For constructors and other functions that are called rarely. Ranges are the business of the function.
+    For constructors and other functions that are called rarely; compiled code is trusted. Ranges are the business of
+    the function.
 
     Example:
         >>> @typed
@@ -48,26 +50,24 @@ def typed(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        require_types(function, *args, **kwargs)
+        if not torch.compiler.is_compiling():
+            require_types(function, *args, **kwargs)
         return function(*args, **kwargs)
 
     return checked
 
 
-def require_types(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Raise a ``ValueError`` unless the arguments are what the annotations of a function say.
+def require_types(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Raise a ``ValueError`` unless the arguments are what the annotations of a function say; gives them by name.
 
     Too few, too many and unknown ones are left to the function.
     """
-    known, hints = _annotated(function)
-    try:
-        given = known.bind_partial(*args, **kwargs).arguments
-    except TypeError:
-        return
+    positional, hints, exact = _annotated(function)
+    given = dict(zip(positional, args, strict=False)) | kwargs
     for name, value in given.items():
-        several = known.parameters[name].kind in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
-        if not several and name in hints and not _fits(value, hints[name]):
+        if name in hints and type(value) not in exact[name] and not _fits(value, hints[name]):
             raise ValueError(_problem(name, value, hints[name]))
+    return given
 
 
 def _problem(name: str, value: Any, hint: Any) -> str:
@@ -152,5 +152,11 @@ def _is_several(value: Any) -> bool:
 
 
 @cache
-def _annotated(function: Callable[..., Any]) -> tuple[Signature, dict[str, Any]]:
-    return signature(function), get_type_hints(function)
+def _annotated(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any], dict[str, set[type]]]:
+    """What can be given by position, the hints of single arguments, and types that fit them at a glance."""
+    known = signature(function).parameters.values()
+    positional = [each.name for each in known if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    several = {each.name for each in known if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
+    hints = {name: hint for name, hint in get_type_hints(function).items() if name not in several}
+    exact = {name: {kind for kind in _kinds(hint) if isclass(kind)} for name, hint in hints.items()}
+    return positional, hints, exact

@@ -114,7 +114,8 @@ def require_text(name: str, captions: Sequence[object]) -> None:
         ValueError: captions must be text that can be written as UTF-8, got half of a character, '\ud83d', in row 1:
         'a cat \ud83d'
     """
-    require(not isinstance(captions, str), "{} must be a list of texts, got the single text {!r}", name, captions)
+    several = hasattr(captions, "__len__") and not isinstance(captions, str)
+    require(several, "{} must be a list of texts, got the single {} {!r}", name, type(captions).__name__, captions)
     for row, caption in enumerate(captions):
         if not isinstance(caption, str):
             raise ValueError(f"{name} must be texts, got {caption!r} ({type(caption).__name__}) in row {row}")

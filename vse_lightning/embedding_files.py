@@ -21,6 +21,7 @@ from vse_lightning.array_files import as_tensor, map_npy
 from vse_lightning.checks import require
 from vse_lightning.digests import file_digest
 from vse_lightning.functional.similarity import unit_length
+from vse_lightning.paths import existing_path
 from vse_lightning.ranking.gallery import SAME, first_of_each
 from vse_lightning.whole_files import WRITING, whole_file, whole_files
 
@@ -108,6 +109,7 @@ class Embeddings:
 
 def read_embeddings(folder: Path) -> Embeddings:
     """Read what all processes wrote; rows whose id came before, with the same embedding, are left out."""
+    folder = existing_path("folder", folder)
     shards = [_load(folder, shard, digests) for shard, digests in _shards(folder)]
     require(bool(shards), "{} must hold embeddings, got no rows", folder)
     rows = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}

@@ -5,6 +5,8 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
+from vse_lightning.checks import require
+
 _DATA = re.compile(r"\$VSE_DATA\b|\$\{VSE_DATA\}")
 
 
@@ -15,6 +17,7 @@ def existing_path(argument: str, path: str | Path) -> Path:
     configs look, is ``data`` if that is not set. Where nothing is there, a ``FileNotFoundError`` names the argument
     and, where there is one, a similar name.
     """
+    require(isinstance(path, str | Path), "{} must be a path, got {!r}", argument, path)
     in_data = not os.environ.get("VSE_DATA") and bool(_DATA.search(str(path)))
     full = Path(os.path.expandvars(_DATA.sub("data", str(path)) if in_data else path)).expanduser().absolute()
     if full.exists():

@@ -189,7 +189,7 @@ def test_wrong_construction(features):
         FeatureTable(features, IMAGE_IDS, torch.tensor([3, 1, 2, 3, 4, 5]), label="x")
     with pytest.raises(ValueError, match="one entry per caption, got 6, 2 and 6"):
         FeatureTable(features, IMAGE_IDS, torch.tensor([3, 1]), label="x")
-    with pytest.raises(ValueError, match="features must have at least 6 rows, one per caption, got 5"):
+    with pytest.raises(ValueError, match="features must have 6 rows, one per caption, got 5"):
         FeatureTable(features[:5], IMAGE_IDS, label="x")
     with pytest.raises(ValueError, match="one entry per caption, got 6, 6 and 2"):
         FeatureTable(features, IMAGE_IDS, rows=torch.tensor([3, 1]), label="x")

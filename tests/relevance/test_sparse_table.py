@@ -147,7 +147,7 @@ def test_wrong_features(sparse, dense, tmp_path):
         wrong(dense)
     with pytest.raises(ValueError, match="got complex128"):
         wrong(sparse.astype(complex))
-    with pytest.raises(ValueError, match="features must have at least 6 rows, one per caption, got 5"):
+    with pytest.raises(ValueError, match="features must have 6 rows, one per caption, got 5"):
         wrong(sparse[:5])
     with pytest.raises(
         ValueError, match=r"text_features must be of the shape of features, got \(5, 40\) and \(6, 40\)"

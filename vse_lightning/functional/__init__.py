@@ -5,27 +5,42 @@ how many there are. A ranking function returns one value per query. The other di
 transposes.
 """
 
+from vse_lightning.functional import (
+    _contrastive,
+    _hierarchical_ap,
+    _kendall,
+    _ladder,
+    _multi_similarity,
+    _ranked_contrastive,
+    _semantic_margin,
+    _sigmoid,
+    _smooth_ndcg,
+    _triplet,
+)
 from vse_lightning.functional._agreement import agreement
 from vse_lightning.functional._average_precision import average_precision, average_precision_at_r, r_precision
 from vse_lightning.functional._coherent_score import coherent_score
-from vse_lightning.functional._contrastive import contrastive
 from vse_lightning.functional._cumulative_semantic import cumulative_semantic
-from vse_lightning.functional._hierarchical_ap import hierarchical_ap
 from vse_lightning.functional._hierarchical_average_precision import hierarchical_average_precision
-from vse_lightning.functional._kendall import kendall
 from vse_lightning.functional._kendall_tau import kendall_tau
-from vse_lightning.functional._ladder import ladder
-from vse_lightning.functional._multi_similarity import multi_similarity
-from vse_lightning.functional._ranked_contrastive import ranked_contrastive
 from vse_lightning.functional._ranks import ranks
-from vse_lightning.functional._semantic_margin import semantic_margin
-from vse_lightning.functional._sigmoid import sigmoid
-from vse_lightning.functional._smooth_ndcg import smooth_ndcg
-from vse_lightning.functional._triplet import triplet
 from vse_lightning.functional.ndcg import ndcg_at_k
+from vse_lightning.functional.query_lists import of_lists
 from vse_lightning.functional.recall import recall_at_k
 from vse_lightning.functional.significance import bootstrap_interval, paired_randomization_test
 from vse_lightning.functional.similarity import caption_relevance, cosine_similarity
+
+# checked where they are asked for by name; the losses have checked their lists already
+contrastive = of_lists(_contrastive.contrastive)
+hierarchical_ap = of_lists(_hierarchical_ap.hierarchical_ap)
+kendall = of_lists(_kendall.kendall)
+ladder = of_lists(_ladder.ladder)
+multi_similarity = of_lists(_multi_similarity.multi_similarity)
+ranked_contrastive = of_lists(_ranked_contrastive.ranked_contrastive)
+semantic_margin = of_lists(_semantic_margin.semantic_margin)
+sigmoid = of_lists(_sigmoid.sigmoid)
+smooth_ndcg = of_lists(_smooth_ndcg.smooth_ndcg)
+triplet = of_lists(_triplet.triplet)
 
 __all__ = [
     "agreement",

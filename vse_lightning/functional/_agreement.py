@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require
 from vse_lightning.functional._kendall_tau import kendall_counts
 
 
+@typed
 def agreement(values: Tensor, ratings: Tensor) -> dict[str, float]:
     r"""How far values order pairs as people rate them: Kendall's tau-b and tau-c, and Spearman's rho.
 

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from vse_lightning.functional._triplet import triplet
+from vse_lightning.functional._triplet import Mining, triplet
 
 
 def ladder(
@@ -16,9 +17,9 @@ def ladder(
     margins: Sequence[float] = (0.2, 0.01),
     thresholds: Sequence[float] = (0.63,),
     weights: Sequence[float] = (0.25,),
-    threshold_mode: str = "absolute",
+    threshold_mode: Literal["absolute", "percentile"] = "absolute",
     cumulative: bool = False,
-    mining: str = "hardest",
+    mining: Mining = "hardest",
     average: bool = True,
 ) -> tuple[Tensor, Tensor]:
     r"""Ladder loss with hard contrastive sampling: one ladder per (query, positive) pair.

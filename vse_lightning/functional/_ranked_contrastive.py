@@ -1,14 +1,13 @@
 """InfoNCE over levels of relevance: each level against all below it (RINCE)."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from vse_lightning.functional._log_sum_exp import log_sum_exp
-
-VARIANTS = ("in", "out")
 
 
 def ranked_contrastive(
@@ -17,7 +16,7 @@ def ranked_contrastive(
     positives: Tensor,
     thresholds: Sequence[float] = (0.63,),
     temperatures: Sequence[float] = (0.05, 0.1),
-    variant: str = "in",
+    variant: Literal["in", "out"] = "in",
 ) -> tuple[Tensor, Tensor]:
     r"""Ranking InfoNCE: the positives against all others, then each level of relevance against all below it.
 

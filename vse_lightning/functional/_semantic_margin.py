@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from vse_lightning.functional._triplet import triplet
+from vse_lightning.functional._triplet import Mining, triplet
 
 
 def semantic_margin(
@@ -11,7 +11,7 @@ def semantic_margin(
     positives: Tensor,
     margin: float = 0.185,
     semantic_weight: float = 0.025,
-    mining: str = "hardest",
+    mining: Mining = "hardest",
     average: bool = True,
 ) -> tuple[Tensor, Tensor]:
     r"""Semantically-enhanced hard negatives: a triplet loss with the margin :math:`m_n = \alpha + \lambda r_n`.

@@ -1,27 +1,26 @@
 """Smooth NDCG: a differentiable NDCG of the whole list."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from vse_lightning.checks import require_one_of, require_positive
-from vse_lightning.functional.gains import GAINS, gains_of
+from vse_lightning.checks import require_positive
+from vse_lightning.functional.gains import gains_of
 from vse_lightning.functional.query_lists import as_constant, as_floats
 from vse_lightning.functional.smooth_ranks import bounded_ranks
 from vse_lightning.functional.smooth_ranks.soft_ranks import Ranks, rows_at_once, soft_ranks
 from vse_lightning.functional.smooth_ranks.value_with_gradient import Gradient, value_with_gradient
 from vse_lightning.functional.sorting import ascending
 
-SURROGATES = ("sigmoid", "bound")
-
 
 def smooth_ndcg(
     scores: Tensor,
     relevance: Tensor,
     temperature: float = 0.01,
-    gain: str = "exponential",
-    surrogate: str = "sigmoid",
+    gain: Literal["exponential", "linear"] = "exponential",
+    surrogate: Literal["sigmoid", "bound"] = "sigmoid",
 ) -> tuple[Tensor, Tensor]:
     r"""Listwise loss 1 - NDCG with smooth ranks, over the whole list.
 
@@ -74,8 +73,6 @@ def smooth_ndcg(
         tensor([0.8411])
     """
     require_positive("temperature", temperature)
-    require_one_of("gain", gain, GAINS)
-    require_one_of("surrogate", surrogate, SURROGATES)
     scores = as_floats(scores)
     relevance = as_constant(relevance, scores)
     gains = gains_of(relevance, gain)

@@ -1,19 +1,21 @@
 """Hinges between a query's positives and its negatives: all, hardest, soft and selective mining."""
 
+from typing import Literal, TypeAlias
+
 import torch
 from torch import Tensor
 
 from vse_lightning.functional._hinges import sum_of_hinges
 from vse_lightning.functional._log_sum_exp import log_sum_exp
 
-MINING = ("all", "hardest", "soft", "selective")
+Mining: TypeAlias = Literal["all", "hardest", "soft", "selective"]
 
 
 def triplet(
     scores: Tensor,
     positives: Tensor,
     margin: float | Tensor = 0.2,
-    mining: str = "hardest",
+    mining: Mining = "hardest",
     temperature: float = 0.01,
     epsilon: float = 0.01,
     average: bool = True,

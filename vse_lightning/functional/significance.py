@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_whole
 
 ValuesPerQuery = Tensor | Mapping[str, Tensor]
@@ -22,6 +23,7 @@ class Interval(NamedTuple):
     high: float
 
 
+@typed
 def bootstrap_interval(
     values: ValuesPerQuery,
     groups: ValuesPerQuery | None = None,
@@ -77,6 +79,7 @@ def bootstrap_interval(
     return Interval(float(low), float(high))
 
 
+@typed
 def paired_randomization_test(
     first: ValuesPerQuery,
     second: ValuesPerQuery,
@@ -165,6 +168,8 @@ def _by_group(values: ValuesPerQuery, groups: ValuesPerQuery | None) -> tuple[ND
 def _of_directions(name: str, values: ValuesPerQuery) -> dict[str, NDArray[np.float64]]:
     by_direction = dict(values) if isinstance(values, Mapping) else {"": values}
     require(bool(by_direction), "{} must name at least one direction", name)
+    strange = [type(rows).__name__ for rows in by_direction.values() if not isinstance(rows, Tensor)]
+    require(not strange, "{} must be tensors (queries,), got {}", name, *strange[:1])
     arrays = {direction: rows.detach().double().numpy(force=True) for direction, rows in by_direction.items()}
     for rows in arrays.values():
         require(rows.ndim == 1 and len(rows) > 0, "{} must be (queries,), at least one, got {}", name, rows.shape)

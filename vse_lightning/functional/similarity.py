@@ -33,6 +33,8 @@ def cosine_similarity(image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
         >>> cosine_similarity(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0], [0.0, -2.0]]))
         tensor([[ 0.6000, -0.8000]])
     """
+    for name, embeds in {"image_embeds": image_embeds, "text_embeds": text_embeds}.items():
+        require(isinstance(embeds, Tensor), "{} must be a tensor (rows, width), got {}", name, type(embeds).__name__)
     widths = image_embeds.shape[-1], text_embeds.shape[-1]
     message = "image_embeds and text_embeds must have one width for the cosine, got {} and {}"
     require(widths[0] == widths[1], message, *widths)

@@ -7,6 +7,7 @@ from torch import Tensor
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_falling, require_not_negative
 from vse_lightning.functional._ladder import ladder
+from vse_lightning.functional._triplet import Mining
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
@@ -41,7 +42,7 @@ class LadderLoss(RetrievalLoss):
         weights: tuple[float, ...] = (0.25,),
         threshold_mode: Literal["absolute", "percentile"] = "absolute",
         cumulative: bool = False,
-        mining: Literal["all", "hardest", "soft", "selective"] = "hardest",
+        mining: Mining = "hardest",
         reduction: Reduction = "mean",
         directions: tuple[Direction, ...] = ACROSS,
     ) -> None:

@@ -111,6 +111,8 @@ class RetrievalLoss(nn.Module):
         """
         known = targets is None or isinstance(targets, RetrievalTargets)
         require(known, "targets must be RetrievalTargets or None, got {}", type(targets).__name__)
+        require(callable(similarity), "similarity must be a function of embeddings, got {!r}", similarity)
+        require(isinstance(gather, bool), "gather must be True or False, got {!r}", gather)
         targets = RetrievalTargets(None, None) if targets is None else targets
         terms = terms_of_embeddings(self, image_embeds, text_embeds, targets, similarity, gather=gather)
         value = torch.stack(list(terms.values())).sum()

@@ -1,12 +1,11 @@
 """Margins that grow with the relevance of the negative (LSEH), or shrink."""
 
-from typing import Literal
-
 from torch import Tensor
 
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_not_negative
 from vse_lightning.functional._semantic_margin import semantic_margin
+from vse_lightning.functional._triplet import Mining
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.losses._terms import Reduction
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
@@ -32,7 +31,7 @@ class LSEHLoss(RetrievalLoss):
         self,
         margin: float = 0.185,
         semantic_weight: float = 0.025,
-        mining: Literal["all", "hardest", "soft", "selective"] = "hardest",
+        mining: Mining = "hardest",
         reduction: Reduction = "mean",
         directions: tuple[Direction, ...] = ACROSS,
     ) -> None:
@@ -68,7 +67,7 @@ class RelevanceMarginLoss(RetrievalLoss):
     def __init__(
         self,
         margin: float = 0.2,
-        mining: Literal["all", "hardest", "soft", "selective"] = "hardest",
+        mining: Mining = "hardest",
         reduction: Reduction = "mean",
         directions: tuple[Direction, ...] = ACROSS,
     ) -> None:

@@ -1,12 +1,10 @@
 """Triplet ranking loss with four ways to mine negatives."""
 
-from typing import Literal
-
 from torch import Tensor
 
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_not_negative, require_positive
-from vse_lightning.functional._triplet import triplet
+from vse_lightning.functional._triplet import Mining, triplet
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.losses._near_positives import check_threshold, with_near_positives
 from vse_lightning.losses._terms import Reduction
@@ -41,7 +39,7 @@ class TripletLoss(RetrievalLoss):
     def __init__(
         self,
         margin: float = 0.2,
-        mining: Literal["all", "hardest", "soft", "selective"] = "hardest",
+        mining: Mining = "hardest",
         temperature: float = 0.01,
         epsilon: float = 0.01,
         positive_threshold: float | None = None,

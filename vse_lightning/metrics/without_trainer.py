@@ -145,9 +145,11 @@ def evaluate_scores(
 def _tensor(name: str, matrix: Any) -> Tensor:
     try:
         matrix = np.asarray(matrix) if hasattr(matrix, "__array__") and not isinstance(matrix, Tensor) else matrix
-        return torch.as_tensor(matrix).detach()
+        tensor = torch.as_tensor(matrix).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} must be a tensor or an array, got {type(matrix).__name__}: {error}") from None
+    require(tensor.ndim > 0, "{} must be a tensor or an array, got the single number {}", name, matrix)
+    return tensor
 
 
 def _tell_of(remedies: Mapping[str, str], computed: bool) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities.prints import rank_zero_warn
 
+from vse_lightning.argument_types import require_types
 from vse_lightning.checks import require_not_negative, require_whole
 from vse_lightning.losses.retrieval_loss import RetrievalLoss
 from vse_lightning.mixins.batch.loss import FiniteLosses, batch_terms, log_training
@@ -224,6 +225,7 @@ class RelevanceLossMixin(RetrievalHooks):
                 f"relevance_loss must be a RetrievalLoss, got {type(relevance_loss).__name__}: subclass RetrievalLoss "
                 "for a loss of your own (examples/own_loss.py)"
             )
+        require_types(RelevanceLossMixin.__init__, self, **attributes)
         require_not_negative("relevance_weight", relevance_weight)
         if relevance_chunk_size is not None:
             require_whole("relevance_chunk_size", relevance_chunk_size)

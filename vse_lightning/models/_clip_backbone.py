@@ -6,6 +6,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from torch import Tensor, nn
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_extra, require_one_of, require_whole
 from vse_lightning.models._adapters import add_adapters, check_lora, fingerprint
 from vse_lightning.models._hugging_face import (
@@ -33,6 +34,7 @@ class CLIPBackbone(nn.Module):
     The arguments are those of :class:`CLIPRetriever`.
     """
 
+    @typed
     def __init__(
         self,
         model: str,

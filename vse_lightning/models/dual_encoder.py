@@ -116,6 +116,9 @@ class DualEncoder(Retriever):
 
 
 def _check_widths(image_encoder: nn.Module, text_encoder: nn.Module) -> None:
+    for name, encoder in {"image_encoder": image_encoder, "text_encoder": text_encoder}.items():
+        is_encoder = isinstance(encoder, nn.Module) and callable(getattr(encoder, "transform", None))
+        require(is_encoder, "{} must be a module with a method transform, got {}", name, type(encoder).__name__)
     widths = [getattr(encoder, "embed_dim", None) for encoder in (image_encoder, text_encoder)]
     if None not in widths and widths[0] != widths[1]:
         raise ValueError(

@@ -15,7 +15,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import ParamsT
 
-from vse_lightning.argument_types import typed
+from vse_lightning.argument_types import require_types, typed
 from vse_lightning.checks import require_whole
 from vse_lightning.losses import RetrievalLoss
 from vse_lightning.metrics import RetrievalMetrics
@@ -70,6 +70,7 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
             if not is_restoring():
                 raise TypeError(f"{type(self).__name__} takes no argument {name!r}")
             del relevance[name]  # of the subclass that the checkpoint is of
+        require_types(RelevanceLossMixin.__init__, self, **relevance)
         super().__init__(relevance_loss=relevance_loss, retrieval_metrics=retrieval_metrics, **relevance)
         for name in ("relevance_loss", "retrieval_metrics"):
             if not hasattr(self, name):  # the mixins leave a host alone that has no use for them

@@ -59,12 +59,18 @@ class CaptionIndex:
         images = _positions("image_ids", image_ids, self._image_ids)
         return self._caption_ids[self._captions(images, captions_per_image)[0]]
 
-    def rows(self, available: int) -> Tensor:
-        """The feature rows of the captions, ascending; a ``ValueError`` unless they are below ``available``."""
+    def rows(self, available: int, *, one_each: bool = False) -> Tensor:
+        """The feature rows of the captions, ascending; a ``ValueError`` unless they are below ``available``.
+
+        Args:
+            available: how many rows there are.
+            one_each: whether each caption has the next one, and there are no others.
+        """
         rows: Tensor = torch.unique(self._row_of_text)
         first, last = int(rows[0]), int(rows[-1])
         require(first >= 0, "rows must not be negative, got {}", first)
-        require(last < available, "features must have at least {} rows, one per caption, got {}", last + 1, available)
+        fits, least = (available == last + 1, "") if one_each else (available > last, "at least ")
+        require(fits, "features must have {}{} rows, one per caption, got {}", least, last + 1, available)
         return rows
 
     def has_several_images(self) -> bool:

@@ -14,6 +14,7 @@ from vse_lightning.argument_types import typed
 from vse_lightning.array_files import as_tensor, map_npy
 from vse_lightning.checks import require
 from vse_lightning.functional.similarity import caption_relevance
+from vse_lightning.paths import existing_path
 from vse_lightning.relevance._caption_index import CaptionIndex, device_of
 from vse_lightning.relevance.relevance_table import RelevanceTable, warn_of_nothing_to_compare
 from vse_lightning.targets import Ids
@@ -71,10 +72,10 @@ class FeatureTable(RelevanceTable):
     ) -> None:
         self.label = label
         self._rescale = check_rescale(rescale)
-        self._path = Path(features) if isinstance(features, Path | str) else None
+        self._path = existing_path("features", features) if isinstance(features, Path | str) else None
         self._features = _features(features if self._path is None else map_features(self._path))
         self._index = CaptionIndex(image_ids, text_ids, rows)
-        used = self._index.rows(len(self._features))
+        used = self._index.rows(len(self._features), one_each=rows is None)
         shortest, longest = self._check(used)
         self._needs_scaling = shortest < ORDINARY_SIZES[0] or longest > ORDINARY_SIZES[1]
         if longest == 0 and self._index.has_several_images():

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_extra
+from vse_lightning.paths import existing_path
 from vse_lightning.relevance._caption_index import CaptionIndex, device_of
 from vse_lightning.relevance.relevance_table import RelevanceTable, warn_of_nothing_to_compare
 from vse_lightning.targets import Ids
@@ -81,7 +82,7 @@ class SparseTable(RelevanceTable):
         texts = references if text_features is None else _matrix("text_features", text_features)
         require(references.shape == texts.shape, "text_features must be of the shape of features, got {} and {}",
                 texts.shape, references.shape)  # fmt: skip
-        count = len(self._index.rows(references.shape[0]))
+        count = len(self._index.rows(references.shape[0], one_each=rows is None))
         self._products = _product_matrices(references, texts, normalize)
         if self._index.has_several_images() and not references.nnz:
             shared = f"no two of the {count:,} captions of different images share anything that tells images apart"
@@ -158,7 +159,7 @@ def _matrix(name: str, features: Any) -> Any:
     if isinstance(features, Path | str):
         where = f" of {features}"
         try:
-            features = load_npz(features)
+            features = load_npz(existing_path(name, features))
         except (BadZipFile, EOFError, KeyError, ValueError) as error:
             raise ValueError(f"{name} must be an .npz file that scipy.sparse.save_npz wrote, got {features}") from error
     sparse = issparse(features)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vse_lightning.argument_types import typed
-from vse_lightning.checks import require, require_text
+from vse_lightning.checks import require, require_text, require_whole
 from vse_lightning.relevance import RelevanceTable
 
 if TYPE_CHECKING:
@@ -51,6 +51,12 @@ class ImageTextSource(ABC):
         num_images: int,
         image_names: Sequence[str] | None = None,
     ) -> None:
+        require_whole("num_images", num_images)
+        for name, image_ids in splits.items():
+            is_ids = isinstance(image_ids, Tensor) and image_ids.dtype == torch.int64
+            require(is_ids, "splits must be int64 tensors of image ids, got {!r} for {!r}", image_ids, name)
+        named = num_images if image_names is None else len(image_names)
+        require(named == num_images, "image_names must name each of the {} images, got {} names", num_images, named)
         self.captions = list(captions)
         self.text_image_ids = text_image_ids
         self.splits = dict(splits)

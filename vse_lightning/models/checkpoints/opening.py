@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require
 from vse_lightning.models.checkpoints.checkpoint_files import require_whole_checkpoint
 from vse_lightning.models.checkpoints.trust import require_trusted
@@ -21,6 +22,7 @@ from vse_lightning.paths import existing_path
 _UNREADABLE = (EOFError, KeyError, OSError, RuntimeError, ValueError, UnpicklingError)
 
 
+@typed
 def load_retriever(path: str | Path, trust: Sequence[str] = ()) -> Retriever:
     """Restore a trained model of whichever class, on the CPU and in evaluation mode.
 

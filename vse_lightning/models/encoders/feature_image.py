@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from vse_lightning.argument_types import typed
-from vse_lightning.checks import require, require_whole
+from vse_lightning.checks import require, require_share, require_whole
 from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.encoders._pooling import Pooling, PoolingKind, projection
 
@@ -51,6 +51,7 @@ class FeatureImageEncoder(Rebuildable, nn.Module):
         super().__init__()
         require_whole("input_dim", input_dim)
         require_whole("embed_dim", embed_dim)
+        require_share("dropout", dropout)
         require(0 <= region_dropout < 1, "region_dropout must be in [0, 1), got {}", region_dropout)
         self.input_dim = input_dim
         self.embed_dim = embed_dim
