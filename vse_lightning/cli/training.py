@@ -16,12 +16,13 @@ from vse_lightning.cli.checkpoint_config import WORDS_FOR_CHECKPOINTS, parse_bes
 from vse_lightning.cli.config_files import configs_first
 from vse_lightning.cli.last_checkpoint import keep_best_of, newest_checkpoint
 from vse_lightning.cli.parser_errors import suggesting
+from vse_lightning.cli.results_file import INTERPOLATED, write_results
 from vse_lightning.cli.saved_config import RunConfig
 from vse_lightning.models.checkpoints.checkpoint_files import CheckpointFiles
 from vse_lightning.models.checkpoints.configured_rates import ConfiguredRates
 from vse_lightning.models.checkpoints.restoring import restoring
 from vse_lightning.models.retriever import Retriever
-from vse_lightning.report import Baselines, Display, print_results
+from vse_lightning.report import Baselines, Display, print_results, shown_table
 
 TRAINING = {
     "fit": "Train a model, then test its best checkpoint",
@@ -136,7 +137,7 @@ class RetrievalCLI(LightningCLI):
             if mean.values:
                 with mean.applied(self.model):
                     beside = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
-                logged += [{f"{name}/interpolated": value for name, value in values.items()} for values in beside]
+                logged += [{f"{name}/{INTERPOLATED}": value for name, value in values.items()} for values in beside]
         self.report("test", _together(logged), kwargs.get("ckpt_path"))
 
     def validate(self, **kwargs: Any) -> None:
@@ -157,6 +158,10 @@ class RetrievalCLI(LightningCLI):
         """Print the table of a stage, and where everything is."""
         if self.trainer.is_global_zero:
             self.print_table(stage, values)
+            if stage == "test" and checkpoint and self.trainer.loggers and self.trainer.log_dir:
+                plain = {name.removeprefix("test/"): value for name, value in values.items()}
+                table = shown_table(plain, self.displays, self.labels, self.baselines)
+                write_results(Path(self.trainer.log_dir), checkpoint, table)
             pages = [("page", gallery.path) for gallery in self.callbacks(RetrievalGallery)[:1]]
             means = [("interpolated", mean.path) for mean in self.callbacks(WeightInterpolation)]
             for name, path in (("checkpoint", checkpoint), *means, ("log", self.trainer.log_dir), *pages):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_extra, require_one_of, require_whole
-from vse_lightning.models._adapters import add_adapters, check_lora, fingerprint
+from vse_lightning.models._adapters import add_adapters, check_lora, fingerprint, merge_adapters
 from vse_lightning.models._hugging_face import (
     checkpoint_gradients,
     config_text,
@@ -17,6 +17,7 @@ from vse_lightning.models._hugging_face import (
     load_model,
     longest_text,
     read_tokenizer,
+    sentence_transformers_modules,
 )
 from vse_lightning.models.checkpoints.restoring import is_restoring
 from vse_lightning.models.preprocessing.captions import SubwordTokenizer
@@ -98,6 +99,11 @@ class CLIPBackbone(nn.Module):
         embeds: Tensor = _restored(self.model).get_text_features(**tokens).pooler_output
         return embeds
 
+    def merge_adapters(self) -> None:
+        """Make adapters part of the weights beside them: to encode and to export, no longer to train."""
+        if self.lora is not None:
+            merge_adapters(self.model)
+
     def get_extra_state(self) -> dict[str, Any] | None:
         """Config and preprocessing as plain values, for the state dict."""
         if self.model is None:
@@ -169,19 +175,22 @@ def _fill_in_base(backbone: CLIPBackbone, state_dict: dict[str, Any], prefix: st
 def _load(model: str, pretrained: bool, max_length: int | None) -> tuple[Any, ProcessorTransform, SubwordTokenizer]:
     from transformers import AutoConfig, AutoImageProcessor
 
+    folder, further = sentence_transformers_modules(model)
     with explaining_absence(model, "download it elsewhere: hf download NAME --local-dir FOLDER"):
-        config = AutoConfig.from_pretrained(model)
+        config = AutoConfig.from_pretrained(folder)
         if not (hasattr(config, "vision_config") and hasattr(config, "text_config")):
             raise ValueError(
                 f"model={model!r} must be a dual encoder such as CLIP, got model type {config.model_type!r}; an "
                 "encoder of text alone or of images alone goes into a DualEncoder"
             )
-        picture = ProcessorTransform.of(AutoImageProcessor.from_pretrained(model), model)
-        tokenizer = read_tokenizer(model, model)
+        rule = "model={!r} must embed by CLIP alone, but sentence-transformers puts {} behind it"
+        require(not further, rule, model, ", ".join(further))
+        picture = ProcessorTransform.of(AutoImageProcessor.from_pretrained(folder), model)
+        tokenizer = read_tokenizer(folder, model)
         limit = longest_text(tokenizer, config.text_config)
         fits = max_length is None or max_length <= limit
         require(fits, "max_length must be at most {} for model={!r}, got {}", limit, model, max_length)
-        loaded = load_model(model, config, pretrained)
+        loaded = load_model(folder, config, pretrained)
     parts = ("get_image_features", "get_text_features", "vision_model", "text_model")
     missing = [part for part in parts if not hasattr(loaded, part)]
     require(not missing, "model={!r} must be a dual encoder such as CLIP, but it has no {}", model, ", ".join(missing))

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -18,6 +19,23 @@ def explaining_absence(model: str, alternative: str) -> Iterator[None]:
             "the local Hugging Face cache, and could not be downloaded. Check the name, go online once, give the path "
             f"of such a folder, or {alternative}"
         ) from error
+
+
+def sentence_transformers_modules(model: str) -> tuple[str, list[str]]:
+    """Where the files of transformers are in a folder, and what sentence-transformers does with their embeddings.
+
+    Args:
+        model: a name, or a folder of either library.
+
+    Returns:
+        The folder, and the modules behind the first that change more than the length of an embedding.
+    """
+    listed = Path(model) / "modules.json"
+    if not listed.is_file():
+        return model, []
+    first, *others = json.loads(listed.read_text(encoding="utf-8"))
+    kinds = [each["type"].rpartition(".")[2] for each in others]
+    return str(Path(model) / first["path"]), [kind for kind in kinds if kind != "Normalize"]
 
 
 def load_model(path: str, config: Any, pretrained: bool) -> Any:

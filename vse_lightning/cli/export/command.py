@@ -12,10 +12,13 @@ import torch
 import vse_lightning
 from vse_lightning.checks import require, require_extra, require_positive
 from vse_lightning.cli.export.formats import write_program
+from vse_lightning.cli.export.hugging_face import write_hugging_face
+from vse_lightning.cli.export.model_card import CARD, model_card
 from vse_lightning.cli.export.preprocessing import write_preprocessing
 from vse_lightning.cli.export.towers import Tower, towers_of
 from vse_lightning.cli.overwriting import require_new, require_own
-from vse_lightning.models import load_retriever
+from vse_lightning.models import CLIPRetriever, load_retriever
+from vse_lightning.models.retriever import Retriever
 from vse_lightning.whole_files import whole_files
 
 FACTS = "export.json"
@@ -24,18 +27,19 @@ _MARK = "vse-lightning export"
 
 def export(
     ckpt_path: Path,
-    format: tuple[Literal["pt2", "onnx"], ...] = ("pt2",),  # noqa: A002
+    format: tuple[Literal["pt2", "onnx", "hf"], ...] = ("pt2",),  # noqa: A002
     output: Path | None = None,
     regions: bool = False,
     tolerance: float = 1e-4,
     trust: tuple[str, ...] = (),
 ) -> None:
-    """Write both towers of a checkpoint as torch.export programs or ONNX, checked for equality.
+    """Write both towers of a checkpoint as torch.export programs, ONNX or for Hugging Face, checked for equality.
 
     They are for deployment, and need neither vse_lightning nor the training data:
 
       vse-lightning export --ckpt_path best.ckpt
       vse-lightning export --ckpt_path best.ckpt --format pt2 onnx --output deployed
+      vse-lightning export --ckpt_path best.ckpt --format hf --output my-clip
 
     The folder gets image.pt2 and text.pt2 (torch.export; torch.export.load("image.pt2").module()), or image.onnx and
     text.onnx; export.json with the inputs, the width of the embeddings and the preprocessing; and the tokenizer or the
@@ -43,9 +47,13 @@ def export(
     pictures and captions that went through the model's own preprocessing, in batches of several sizes; where embeddings
     differ from the model's, nothing is kept.
 
+    With hf a CLIPRetriever becomes a folder that transformers (AutoModel, AutoProcessor) and sentence-transformers (5.4
+    or newer: SentenceTransformer(folder)) open and embed identically with, adapters merged, and that CLIPRetriever
+    starts from again; README.md is its model card. In place of the best checkpoint take that of WeightInterpolation.
+
     Args:
         ckpt_path: the trained model, as fit writes it.
-        format: one or both; onnx needs the extra export.
+        format: one or both of pt2 and onnx, which needs the extra export; or hf alone.
         output: folder, made if need be; files of an earlier export are replaced, and no others. By default beside the
             checkpoint, .exported for .ckpt.
         regions: for precomputed features, take (batch, regions, width), any number of regions, instead of
@@ -58,17 +66,16 @@ def export(
         ModuleNotFoundError: if a format needs packages that are not installed.
         ValueError: if a tower cannot be exported, or what was written embeds differently.
     """
-    formats = list(dict.fromkeys(format))
+    formats = _checked(format)
     require_positive("--tolerance", tolerance)
-    if "onnx" in formats:
-        require_extra("--format onnx", "export", "onnx", "onnxscript", "onnxruntime")
     checkpoint = ckpt_path.expanduser()
     retriever = load_retriever(checkpoint, trust)
     folder = output or checkpoint.with_suffix(".exported")
     folder.mkdir(parents=True, exist_ok=True)
     earlier = _files_of_earlier_export(folder)
-    programs = [f"{tower}.{file_format}" for tower in ("image", "text") for file_format in formats]
-    require_new("--output", [folder / name for name in programs if name not in earlier])
+    names = [f"{tower}.{file_format}" for tower in ("image", "text") for file_format in formats]
+    names = ["config.json", "model.safetensors", CARD] if formats == ["hf"] else names
+    require_new("--output", [folder / name for name in names if name not in earlier])
     facts: dict[str, Any] = {
         "written_by": _MARK,
         "model": type(retriever).__name__,
@@ -77,10 +84,10 @@ def export(
     facts |= {"similarity": "cosine", "normalized": False}
     facts["versions"] = {"vse_lightning": vse_lightning.__version__, "torch": torch.__version__}
     with whole_files(folder, last=FACTS) as writing:
-        for tower in towers_of(retriever, regions):
-            facts[tower.name] = _export(tower, formats, writing, tolerance)
-        widths = [facts[name]["embed_dim"] for name in ("image", "text")]
-        require(widths[0] == widths[1], "the towers must embed in one space, got widths {} and {}", *widths)
+        if formats == ["hf"]:
+            facts |= _folder_for_hugging_face(retriever, checkpoint, writing, tolerance)
+        else:
+            facts |= _programs(retriever, regions, formats, writing, tolerance)
         written = {FACTS, *(file.name for file in writing.iterdir())}
         require_new("--output", [folder / name for name in sorted(written - earlier)])
         facts["files"] = sorted(written)
@@ -88,6 +95,37 @@ def export(
     for name in earlier - written:
         (folder / name).unlink(missing_ok=True)
     _print(facts, folder)
+
+
+def _checked(formats: Sequence[str]) -> list[str]:
+    different = list(dict.fromkeys(formats))
+    alone = "hf" not in different or different == ["hf"]
+    require(alone, "--format hf makes a folder of its own and stands alone, got {}", " ".join(different))
+    if "onnx" in different:
+        require_extra("--format onnx", "export", "onnx", "onnxscript", "onnxruntime")
+    return different
+
+
+def _folder_for_hugging_face(retriever: Retriever, checkpoint: Path, folder: Path, tolerance: float) -> dict[str, Any]:
+    if not isinstance(retriever, CLIPRetriever):
+        name = type(retriever).__name__
+        raise ValueError(f"--format hf needs a CLIPRetriever, whose model Hugging Face knows, got a {name}")
+    facts = write_hugging_face(retriever, folder, tolerance)
+    (folder / CARD).write_text(model_card(checkpoint, retriever), encoding="utf-8")
+    return facts
+
+
+def _programs(
+    retriever: Retriever, regions: bool, formats: Sequence[str], folder: Path, tolerance: float
+) -> dict[str, Any]:
+    if isinstance(retriever, CLIPRetriever):
+        retriever.backbone.merge_adapters()
+    facts: dict[str, Any] = {
+        tower.name: _export(tower, formats, folder, tolerance) for tower in towers_of(retriever, regions)
+    }
+    widths = [facts[name]["embed_dim"] for name in ("image", "text")]
+    require(widths[0] == widths[1], "the towers must embed in one space, got widths {} and {}", *widths)
+    return facts
 
 
 def _export(tower: Tower, formats: Sequence[str], folder: Path, tolerance: float) -> dict[str, Any]:
@@ -123,7 +161,9 @@ def _print(facts: dict[str, Any], folder: Path) -> None:
             table.add_row(path.name, takes, gives, f"{path.stat().st_size / 1e6:.1f} MB", difference)
     console = Console()
     console.print(table)
-    said = f"exported: {folder} ({FACTS} says how to prepare pictures and captions)"
+    prepared = f"{FACTS} says how to prepare pictures and captions"
+    opened = f'for AutoModel.from_pretrained("{folder}") or SentenceTransformer("{folder}"); {CARD} is its card'
+    said = f"exported: {folder} ({prepared if facts['image']['inputs'] else opened})"
     console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 

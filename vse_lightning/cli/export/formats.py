@@ -40,13 +40,13 @@ def write_program(tower: Tower, file_format: str, folder: Path, tolerance: float
         write(tower, path)
         program = read(path)
         embeds = [program(batch) for batch in tower.batches]
-    difference = max(_difference(*pair) for pair in zip(embeds, tower.embeds, strict=True))
-    # not "difference > tolerance": NaN must not pass
+    apart = max(difference(*pair) for pair in zip(embeds, tower.embeds, strict=True))
+    # not "apart > tolerance": NaN must not pass
     message = (
         "{} is not kept: its embeddings differ from the model's by {:.1e} of their largest value, and --tolerance "
     )
-    require(difference <= tolerance, message + "is {:.1e}", path.name, difference, tolerance)
-    return path, difference
+    require(apart <= tolerance, message + "is {:.1e}", path.name, apart, tolerance)
+    return path, apart
 
 
 def _write_pt2(tower: Tower, path: Path) -> None:
@@ -84,7 +84,7 @@ def _read_onnx(path: Path) -> Program:
     return lambda batch: torch.from_numpy(session.run(["embeds"], {name: batch[name].numpy() for name in batch})[0])
 
 
-def _difference(embeds: Tensor, expected: Tensor) -> float:
+def difference(embeds: Tensor, expected: Tensor) -> float:
     """Largest difference, as a share of the largest value; infinite where shapes differ."""
     if embeds.shape != expected.shape:
         return float("inf")

@@ -1,0 +1,93 @@
+"""The model card of an export: where the model comes from, what it was trained on, and what was measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from vse_lightning.cli.results_file import of_run, results_of
+from vse_lightning.models import CLIPRetriever
+from vse_lightning.models.checkpoints.trust import hyper_parameters_of
+from vse_lightning.report import BASELINES_NOTE, DIRECTIONS, table_columns
+
+CARD = "README.md"
+_UNKNOWN = "Not recorded: the checkpoint was exported without the folder of its run."
+
+
+def model_card(checkpoint: Path, retriever: CLIPRetriever) -> str:
+    """The text of the card; what the folder of the run says of data and results, if it is still there.
+
+    Args:
+        checkpoint: what was exported.
+        retriever: made of it.
+    """
+    arguments = hyper_parameters_of(checkpoint)
+    base = str(arguments.get("model", ""))
+    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", base) is not None and not Path(base).exists()
+    head: dict[str, Any] = {"library_name": "sentence-transformers", "pipeline_tag": "zero-shot-image-classification"}
+    head |= {"tags": [retriever.backbone.model.config.model_type, "image-text-retrieval", "vse-lightning"]}
+    head |= {"base_model": base} if on_hub else {}
+    return f"""---
+{yaml.safe_dump(head, sort_keys=False)}---
+
+# {Path(base).name or "Image-text retrieval"}, fine-tuned
+
+Embeds images and texts in one space, where the cosine is their score. Fine-tuned with vse_lightning.
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("PATH OR NAME OF THIS FOLDER")
+images, texts = model.encode([image]), model.encode(["a caption"])
+scores = model.similarity(images, texts)
+```
+
+`transformers.AutoModel` and `AutoProcessor` open it too, and `vse_lightning.models.CLIPRetriever` goes on from it.
+
+## Training
+
+{_training(checkpoint, arguments)}
+
+## Results
+
+{_results(checkpoint)}
+"""
+
+
+def _training(checkpoint: Path, arguments: Mapping[str, Any]) -> str:
+    path = of_run(checkpoint, "config.yaml")
+    config = {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
+    model = config.get("model", {}).get("init_args", arguments)
+    data = config.get("data", {}).get("init_args", {})
+    told = {name: model.get(name) for name in ("model", "relevance_loss", "freeze", "lora", "optimizer")}
+    told |= {name: data.get(name) for name in ("source", "relevance", "eval_relevance", "batch_size")}
+    shown = {name: value for name, value in _public(told).items() if value not in (None, "none")}
+    if not data:
+        return _UNKNOWN
+    return f"```yaml\n{yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)}```"
+
+
+def _public(value: Any) -> Any:
+    """Without what is not given, and of paths the name alone: the rest is nobody's business."""
+    if isinstance(value, Mapping):
+        return {name: _public(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_public(each) for each in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def _results(checkpoint: Path) -> str:
+    table = results_of(checkpoint)
+    if not table:
+        return _UNKNOWN
+    columns = table_columns(table) or [""]
+    lines = ["| metric | " + " | ".join(DIRECTIONS.get(column, "value") for column in columns) + " |"]
+    lines.append("|---" * (1 + len(columns)) + "|")
+    for label, cells in table.items():
+        shown = [cells.get(column, cells.get("", "") if column == columns[0] else "") for column in columns]
+        lines.append(f"| {label} | " + " | ".join(shown) + " |")
+    return "\n".join([f"On the test split; {BASELINES_NOTE}.", "", *lines])

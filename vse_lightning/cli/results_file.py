@@ -1,0 +1,49 @@
+"""The values of a test beside the log of its run: what the model card of an export shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vse_lightning.checks import is_own
+
+RESULTS = "test.json"
+_MARK = "vse-lightning test"
+INTERPOLATED = "interpolated"
+"""Behind a slash in the names of values, and the folder of their checkpoint: of interpolated weights."""
+
+Table = Mapping[str, Mapping[str, str]]
+
+
+def write_results(folder: Path, checkpoint: str, table: Table) -> None:
+    """Write a table down, over an earlier one of the command and over no other file.
+
+    Args:
+        folder: of the log.
+        checkpoint: what was tested.
+        table: shown values by label and direction.
+    """
+    path = folder / RESULTS
+    if not path.exists() or is_own(path, _MARK):
+        content = {"written_by": _MARK, "checkpoint": Path(checkpoint).name, "values": table}
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def results_of(checkpoint: Path) -> Table:
+    """What the run that wrote a checkpoint measured of it; nothing where that is not known."""
+    path = of_run(checkpoint, RESULTS)
+    found: dict[str, Any] = {} if path is None or not is_own(path, _MARK) else json.loads(path.read_text("utf-8"))
+    if found.get("checkpoint") != checkpoint.name:
+        return {}
+    ending = f"/{INTERPOLATED}"
+    wanted = checkpoint.parent.name == INTERPOLATED
+    values: Table = found["values"]
+    return {label.removesuffix(ending): row for label, row in values.items() if label.endswith(ending) == wanted}
+
+
+def of_run(checkpoint: Path, name: str) -> Path | None:
+    """A file in the log folder of the run that wrote a checkpoint, which is the checkpoint's or one not far above."""
+    folders = list(checkpoint.absolute().parents)[:3]
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
