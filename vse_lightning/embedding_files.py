@@ -53,9 +53,14 @@ class ShardWriter:
         self._rows_waiting = 0
 
     def add(self, rows: Rows) -> None:
-        """Take the rows of a batch, by name, and write a shard if there are enough.
+        """Take the rows of a batch, and write a shard if there are enough.
 
-        ``text_ids`` are in all batches or in none.
+        Args:
+            rows: ``image_embeds (N, D)``, ``text_embeds (M, D)``, ``image_ids (N,)``, ``text_image_ids (M,)`` and,
+                in all batches or in none, ``text_ids (M,)``.
+
+        Raises:
+            ValueError: if an embedding has no id or is not finite, or other batches had other ids.
         """
         named = {name: rows[name].detach().cpu() for name in (*OF_IMAGES, *OF_TEXTS) if name in rows}
         counts = {name: len(tensor) for name, tensor in named.items()}
@@ -98,17 +103,31 @@ class ShardWriter:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Embeddings of images and texts, each once, in the order of their ids."""
+    """Embeddings of images and texts, each once, in the order of their ids.
 
-    image_embeds: Tensor  # (N, D)
-    text_embeds: Tensor  # (M, D)
-    image_ids: Tensor  # (N,) ascending
-    text_image_ids: Tensor  # (M,) the image that each text describes
-    text_ids: Tensor | None  # (M,) ascending; without, texts are in the order of their images
+    Attributes:
+        image_embeds: ``(N, D)``.
+        text_embeds: ``(M, D)``.
+        image_ids: ``(N,)`` ascending.
+        text_image_ids: ``(M,)`` the image that each text describes.
+        text_ids: ``(M,)`` ascending, if the module that embedded them had any; otherwise texts are in the order of
+            their images.
+    """
+
+    image_embeds: Tensor
+    text_embeds: Tensor
+    image_ids: Tensor
+    text_image_ids: Tensor
+    text_ids: Tensor | None
 
 
 def read_embeddings(folder: Path) -> Embeddings:
-    """Read what all processes wrote; rows whose id came before, with the same embedding, are left out."""
+    """Read what all processes wrote; rows whose id came before are left out.
+
+    Raises:
+        FileNotFoundError: if a shard is missing.
+        ValueError: if a process did not finish, a shard is damaged, or one id has different embeddings.
+    """
     folder = existing_path("folder", folder)
     shards = [_load(folder, shard, digests) for shard, digests in _shards(folder)]
     require(bool(shards), "{} must hold embeddings, got no rows", folder)

@@ -192,7 +192,14 @@ class RetrievalTargets:
 
 
 def as_ids(name: str, ids: Ids) -> Tensor:
-    """Ids ``(rows,)`` int64 of an argument ``name``; strings become 63-bit digests, the same in every process.
+    """Ids ``(rows,)`` int64; strings become 63-bit digests, the same in every process.
+
+    Args:
+        name: of the argument, for messages.
+        ids: integers or strings in a tensor, an array or a sequence.
+
+    Raises:
+        ValueError: for anything else, or more than one column.
 
     Example:
         >>> as_ids("image_ids", [3, 5])

@@ -44,7 +44,11 @@ def words_of(caption: str) -> list[str]:
 
 
 def splitter(tokenizer: Tokenizer | None) -> Callable[[str], list[str]]:
-    """:func:`words_of`, or the user's tokenizer with a check of what it returns."""
+    """:func:`words_of`, or the user's tokenizer with a check of what it returns.
+
+    Raises:
+        ValueError: if it cannot be called; and, from the function returned, if it gives no words.
+    """
     if tokenizer is None:
         return words_of
     if not callable(tokenizer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import SUPPRESS
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,10 +39,11 @@ class ComparingCLI(RetrievalCLI):
     _other: _OtherCLI | None = None
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Give ``fit`` the option."""
+        """Give ``fit`` the option; the others read its configs too."""
         super().add_arguments_to_parser(parser)
-        if parser.description == TRAINING["fit"]:
-            parser.add_argument("--compare_with", type=str | None, default=None, help=COMPARE)
+        # one config serves all four
+        of_fit = parser.description == TRAINING["fit"]
+        parser.add_argument("--compare_with", type=str | None, default=None, help=COMPARE if of_fit else SUPPRESS)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer; what cannot be compared after the training is said before it."""

@@ -85,7 +85,12 @@ class GRUTextEncoder(Rebuildable, nn.Module):
         self.pooling = None if pooling == "last" else Pooling(pooling)
 
     def fit(self, captions: Sequence[str]) -> None:
-        """Make the vocabulary and its word vectors from the training captions; a second call does nothing."""
+        """Make the vocabulary and its word vectors from the training captions; a second call does nothing.
+
+        Raises:
+            ValueError: if a caption is no text, no word occurs ``min_count`` times, or the file of vectors does not
+                fit.
+        """
         if self.word_vectors is not None:
             return
         require_text("captions", captions)
