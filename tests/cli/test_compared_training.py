@@ -79,17 +79,23 @@ def test_the_other_model_is_the_one_that_a_fit_of_its_own_gives(config, tmp_path
     assert "--ckpt_path last: runs/small/version_0/checkpoints/" in capsys.readouterr().out
 
 
-def test_what_cannot_be_compared_is_said_before_the_training(config, tmp_path):
+def test_a_config_that_is_not_there_is_said_before_the_training(config, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file 'loss/tripled.yaml' here, and none of that name is shipped"):
         main(["fit", config, "--compare_with=loss/tripled.yaml"])
-    with pytest.raises(ValueError, match="--compare_with writes into the log folder: there must be a logger"):
-        main(["fit", config, "--compare_with=loss/triplet.yaml", "--trainer.logger=false"])
     assert not (tmp_path / "runs").exists()
 
 
-def test_part_of_the_data_is_not_compared(config, tmp_path, capsys):
-    main(["fit", config, "--compare_with=loss/triplet.yaml", "--trainer.limit_train_batches=1"])
-    assert "--compare_with is left out: only a part of the training data was used" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("--trainer.limit_train_batches=1", "not all of the training data is used"),
+        ("--trainer.fast_dev_run=true", "not all of the training data is used"),
+        ("--trainer.logger=false", "without a logger there is no folder for the other model"),
+    ],
+)
+def test_what_cannot_be_compared_is_left_out_with_a_word(config, tmp_path, capsys, option, reason):
+    main(["fit", config, "--compare_with=loss/triplet.yaml", option])
+    assert f"--compare_with loss/triplet.yaml is left out: {reason}" in capsys.readouterr().out
     assert not list(tmp_path.rglob("compared"))
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vse_lightning.functional._coherent_score import coherent_score, coherent_score_of_ranking
+from vse_lightning.functional._kendall_tau import coherent_score, coherent_score_of_ranking
 from vse_lightning.functional.ndcg import ndcg_at_k, ndcg_of_ranking
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.functional.top_k import top_k

@@ -14,7 +14,6 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 
 from vse_lightning.callbacks import RetrievalGallery
-from vse_lightning.checks import require
 from vse_lightning.cli.config_files import configs_first
 from vse_lightning.cli.evaluate.comparison import print_comparison
 from vse_lightning.cli.saved_config import RunConfig
@@ -45,24 +44,28 @@ class ComparingCLI(RetrievalCLI):
         of_fit = parser.description == TRAINING["fit"]
         parser.add_argument("--compare_with", type=str | None, default=None, help=COMPARE if of_fit else SUPPRESS)
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer; what cannot be compared after the training is said before it."""
-        trainer = super().instantiate_trainer(**kwargs)
+    def before_fit(self) -> None:
+        """Say of a comparison that will not come why, before the training."""
         if self._compare_with is not None:
-            configs_first(["--config", self._compare_with])
-            require(trainer.world_size == 1, "--compare_with trains in one process, got {}", trainer.world_size)
-            require(bool(trainer.loggers), "--compare_with writes into the log folder: there must be a logger")
-        return trainer
+            configs_first(["--config", self._compare_with])  # or the error that there is none
+            reason = self._left_out()
+            if reason:
+                print(f"--compare_with {self._compare_with} is left out: {reason}")
 
     def after_fit(self) -> None:
         """Train the other model, then test both."""
-        if self._compare_with is not None:
-            share = self.trainer.limit_train_batches
-            if isinstance(share, int) or share < 1:  # a number of batches, that of fast_dev_run too
-                print("--compare_with is left out: only a part of the training data was used")
-            else:
-                self._other = self._train_other(self._compare_with)
+        if self._compare_with is not None and not self._left_out():
+            self._other = self._train_other(self._compare_with)
         super().after_fit()
+
+    def _left_out(self) -> str:
+        """Why nothing can be compared."""
+        share = self.trainer.limit_train_batches
+        if isinstance(share, int) or share < 1:  # a number of batches, that of fast_dev_run too
+            return "not all of the training data is used"
+        if not self.trainer.loggers:
+            return "without a logger there is no folder for the other model"
+        return "it trains in one process" if self.trainer.world_size > 1 else ""
 
     def print_table(self, stage: str, values: Mapping[str, float]) -> None:
         """Print both models side by side."""

@@ -19,12 +19,10 @@ from vse_lightning.functional import (
 )
 from vse_lightning.functional._agreement import agreement
 from vse_lightning.functional._average_precision import average_precision, average_precision_at_r, r_precision
-from vse_lightning.functional._coherent_score import coherent_score
-from vse_lightning.functional._cumulative_semantic import cumulative_semantic
 from vse_lightning.functional._hierarchical_average_precision import hierarchical_average_precision
-from vse_lightning.functional._kendall_tau import kendall_tau
+from vse_lightning.functional._kendall_tau import coherent_score, kendall_tau
 from vse_lightning.functional._ranks import ranks
-from vse_lightning.functional.ndcg import ndcg_at_k
+from vse_lightning.functional.ndcg import cumulative_semantic, ndcg_at_k
 from vse_lightning.functional.query_lists import of_lists
 from vse_lightning.functional.recall import recall_at_k
 from vse_lightning.functional.significance import bootstrap_interval, paired_randomization_test

@@ -51,17 +51,10 @@ def terms_of_embeddings(
     texts, local texts x all images) and counts are summed over the processes: the mean of a term over the processes is
     that of the whole batch, and so are the gradients once they are averaged.
 
-    Args:
-        loss: what to compute.
-        image_embeds: ``(N, D)`` of this process, as all that follows.
-        text_embeds: ``(M, D)``.
-        targets: resolved here, unless they are already.
-        similarity: of embeddings, ``(N, M)``.
-        gather: whether the candidates of other processes are ranked too.
-        beyond: gets everybody's batch and returns it with further candidates behind it, which are no queries.
-        table: labels for what the targets do not reach: the texts of other processes where they hold a block,
-            candidates beyond the batch, others of the query's kind.
-        check_labels: check the range of the relevance on a GPU too, which waits for it; on the CPU it always is.
+    Targets are resolved here, unless they are already. ``beyond`` gets everybody's batch and returns it with further
+    candidates behind it, which are no queries. The ``table`` has labels for what the targets do not reach: the texts of
+    other processes where they hold a block, candidates beyond the batch, others of the query's kind. ``check_labels``
+    checks the range of the relevance on a GPU too, which waits for it; on the CPU it always is.
     """
     for name, kind, embeds in (("image_embeds", "images", image_embeds), ("text_embeds", "texts", text_embeds)):
         require(isinstance(embeds, Tensor), "{} must be a tensor, got {}", name, type(embeds).__name__)

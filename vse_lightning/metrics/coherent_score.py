@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_whole
-from vse_lightning.functional._coherent_score import coherent_score_of_ranking
+from vse_lightning.functional._kendall_tau import coherent_score_of_ranking
 from vse_lightning.functional.directions import Direction
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics.base import RetrievalMetric

@@ -9,8 +9,8 @@ from typing_extensions import override
 
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_whole
-from vse_lightning.functional._cumulative_semantic import cumulative_semantic_of_ranking
 from vse_lightning.functional.directions import Direction
+from vse_lightning.functional.ndcg import cumulative_semantic_of_ranking
 from vse_lightning.functional.ranking import Ranking
 from vse_lightning.metrics.base import RetrievalMetric
 from vse_lightning.ranking.reading import Reading

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vse_lightning.functional._coherent_score import coherent_score_of_ranking
+from vse_lightning.functional._kendall_tau import coherent_score_of_ranking
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.functional.ndcg import ndcg_of_ranking
 from vse_lightning.functional.ranking import Ranking

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,9 +105,12 @@ def _names(file: SplitFile) -> list[list[str]]:
     """What each picture may be called in a folder or zip."""
     names = []
     for row, entry in enumerate(file.entries):
-        problem = _problem_of_name(entry)
-        require(not problem, "captions: images[{}] of {} {}", row, file.path, problem)
+        named = "filename" in entry
+        require(named, "captions: images[{}] of {} lacks ['filename'], got {}", row, file.path, sorted(entry))
         filename, filepath = entry["filename"], entry.get("filepath")
+        strings = isinstance(filename, str) and isinstance(entry.get("filepath", ""), str)
+        message = "captions: images[{}] of {} must have strings as filename and filepath, got {!r}"
+        require(strings, message, row, file.path, filename)
         names.append([f"{filepath}/{filename}", filename] if filepath else [filename])
     _require_unique(file, [first for first, *_ in names], "are both")
     return names
@@ -118,10 +121,3 @@ def _require_unique(file: SplitFile, values: Sequence[Any], problem: str) -> Non
     for row, value in enumerate(values):
         first = rows.setdefault(value, row)
         require(first == row, "captions: images[{}] and images[{}] of {} {} {}", first, row, file.path, problem, value)
-
-
-def _problem_of_name(entry: Mapping[str, Any]) -> str:
-    if "filename" not in entry:
-        return f"lacks ['filename'], got {sorted(entry)}"
-    strings = isinstance(entry["filename"], str) and isinstance(entry.get("filepath", ""), str)
-    return "" if strings else f"must have strings as filename and filepath, got {entry['filename']!r}"
