@@ -266,7 +266,7 @@ def test_predicted_embeddings_evaluate_as_the_test_did(tmp_path, monkeypatch, ca
     pytest.importorskip("timm")
     pytest.importorskip("scipy")
     monkeypatch.chdir(tmp_path)
-    main(["fit", *QUICKSTART, "--trainer.max_epochs=1", "--data.init_args.batch_size=16"])
+    main(["fit", *QUICKSTART, "--compare_with=null", "--trainer.max_epochs=1", "--data.init_args.batch_size=16"])
     tested = capsys.readouterr().out
     (checkpoint,) = tmp_path.rglob("epoch*.ckpt")
     main(["predict", *QUICKSTART, "--ckpt_path", str(checkpoint), "--embeddings.rows_per_shard=5"])

@@ -94,7 +94,8 @@ def test_the_quickstart_ends_with_the_page_and_says_where_it_is(tmp_path, monkey
     main(["fit", *config, "--data.init_args.batch_size=32", "--trainer.max_epochs=1"])
     said = re.search(r"^ *page: (.+)$", capsys.readouterr().out, re.MULTILINE)
     page = Page((tmp_path / said[1]).read_text(encoding="utf-8"))
-    assert "NDCG@10 (CIDEr-D)" in page.text
+    assert "compared/infonce" in page.text
+    assert "NDCG@10 (scene attributes)" in page.text
     assert page.elements.count("img") > 20
 
 

@@ -170,7 +170,7 @@ def test_from_yaml_fit_ends_with_both_in_one_table(tmp_path, monkeypatch, capsys
     config = ["--config=quickstart.yaml", "--config=relevance/cider.yaml", "--config=mean.yaml"]
     config += ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--data.init_args.num_workers=0"]
     config += ["--data.init_args.source.init_args.num_images=40", "--data.init_args.batch_size=32"]
-    main(["fit", *config, "--trainer.max_epochs=1"])
+    main(["fit", *config, "--compare_with=null", "--trainer.max_epochs=1"])
     printed = capsys.readouterr().out
     rows = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in printed.splitlines() if "R@" in line}
     assert {"R@1", "R@1/interpolated"} <= rows.keys()

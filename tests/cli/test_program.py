@@ -81,7 +81,7 @@ def test_checkpoint_of_fit_is_tested_and_validated_by_its_path(tmp_path, monkeyp
         "--trainer.enable_progress_bar=false",
     ]
     environment = dict(os.environ)
-    main(["fit", *config, "--trainer.max_epochs=1"])
+    main(["fit", *config, "--compare_with=null", "--trainer.max_epochs=1"])
     assert dict(os.environ) == environment
     fitted = capsys.readouterr().out
     (checkpoint,) = tmp_path.rglob("epoch*.ckpt")
@@ -89,7 +89,7 @@ def test_checkpoint_of_fit_is_tested_and_validated_by_its_path(tmp_path, monkeyp
     main(["test", *config, "--ckpt_path", str(checkpoint)])
     assert table in capsys.readouterr().out
     main(["validate", *config, "--ckpt_path", str(checkpoint)])
-    assert "NDCG@10 (CIDEr-D)" in capsys.readouterr().out
+    assert "NDCG@10 (scene attributes)" in capsys.readouterr().out
     from vse_lightning.models import DualEncoder
 
     assert DualEncoder.load_from_checkpoint(checkpoint, weights_only=True).text_encoder.vocabulary

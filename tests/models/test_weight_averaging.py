@@ -155,7 +155,7 @@ def test_from_yaml_fit_ends_with_the_table_of_the_averaged_checkpoint(tmp_path, 
     config = ["--config=quickstart.yaml", "--config=relevance/cider.yaml", "--config=ema.yaml"]
     config += ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--data.init_args.num_workers=0"]
     config += ["--data.init_args.source.init_args.num_images=40", "--data.init_args.batch_size=32"]
-    main(["fit", *config, "--trainer.max_epochs=2"])
+    main(["fit", *config, "--compare_with=null", "--trainer.max_epochs=2"])
     fitted = capsys.readouterr().out
     (checkpoint,) = tmp_path.rglob("epoch*.ckpt")
     assert "averaging_state" in torch.load(checkpoint, weights_only=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning import LightningModule, Trainer
 
-from vse_lightning.cli.training import RetrievalCLI
+from vse_lightning.cli.compared_training import ComparingCLI
 from vse_lightning.data import ShapesSource
 from vse_lightning.models import (
     CLIPRetriever,
@@ -46,7 +46,7 @@ for path in sys.argv[1:]:
 """
 
 
-class Unrun(RetrievalCLI):
+class Unrun(ComparingCLI):
     def _run_subcommand(self, subcommand):
         pass
 
