@@ -16,6 +16,12 @@ from vse_lightning.mixins.batch.loss import FiniteLosses, batch_terms, log_train
 from vse_lightning.mixins.batch.memory_queue import MemoryQueue
 from vse_lightning.mixins.batch.returned_embeddings import EmbeddingPair
 from vse_lightning.mixins.batch.step import Step, step_of
+from vse_lightning.mixins.host.batch_counts import (
+    require_equal_batches,
+    require_same_end,
+    require_some_batches,
+    require_validation_everywhere,
+)
 from vse_lightning.mixins.host.extension import Extension, HostFirst, uncompiled
 from vse_lightning.mixins.host.hooks import RetrievalHooks, configure, host_arguments, refuse_assigned_step
 from vse_lightning.mixins.host.loss_state import adapt_optimizers, keep_apart, load_loss, save_loss
@@ -104,6 +110,18 @@ def _on_fit_start(self: Any, host: Any) -> Any:
     self.__dict__["_relevance_checked"] = self.__dict__["_relevance_entered"] = False
     self.__dict__["_relevance_finite"] = FiniteLosses()
     self.__dict__["_relevance_trained"] = None  # not known before the first batch
+    self.__dict__.pop("_relevance_batches_known", None)
+    require_validation_everywhere(self)
+    return host()
+
+
+def _on_train_start(self: Any, host: Any) -> Any:
+    require_equal_batches(self)
+    return host()
+
+
+def _on_fit_end(self: Any, host: Any) -> Any:
+    require_some_batches(self)
     return host()
 
 
@@ -113,6 +131,7 @@ def _on_train_batch_end(self: Any, host: Any, outputs: Any, *args: Any, **kwargs
     # Lightning's outputs of a step that returned None are empty
     self.__dict__["_relevance_trained"] = bool(outputs or self.__dict__.get("_relevance_trained"))
     self.relevance_loss.clamp_()
+    require_same_end(self)
     return host(outputs, *args, **kwargs)
 
 
@@ -152,7 +171,10 @@ class RelevanceLossMixin(RetrievalHooks):
     :class:`~vse_lightning.data.ImageTextDataModule`'s batches; a batch without ids is pairs.
 
     With several processes each scores its own queries against everybody's candidates, and the gradients equal those
-    of one process on the whole batch. ``train/relevance_loss`` is what is added, ``train/{term}`` its terms.
+    of one process on the whole batch. All must have as many batches, which is checked where training begins or, for
+    data of unknown length and without a limit, after each batch. Where one fails, the others end too, each with its
+    message; for one that hangs they wait as long as ``DDPStrategy(timeout=...)`` says, by default 30 minutes, on GPUs
+    10. ``train/relevance_loss`` is what is added, ``train/{term}`` its terms.
 
     A host that optimises by hand calls :meth:`relevance_loss_of` in its step. Without ``relevance_loss`` the mixin is
     invisible; with ``relevance_weight=0`` the loss is logged and the host trains as it does alone.
@@ -195,6 +217,8 @@ class RelevanceLossMixin(RetrievalHooks):
 
     training_step = Extension(_training_step, _has_loss, entry=True, supplies=_training_signature)
     on_fit_start = Extension(_on_fit_start, _has_loss)
+    on_fit_end = Extension(_on_fit_end, _has_loss)
+    on_train_start = Extension(_on_train_start, _has_loss)
     on_train_batch_end = Extension(_on_train_batch_end, _has_loss)
     on_train_epoch_end = Extension(_on_train_epoch_end, _has_loss, entry=True)
     on_save_checkpoint = Extension(_on_save_checkpoint, _has_loss)

@@ -36,6 +36,16 @@ def way_of_combining(combined: Any) -> str:
     return str(combined._mode)
 
 
+def counts_of_validation(trainer: Any) -> list[float]:
+    """How many batches this process has of each dataloader of the validation of a fit that has not begun yet."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    before = trainer.state.stage
+    trainer.validating = True  # as Lightning does before training
+    loop.setup_data()
+    trainer.state.stage = before
+    return list(loop.max_batches)
+
+
 def is_logged_in_training(trainer: Any, name: str) -> bool:
     """Whether the training step of the running epoch has logged something under the name."""
     return f"training_step.{name}" in (trainer._results or {})
