@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vse_lightning.checks import require
+from vse_lightning.paths import open_file
 
 NPY_START = b"\x93NUMPY"
 BFLOAT16 = np.dtype("V2")  # as NumPy, which has none, reads what ml_dtypes (JAX, TensorFlow) writes
@@ -33,7 +34,7 @@ def read_arrays(path: Path) -> Mapping[str, Callable[[], Tensor]]:
 
 def map_npy(path: Path) -> NDArray[Any]:
     """The array of an ``.npy`` file, mapped into memory."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         start = file.read(len(NPY_START))
     kind = ", but a zip of several: call it .npz" if start.startswith(b"PK") else ""
     require(start == NPY_START, "{} must be an .npy file that np.save wrote, which it is not{}", path, kind)
@@ -100,7 +101,7 @@ def _torch(path: Path) -> dict[str, Callable[[], Tensor]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # an unpickler that is fed anything raises anything, with advice that is none here
-        raise ValueError(f"{path} {_problem_of_torch(path)}") from error
+        raise ValueError(f"{path} {problem_of_torch(path)}") from error
     tensors = content if isinstance(content, dict) else {"" if isinstance(content, Tensor) else A_LIST: content}
     arrays = {str(name): joined for name, value in tensors.items() if (joined := _joined(value)) is not None}
     kinds = ", ".join(sorted({type(value).__name__ for value in tensors.values()}))
@@ -121,7 +122,7 @@ def _joined(value: Any) -> Tensor | None:
     return torch.cat(list(value)) if dimensions == {2} else torch.stack(list(value))
 
 
-def _problem_of_torch(path: Path) -> str:
+def problem_of_torch(path: Path) -> str:
     """Why PyTorch does not load a file without unpickling."""
     try:
         classes = torch.serialization.get_unsafe_globals_in_checkpoint(path)

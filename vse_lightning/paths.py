@@ -4,6 +4,7 @@ import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
+from typing import IO
 
 from vse_lightning.checks import require
 
@@ -21,6 +22,8 @@ def existing_path(argument: str, path: str | Path) -> Path:
     in_data = not os.environ.get("VSE_DATA") and bool(_DATA.search(str(path)))
     full = Path(os.path.expandvars(_DATA.sub("data", str(path)) if in_data else path)).expanduser().absolute()
     if full.exists():
+        usual = full.is_file() or full.is_dir()  # a pipe would be waited for
+        require(usual, "{} must be a file or a folder, got a pipe, a socket or a device: {}", argument, full)
         return full
     parent = full.parent
     while not parent.exists():
@@ -31,3 +34,9 @@ def existing_path(argument: str, path: str | Path) -> Path:
     hint = "; set VSE_DATA to the folder that has it" if in_data else ""
     hint = f"; did you mean {str(parent / similar[0])!r}?" if similar else hint
     raise FileNotFoundError(f"{argument}: nothing at {str(path)!r}: {parent} has no {full.name!r}{hint}")
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """Open a file for reading; a ``ValueError`` where something else is there, such as a pipe, which would wait."""
+    require(path.is_file() or not path.exists(), "{} must be a file, got a folder, a pipe, a socket or a device", path)
+    return path.open("rb")

@@ -11,6 +11,16 @@ DIRECTIONS = {"i2t": "image → text", "t2i": "text → image", "i2i": "image �
 """What people call the directions, in the order of columns."""
 
 
+def printable(text: str) -> str:
+    r"""Text for a terminal: control characters, which a name or a caption may hold, are written out.
+
+    Example:
+        >>> printable("dog\x1b[2J.jpg")
+        'dog\\x1b[2J.jpg'
+    """
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)
+
+
 Baselines = Mapping[str, Mapping[str, float]]
 """Values by name under ``"random"`` and ``"ideal"``, as ``baselines()`` of a collection returns them."""
 
@@ -109,7 +119,9 @@ def print_results(
     for column in columns:
         table.add_column(DIRECTIONS.get(column, ""), justify="right")
     for label, cells in shown.items():
-        table.add_row(escape(label), *([cells[""]] if "" in cells else [cells.get(column, "") for column in columns]))
+        table.add_row(
+            escape(printable(label)), *([cells[""]] if "" in cells else [cells.get(column, "") for column in columns])
+        )
     if shown:
         Console().print(table)
     if shown and baselines:

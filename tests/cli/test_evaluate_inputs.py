@@ -131,7 +131,7 @@ def _save(outputs, **arrays):
         (lambda i, t: i[1:], lambda i, t: t, "row for each of the 12 images of captions.json, split test"),
         (lambda i, t: t, lambda i, t: i, r"got 12: are images and texts swapped\?"),
         (lambda i, t: i[:, 1:], lambda i, t: t, "must be of one width, got 5 and 6"),
-        (lambda i, t: i, lambda i, t: np.where(t > 2, np.nan, t), "bad: text_embeds must be finite, but"),
+        (lambda i, t: i, lambda i, t: np.where(t > 2, np.nan, t), "text_embeds must be finite, but"),
         (
             lambda i, t: i.astype(int),
             lambda i, t: t,
@@ -193,7 +193,7 @@ def test_files_that_are_not_arrays(outputs, evaluate, capsys, name):
         (["--folds", "2", "--write_trec", "trec"], "--write_trec writes one gallery: leave out --folds"),
         (["--intervals", "95"], "confidence must lie between 0 and 1, got 95.0"),
         (["--level", "0"], "level must lie between 0 and 1, got 0.0"),
-        (["--recall_ks", "0"], "k must be a whole number of at least 1, got 0"),
+        (["--recall_ks", "0"], "every entry of recall_ks must be a whole number of at least 1, got 0"),
         (["--eccv"], "update never saw"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentParser, Namespace
 
+from vse_lightning.checks import require
 from vse_lightning.cli.config_files import named_by_user
 from vse_lightning.cli.parser_errors import readable
 from vse_lightning.models.checkpoints.opening import read_checkpoint
@@ -81,6 +82,8 @@ def remembered_model(path: str | None) -> Tree | None:
     if found.is_dir():  # of shards
         return None
     checkpoint = read_checkpoint(found)
+    versioned = "pytorch-lightning_version" in checkpoint
+    require(versioned, "--ckpt_path: {} must be a checkpoint that Lightning wrote, but names no version of it", found)
     arguments = dict(checkpoint.get("hyper_parameters", {}))
     name = arguments.pop("_class_path", None) or checkpoint.get(CLASS_KEY)
     arguments.pop("_instantiator", None)

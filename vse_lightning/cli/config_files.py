@@ -7,6 +7,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from vse_lightning.checks import require
+from vse_lightning.data.files.text_files import problem_of
 from vse_lightning.models.checkpoints.trust import REMOTE_CODE, names_in
 
 CONFIG_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
@@ -35,11 +36,20 @@ def _readable(config: Path) -> Path:
     """The path, unless the file is no YAML: the parser would not say which."""
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeError) as error:
-        raise ValueError(f"--config: {config} must be YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeError, RecursionError) as error:
+        raise ValueError(f"--config: {config} must be YAML: {_problem(error)}") from error
     named = isinstance(content, dict | None)
     require(named, "--config: {} must hold options by name, got a {}", config, type(content).__name__)
+    numbers = [key for key in content or () if not isinstance(key, str)]
+    require(not numbers, "--config: {} must have texts as names of options, got {!r}", config, *numbers[:1])
     return config
+
+
+def _problem(error: Exception) -> str:
+    """In one line."""
+    mark = getattr(error, "problem_mark", None)
+    where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
+    return f"{getattr(error, 'problem', None) or problem_of(error)}{where}"
 
 
 def _config_path(name: str) -> Path:

@@ -50,6 +50,8 @@ def told(error: BaseException) -> tuple[BaseException, str | None]:
     places, message = _of_worker(str(error)) or (list(_places(error)), str(error))
     if not _is_about_its_input(error, places):
         return error, None
+    if isinstance(error, OSError) and message.startswith("[Errno") and error.filename:
+        message = f"{error.filename}: {str(error.strerror).lower()}"
     notes = [*getattr(error, "__notes__", ()), *_lines_of_user(places)]
     return error, "\n".join([message or type(error).__name__, *notes])
 

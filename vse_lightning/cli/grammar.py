@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from argparse import RawDescriptionHelpFormatter
 from collections import deque
 from collections.abc import Callable
@@ -32,7 +33,7 @@ def run_command(command: Command, args: list[str]) -> None:
     if "data" in inspect.signature(command).parameters:
         args = [_data_alone(arg) if arg.startswith("--config=") else arg for arg in args]
     parser = _parser(command)
-    with suggesting(parser):
+    with suggesting(parser, args):
         config = parser.parse_args(written_out(command, args))
     config.pop("config")
     command(**parser.instantiate(config))
@@ -67,7 +68,7 @@ def written_out(command: Command, args: list[str]) -> list[str]:
             others.append(f"--{name}={'true' if alone else value or words.popleft()}")
         elif elements.get(name):
             values = [value] if equals else []
-            while words and not words[0].startswith("-") and not equals and not (elements[first] and values):
+            while words and not _is_option(words[0]) and not equals and not (elements[first] and values):
                 values.append(words.popleft())
             if _is_class_of_objects(elements[name]):  # further options may be about each
                 others += [f"--{name}+={each}" for each in values]
@@ -78,6 +79,11 @@ def written_out(command: Command, args: list[str]) -> list[str]:
             if word.startswith("--") and not equals and words and word not in ("--help", "--print_config"):
                 others.append(words.popleft())
     return [*others, *(f"--{name}={_list(values, elements[name])}" for name, values in lists.items())]
+
+
+def _is_option(word: str) -> bool:
+    """Whether a word is one, and no negative number."""
+    return word.startswith("-") and re.fullmatch(r"-\d+(\.\d+)?", word) is None
 
 
 def _is_value(word: str) -> bool:

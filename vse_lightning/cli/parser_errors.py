@@ -2,18 +2,22 @@
 
 import re
 from argparse import ArgumentError
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
 _KEY = re.compile(r'Parser key "(.+)"(?: element \d+)?:$')
 _CLASS = re.compile(r"Problem with given class_path '(.+)':$")
-_SAYS_NOTHING = ("Does not validate", "Subtypes: ", "Errors:", "Given value", "Expected a path but")
+_IS_NOT_NONE = "Expected a <class 'NoneType'>"
+_FORMS_OF_A_CLASS = ("Subclass types ", "a class path (str)", "a dict with")
+_SAYS_NOTHING = ("Does not validate", "Subtypes: ", "Errors:", "Given value", "Expected a path but", _IS_NOT_NONE)
+_MAKER = re.compile(r"^Type \S.* expects a function or a callable class: ")
+_NOT_ACCEPTED = re.compile(r"(?:Subcommand '\w+' does not accept option|Option) '([^']+)'(?: is not accepted)?")
 _UNKNOWN = "unrecognized arguments: "
 _VALUE = re.compile(r"\s*Given value: (?!Namespace\(|NestedArg\()(.+)")
-_IS_NOT_NONE = "Expected a <class 'NoneType'>"
 
 
 def readable(message: str) -> str:
@@ -30,7 +34,7 @@ def readable(message: str) -> str:
     deepest, option, value = 0, "", ""
     reasons: list[str] = []
     for line in filter(str.strip, message.splitlines()):
-        text = line.strip().removeprefix("- ")
+        text = _MAKER.sub("", line.strip().removeprefix("- "))
         indent = len(line) - len(line.lstrip())
         keys = [(place, name) for place, name in keys if place < indent]
         classes = [(place, name) for place, name in classes if place < indent]
@@ -40,7 +44,7 @@ def readable(message: str) -> str:
             classes.append((indent, of_class[1]))
         elif given := _VALUE.match(line):
             value = value or given[1]
-        elif keys and indent >= deepest and text != _IS_NOT_NONE and not text.startswith(_SAYS_NOTHING):
+        elif keys and indent >= deepest and not text.startswith(_SAYS_NOTHING + _FORMS_OF_A_CLASS):
             about = ".".join(name for _, name in keys)
             of = f" ({classes[-1][1]})" if classes and classes[-1][0] > keys[-1][0] else ""
             reasons = [*(reasons if indent == deepest and option == about + of else []), _plain(text)]
@@ -48,14 +52,13 @@ def readable(message: str) -> str:
     if not reasons:
         return message
     told = " or ".join(dict.fromkeys(reasons))
-    return f"{option}: {told}" + (
-        f", got {value}" if value and told.startswith("expected") and value not in told else ""
-    )
+    shown = value and told.startswith("expected") and ", got " not in told
+    return f"{option}: {told}" + (f", got {value}" if shown else "")
 
 
 @contextmanager
-def suggesting(parser: ArgumentParser) -> Iterator[None]:
-    """Say with each option that the ``parser`` does not know which of its own may be meant."""
+def suggesting(parser: ArgumentParser, args: Sequence[str]) -> Iterator[None]:
+    """Say with each option that the ``parser`` does not know which of its own may be meant, and whose config has it."""
     try:
         yield
     except ArgumentError as error:
@@ -65,6 +68,13 @@ def suggesting(parser: ArgumentParser) -> Iterator[None]:
             meant = [_meant(word.partition("=")[0][2:], known) for word in words if word.startswith("--")]
             names = [f"--{name}" for name in meant if name]
             error.message += f": did you mean {', '.join(names)}?" if names else ""
+        elif unknown := _NOT_ACCEPTED.fullmatch(error.message):
+            files = [Path(word.removeprefix("--config=")) for word in args if word.startswith("--config=")]
+            line = re.compile(rf"^{re.escape(unknown[1].partition('.')[0])}\b", re.MULTILINE)
+            where = [f"--config {path}: " for path in files if path.is_file() and line.search(path.read_text("utf-8"))]
+            meant_name = _meant(unknown[1], list(parser.get_defaults().keys()))
+            hint = f": did you mean {meant_name}?" if meant_name else ""
+            error.message = f"{''.join(where[-1:])}Option {unknown[1]!r} is not accepted{hint}"
         raise
 
 
@@ -83,6 +93,11 @@ def _meant(name: str, known: list[str]) -> str | None:
 
 
 def _plain(reason: str) -> str:
+    reason = re.sub(r"\.* Got value: Namespace\(.*", "", reason)
+    reason = re.sub(
+        r"^Not a valid subclass of (\w+)$", r"expected the class of a \1, or a class_path with init_args", reason
+    )
+    reason = re.sub(r"^Expected '(.+)' to be a subclass of <class '(\w+)'>\.*$", r"expected a \2, got \1", reason)
     reason = re.sub(r"^Expected an? <class '(?:[\w.]*\.)?(\w+)'>", r"expected \1", reason)
     reason = re.sub(r"^Expected a typing\.Literal\[(.+?)\]", r"expected one of \1", reason)
     reason = reason.replace(

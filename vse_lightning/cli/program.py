@@ -12,6 +12,7 @@ from vse_lightning.cli.errors import told
 from vse_lightning.cli.grammar import Command, first_line, run_command
 from vse_lightning.cli.quiet import without_remarks
 from vse_lightning.cli.training import TRAINING
+from vse_lightning.report import printable
 
 OTHERS = ("label", "evaluate", "search", "export")
 """Commands that are no method of the trainer: each a function, in the module of its name."""
@@ -31,7 +32,7 @@ def main(args: list[str] | None = None) -> None:
         cause, message = told(error)
     if args is not None or message is None:
         raise cause
-    print(f"vse-lightning: {message}", file=sys.stderr)
+    print(f"vse-lightning: {printable(message)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -12,6 +12,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from vse_lightning.callbacks import EmbeddingWriter, RetrievalGallery, WeightInterpolation
+from vse_lightning.checks import require
 from vse_lightning.cli.checkpoint_config import WORDS_FOR_CHECKPOINTS, parse_beside_checkpoint
 from vse_lightning.cli.config_files import configs_first
 from vse_lightning.cli.last_checkpoint import keep_best_of, newest_checkpoint
@@ -85,7 +86,7 @@ class RetrievalCLI(LightningCLI):
         """
         command, *options = cast("list[str]", args)
         words = [command, *configs_first(options)]
-        with suggesting(self._parsers[command]):
+        with suggesting(self._parsers[command], words):
             self.config, lines = parse_beside_checkpoint(parser, command, words)
             if self.config[command].get("ckpt_path") == "last":
                 self._last, line = newest_checkpoint(self.config[command]["trainer"])
@@ -94,6 +95,7 @@ class RetrievalCLI(LightningCLI):
                 words.append(f"--ckpt_path={self._last or 'null'}")
                 self.config, lines = parse_beside_checkpoint(parser, command, words)
                 lines.insert(0, line)
+        _check_numbers(self.config[command])
         for line in lines:
             _print_once(line)
 
@@ -200,6 +202,14 @@ class RetrievalCLI(LightningCLI):
 def _together(logged: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The values of all dataloaders."""
     return {name: value for of_loader in logged for name, value in of_loader.items()}
+
+
+def _check_numbers(config: Any) -> None:
+    """Refuse numbers of which Lightning or NumPy would not say what they are."""
+    seed, steps = config.get("seed_everything"), config.get("trainer.accumulate_grad_batches")
+    rule = "--seed_everything must be true, false or a whole number from 0 to 4294967295, got {}"
+    require(seed is None or 0 <= seed < 2**32, rule, seed)
+    require(steps is None or steps > 0, "--trainer.accumulate_grad_batches must be at least 1, got {}", steps)
 
 
 @rank_zero_only

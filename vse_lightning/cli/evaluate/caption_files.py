@@ -87,6 +87,7 @@ def read_caption_lines(
         "or a table as --captions: give one of them (or none for a folder that predict wrote, which tells by itself)",
     )
     texts = [] if path is None else read_lines("--captions", path)
+    require(path is None or bool(texts), "--captions must have a caption on each line, got the empty file {}", path)
     blank = [number for number, text in enumerate(texts, start=1) if not text]
     require(not blank, "--captions must have a caption on each line, line {} of {} is empty", *blank[:1], path)
     count = len(texts) or num_texts

@@ -20,6 +20,7 @@ from vse_lightning.cli.evaluate.trec_files import run_files, write_run
 from vse_lightning.cli.overwriting import require_new, require_own
 from vse_lightning.metrics import PMRP, ECCVCaption, RetrievalMetric, RetrievalMetrics
 from vse_lightning.metrics._ground_truth import GroundTruthMetric
+from vse_lightning.metrics._standard_protocol import check_cutoffs
 from vse_lightning.pages import PAGE_MARK
 from vse_lightning.paths import existing_path
 from vse_lightning.ranking.reading import EvaluationProtocol
@@ -155,6 +156,7 @@ def evaluate(
     # "--intervals" alone is True
     confidence = None if intervals is False else 0.95 if intervals is True else intervals
     resampling = Resampling(confidence, level, resamples, seed)
+    check_cutoffs(recall_ks, ndcg_ks, coherent_ks)  # also of those that are left out without labels
     require_own("--output", output, _MARK)
     require_own("--html", html, PAGE_MARK)
     outputs = [read_model(model, image_key, text_key, scores_key) for model in models]
@@ -204,6 +206,8 @@ def evaluate(
         page = result_page(results, baselines, ranked, evaluated, tables, protocol, level=level, notes=notes)
         with whole_file(html) as written:
             written.write_text(page, encoding="utf-8")
+        if truth is not None:
+            notes.append("the page has no curves and lists: they are of an image's own captions, not of --relevance")
         notes.append(f"page: {html}")
     print_comparison(results, baselines, level, notes)
     if output is not None:

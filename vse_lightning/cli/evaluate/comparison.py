@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vse_lightning.checks import require
+from vse_lightning.checks import require, require_whole
 from vse_lightning.cli.evaluate.caption_files import Captions
 from vse_lightning.cli.evaluate.label_sources import Labels
 from vse_lightning.cli.evaluate.measuring import Measurement, gallery_state
@@ -16,7 +16,7 @@ from vse_lightning.pages.ranked_queries import rank_queries
 from vse_lightning.pages.ranked_run import RankedRun
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.reading import EvaluationProtocol
-from vse_lightning.report import DIRECTIONS, Baselines, table_rows
+from vse_lightning.report import DIRECTIONS, Baselines, printable, table_rows
 
 _LISTED, _DEPTH = 5, 100  # of the queries of a page: candidates, and ranks of curves
 
@@ -33,6 +33,8 @@ class Resampling:
     def __post_init__(self) -> None:
         for name, share in (("confidence", self.confidence), ("level", self.level)):
             require(share is None or 0 < share < 1, "{} must lie between 0 and 1, got {}", name, share)
+        require_whole("resamples", self.resamples)
+        require_whole("seed", self.seed, least=0)
 
 
 def compare(models: Mapping[str, Mapping[str, Measurement]], resampling: Resampling) -> dict[str, dict[str, Result]]:
@@ -80,7 +82,7 @@ def print_comparison(
 
     table = Table("metric")
     for model in (*results, *baselines):
-        table.add_column(escape(model), justify="right")
+        table.add_column(escape(printable(model)), justify="right")
     first = next(iter(results.values()))
     rows = table_rows(first, {name: result.display for name, result in first.items()})
     for direction, title in {**DIRECTIONS, "": ""}.items():
@@ -92,11 +94,11 @@ def print_comparison(
             name, show = row.names[direction], row.display.shown
             cells = [_cell(of_model[name], level) for of_model in results.values()]
             bounds = [show(of_kind[name]) if name in of_kind else "" for of_kind in baselines.values()]
-            table.add_row(escape(row.label), *cells, *bounds)
+            table.add_row(escape(printable(row.label)), *cells, *bounds)
     console = Console(soft_wrap=True)
     console.print(table)
     for note in notes:
-        console.print(note, highlight=False, markup=False)
+        console.print(printable(note), highlight=False, markup=False)
 
 
 def _cell(result: Result, level: float) -> str:

@@ -1,6 +1,6 @@
 """Embeddings and score matrices from files, as models to be measured."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,12 @@ def read_model(specification: str, image_key: str, text_key: str, scores_key: st
     """
     name, paths = _split_specification(specification)
     require(len(paths) <= 2, "a model must be one file or IMAGES,TEXTS, got {} files for {}", len(paths), name)
+    where = f"{name} ({', '.join(map(str, paths))})"
+    return replace(_read(where, paths, image_key, text_key, scores_key), name=name)
+
+
+def _read(name: str, paths: Sequence[Path], image_key: str, text_key: str, scores_key: str) -> ModelOutput:
+    """The output in one file or folder, or in two files; ``name`` is for messages."""
     if len(paths) == 2:
         return _embeddings(name, _only_or_named(paths[0], image_key), _only_or_named(paths[1], text_key))
     if paths[0].is_dir():

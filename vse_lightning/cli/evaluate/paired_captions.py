@@ -75,7 +75,7 @@ def _of_coco(path: Path, content: Any) -> Captions:
         image_ids = [int(image["id"]) for image in content["images"]]
         captions = [(int(note["image_id"]), int(note["id"]), note["caption"]) for note in content["annotations"]]
     except (KeyError, TypeError, ValueError) as error:
-        problem = f"{type(error).__name__}: {error}"
+        problem = f"it has no {error}" if isinstance(error, KeyError) else "other things are in it"
         raise ValueError(
             f"{OPTION} must be a Karpathy split file with a list 'images', COCO's file of captions with lists 'images' "
             f"and 'annotations', or a list of objects with an image and captions, and {path} is none ({problem})"

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from vse_lightning.cli.search.answers import Answer
 from vse_lightning.cli.search.index_file import SearchIndex
+from vse_lightning.report import printable
 
 
 def print_answers(answers: list[Answer], index: SearchIndex) -> None:
@@ -20,14 +21,14 @@ def print_answers(answers: list[Answer], index: SearchIndex) -> None:
 
 def print_line(line: str) -> None:
     """Print text in which nothing is markup."""
-    Console(soft_wrap=True).print(Text(line))
+    Console(soft_wrap=True).print(Text(printable(line)))
 
 
 def _images(answer: Answer, index: SearchIndex) -> Table:
     table = _table("picture", *(["caption"] if index.captions else []))
     for rank, (row, score) in enumerate(answer.hits, start=1):
-        first = (Text(caption) for caption in index.captions_of(row)[:1])
-        table.add_row(str(rank), f"{score:z.3f}", Text(index.names[row]), *first)
+        first = (Text(printable(caption)) for caption in index.captions_of(row)[:1])
+        table.add_row(str(rank), f"{score:z.3f}", Text(printable(index.names[row])), *first)
     return table
 
 
@@ -35,7 +36,7 @@ def _captions(answer: Answer, index: SearchIndex) -> Table:
     table = _table("caption", "picture")
     for rank, (row, score) in enumerate(answer.hits, start=1):
         name = index.names[int(index.text_image_rows[row])]
-        table.add_row(str(rank), f"{score:z.3f}", Text(index.captions[row]), Text(name))
+        table.add_row(str(rank), f"{score:z.3f}", Text(printable(index.captions[row])), Text(printable(name)))
     return table
 
 

@@ -12,6 +12,7 @@ from vse_lightning.checks import require
 from vse_lightning.data.files.dataset_rows import DatasetRows
 from vse_lightning.data.files.decoding import read_picture
 from vse_lightning.data.files.pictures import PictureFolder, PictureStore, count_present, open_pictures
+from vse_lightning.paths import open_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -86,7 +87,7 @@ class EncodedPictures:
 
             file: AbstractContextManager[IO[bytes]] = fsspec.open(path, "rb")
             return file
-        return (self._folder / path).open("rb")
+        return open_file(self._folder / path)
 
 
 def read_paths(rows: DatasetRows, column: str) -> list[str] | None:

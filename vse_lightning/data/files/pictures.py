@@ -14,7 +14,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from vse_lightning.checks import require, require_extra
 from vse_lightning.data.files.decoding import read_picture
-from vse_lightning.paths import existing_path
+from vse_lightning.paths import existing_path, open_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,7 +49,7 @@ class PictureFolder(PictureStore):
 
     def open(self, member: str) -> IO[bytes]:
         """Open a file of the folder."""
-        return (self._where / member).open("rb")
+        return open_file(self._where / member)
 
 
 class PictureZip(PictureStore):

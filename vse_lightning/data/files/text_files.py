@@ -26,8 +26,8 @@ def read_lines(argument: str, path: Path) -> list[str]:
         # Told what ends a line, Python does not break captions at the rarer characters that it would take for an end.
         with path.open(encoding=ENCODING, newline="\n") as file:
             return [line.strip() for line in file]
-    except (UnicodeDecodeError, IsADirectoryError) as error:
-        raise ValueError(f"{argument} must be a text file in UTF-8, got {path} ({error})") from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{argument} must be a text file in UTF-8, got {path}: {problem_of(error)}") from error
 
 
 def read_json(argument: str, path: Path) -> Any:
@@ -35,7 +35,16 @@ def read_json(argument: str, path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding=ENCODING))
     except (ValueError, OSError, RecursionError) as error:
-        raise ValueError(f"{argument} must be a JSON file, got {str(path)!r}: {error}") from error
+        raise ValueError(f"{argument} must be a JSON file, got {str(path)!r}: {problem_of(error)}") from error
+
+
+def problem_of(error: Exception) -> str:
+    """What is wrong with a file, without the words of codecs and operating systems."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it holds the byte {error.object[error.start]:#04x}, which is none of UTF-8: save it as UTF-8"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,9 @@ def _read_split(folder: Path, prefix: str) -> _Split:
     captions = read_lines("root", existing_path("root", folder / f"{prefix}_caps.txt"))
     message = "{}_caps.txt must have a caption on each line, got an empty file in {}"
     require(bool(captions), message, prefix, folder)
+    blank = [number for number, line in enumerate(captions, start=1) if not line]
+    message = "{}_caps.txt must have a caption on each line, line {} in {} is empty"
+    require(not blank, message, prefix, *blank[:1], folder)
     features = FeatureFile(folder / f"{prefix}_ims.npy")
     ids_file = folder / f"{prefix}_ids.txt"
     ids = read_lines("root", ids_file) if ids_file.exists() else None
@@ -127,9 +130,9 @@ def _match(prefix: str, captions: int, features: FeatureFile, ids: Sequence[str]
         return features.runs()
     if captions % len(features):
         raise ValueError(
-            f"{prefix}_caps.txt and {prefix}_ims.npy do not fit: {captions} captions are no multiple of "
-            f"{len(features)} rows; where images have different numbers of captions, write {prefix}_ids.txt with the "
-            "image's id for each caption"
+            f"{prefix}_caps.txt and {prefix}_ims.npy in {features.path.parent} do not fit: {captions} captions are no "
+            f"multiple of {len(features)} rows; where images have different numbers of captions, write "
+            f"{prefix}_ids.txt with the image's id for each caption"
         )
     return torch.arange(len(features)).repeat_interleave(captions // len(features))
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from vse_lightning.argument_types import typed
+from vse_lightning.array_files import problem_of_torch
 from vse_lightning.checks import require
 from vse_lightning.models.checkpoints.checkpoint_files import require_whole_checkpoint
 from vse_lightning.models.checkpoints.trust import require_trusted
@@ -58,10 +59,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except _UNREADABLE as error:
         require_whole_checkpoint(path)
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"checkpoint {path} cannot be read without unpickling: {reason}") from error
-    lightning = isinstance(checkpoint, dict) and "state_dict" in checkpoint
+        raise ValueError(f"checkpoint {path} cannot be read without unpickling: it {problem_of_torch(path)}") from error
+    lightning = isinstance(checkpoint, dict) and isinstance(checkpoint.get("state_dict"), dict)
     require(lightning, "checkpoint {} must be one that Lightning wrote, with a state_dict", path)
+    named = isinstance(checkpoint.get("hyper_parameters", {}), dict)
+    require(named, "checkpoint {} must have hyper_parameters by name, got others", path)
     return dict(checkpoint)
 
 
