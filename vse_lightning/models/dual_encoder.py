@@ -82,12 +82,12 @@ class DualEncoder(Retriever):
 
     def image_transform(self, train: bool) -> Callable[[Any], Tensor] | None:
         """How the image encoder wants pictures; the data module asks."""
-        transform: Callable[[Any], Tensor] | None = self.image_encoder.transform(train)  # type: ignore[operator]
+        transform: Callable[[Any], Tensor] | None = _transform_of("image_encoder", self.image_encoder)(train)
         return transform
 
     def text_transform(self) -> Callable[[list[str]], Any]:
         """How the text encoder wants a list of captions; the data module asks."""
-        transform: Callable[[list[str]], Any] = self.text_encoder.transform()  # type: ignore[operator]
+        transform: Callable[[list[str]], Any] = _transform_of("text_encoder", self.text_encoder)()
         return transform
 
     def configure_optimizers(self) -> Any:
@@ -115,10 +115,16 @@ class DualEncoder(Retriever):
         return optimizer
 
 
+def _transform_of(name: str, encoder: nn.Module) -> Callable[..., Any]:
+    transform = getattr(encoder, "transform", None)
+    remedy = "or the data module its own transforms and text"
+    require(callable(transform), "{} must have a method transform, {}, got {}", name, remedy, type(encoder).__name__)
+    return transform  # type: ignore[return-value]
+
+
 def _check_widths(image_encoder: nn.Module, text_encoder: nn.Module) -> None:
     for name, encoder in {"image_encoder": image_encoder, "text_encoder": text_encoder}.items():
-        is_encoder = isinstance(encoder, nn.Module) and callable(getattr(encoder, "transform", None))
-        require(is_encoder, "{} must be a module with a method transform, got {}", name, type(encoder).__name__)
+        require(isinstance(encoder, nn.Module), "{} must be a module, got {}", name, type(encoder).__name__)
     widths = [getattr(encoder, "embed_dim", None) for encoder in (image_encoder, text_encoder)]
     if None not in widths and widths[0] != widths[1]:
         raise ValueError(
