@@ -25,7 +25,7 @@ pytest.importorskip("scipy")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
 DATA = ["--config", "quickstart.yaml", "--data.init_args.source.init_args.num_images=40"]
-SOURCE = ShapesSource(num_images=40)
+SOURCE = ShapesSource(num_images=40, image_size=48)
 TEST, VAL = range(36, 40), range(32, 36)
 TEXTS = ["a red circle on a black background", "two blue squares"]
 

@@ -54,7 +54,7 @@ scores = model.similarity(images, texts)
 
 ## Results
 
-{_results(checkpoint)}
+{_measured(checkpoint)}
 """
 
 
@@ -80,7 +80,7 @@ def _public(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
-def _results(checkpoint: Path) -> str:
+def _measured(checkpoint: Path) -> str:
     table = results_of(checkpoint)
     if not table:
         return _UNKNOWN
