@@ -108,24 +108,54 @@ def print_results(
     baselines: Baselines = MappingProxyType({}),
 ) -> None:
     """Print what was logged in a stage, ``"val"`` or ``"test"``, as a :func:`shown_table`."""
+    values = {name.removeprefix(f"{stage}/"): float(value) for name, value in metrics.items()}
+    shown = shown_table(values, displays, labels, baselines)
+    if shown:
+        _print_table(_TITLES[stage], shown)
+    if shown and baselines:
+        _print_line(BASELINES_NOTE)
+
+
+def print_changes(
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    displays: Mapping[str, Display],
+    labels: Mapping[str, str],
+) -> None:
+    """Print what validation said before and after a fit, by logged name, and the difference."""
+    before, after = ({name.removeprefix("val/"): value for name, value in of.items()} for of in (before, after))
+    changes = {
+        row.label: {
+            direction: f"{row.display.shown(before[name])} → {row.display.shown(after[name])} "
+            f"({'+' if after[name] >= before[name] else ''}{row.display.shown(after[name] - before[name])})"
+            for direction, name in row.names.items()
+            if name in before
+        }
+        for row in table_rows(after, displays, labels)
+    }
+    if changes:
+        _print_table("validation, before → after", changes)
+
+
+def _print_table(title: str, shown: Mapping[str, Mapping[str, str]]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Column, Table
 
-    values = {name.removeprefix(f"{stage}/"): float(value) for name, value in metrics.items()}
-    shown = shown_table(values, displays, labels, baselines)
     columns = table_columns(shown) or [""]
-    table = Table(Column("metric", no_wrap=True), title=_TITLES[stage], title_justify="left")
+    table = Table(Column("metric", no_wrap=True), title=title, title_justify="left")
     for column in columns:
         table.add_column(DIRECTIONS.get(column, ""), justify="right")
     for label, cells in shown.items():
-        table.add_row(
-            escape(printable(label)), *([cells[""]] if "" in cells else [cells.get(column, "") for column in columns])
-        )
-    if shown:
-        Console().print(table)
-    if shown and baselines:
-        Console().print(BASELINES_NOTE, highlight=False, soft_wrap=True)
+        named = escape(printable(label))
+        table.add_row(named, *([cells[""]] if "" in cells else [cells.get(column, "") for column in columns]))
+    Console().print(table)
+
+
+def _print_line(line: str) -> None:
+    from rich.console import Console
+
+    Console().print(line, highlight=False, soft_wrap=True)
 
 
 def table_columns(table: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -18,7 +18,6 @@ from worker_processes import load
 
 from vse_lightning.callbacks import WeightInterpolation
 from vse_lightning.callbacks.weight_interpolation import interpolated
-from vse_lightning.cli import main
 
 WORKER = Path(__file__).with_name("interpolation_worker.py")
 pytestmark = pytest.mark.filterwarnings(
@@ -158,19 +157,3 @@ def test_two_processes_make_the_mean_that_one_makes(tmp_path):
     of_one = load(WORKER).found(tmp_path / "one", processes=1)
     assert json.loads((tmp_path / "two.json").read_text()) == of_one
     assert of_one["saved"] == pytest.approx(1.8)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_from_yaml_fit_ends_with_both_in_one_table(tmp_path, monkeypatch, capsys):
-    for needed in ("PIL", "timm", "scipy"):
-        pytest.importorskip(needed)
-    monkeypatch.chdir(tmp_path)
-    callback = "- class_path: vse_lightning.callbacks.WeightInterpolation"
-    (tmp_path / "mean.yaml").write_text(f"trainer:\n  callbacks+:\n    {callback}\n")
-    config = ["--config=quickstart.yaml", "--config=relevance/cider.yaml", "--config=mean.yaml"]
-    config += ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--data.init_args.num_workers=0"]
-    config += ["--data.init_args.source.init_args.num_images=40", "--data.init_args.batch_size=32"]
-    main(["fit", *config, "--compare_with=null", "--trainer.max_epochs=1"])
-    printed = capsys.readouterr().out
-    rows = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in printed.splitlines() if "R@" in line}
-    assert {"R@1", "R@1/interpolated"} <= rows.keys()

@@ -206,7 +206,8 @@ def _values_of(trainer: Trainer, stage: Stage) -> dict[str, float]:
         for name, value in trainer.callback_metrics.items()
         if name.startswith(f"{stage}/")
     }
-    return {name: value for name, value in named.items() if "/" not in name}
+    others = tuple(f"{name}_" for name in getattr(trainer.datamodule, "eval_sources", ()))  # type: ignore[attr-defined]
+    return {name: value for name, value in named.items() if "/" not in name and not name.startswith(others)}
 
 
 def _facts(trainer: Trainer, pl_module: LightningModule, folds: int) -> dict[str, str]:

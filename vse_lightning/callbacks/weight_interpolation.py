@@ -95,10 +95,7 @@ class WeightInterpolation(Callback):
         self._mean, self._before = interpolated(self._before, after, self.alpha), None
         with self.applied(pl_module):
             self.values = validated_again(trainer)
-            named = {_named(name): value for name, value in self.values.items()}
-            for logger in trainer.loggers:
-                logger.log_metrics(named, step=trainer.global_step)
-                logger.save()
+            self.log_values(trainer, self.values)
             if best is not None and self._is_better(callback):
                 self.path = best.parent / "interpolated" / best.name
                 trainer.save_checkpoint(self.path, weights_only=True)
@@ -112,6 +109,12 @@ class WeightInterpolation(Callback):
             yield
         finally:
             _assign(module, own)
+
+    def log_values(self, trainer: Trainer, values: Mapping[str, float]) -> None:
+        """Log values of the mean, ``val/rsum`` as ``val/interpolated_rsum``."""
+        for logger in trainer.loggers:
+            logger.log_metrics({_named(name): value for name, value in values.items()}, step=trainer.global_step)
+            logger.save()
 
     def _is_better(self, callback: Any) -> bool:
         value, plain = self.values.get(callback.monitor), callback.best_model_score
@@ -165,6 +168,5 @@ def _assign(module: LightningModule, weights: Weights) -> None:
 
 
 def _named(name: str) -> str:
-    """``val/rsum`` as ``val/interpolated_rsum``."""
     stage, slash, metric = name.partition("/")
     return f"{stage}/interpolated_{metric}" if slash else f"interpolated_{name}"

@@ -11,7 +11,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
-from vse_lightning.callbacks import EmbeddingWriter, RetrievalGallery, WeightInterpolation
+from vse_lightning.callbacks import BeforeAndAfter, EmbeddingWriter, RetrievalGallery, WeightInterpolation
 from vse_lightning.checks import require
 from vse_lightning.cli.checkpoint_config import WORDS_FOR_CHECKPOINTS, parse_beside_checkpoint
 from vse_lightning.cli.config_files import configs_first
@@ -19,11 +19,12 @@ from vse_lightning.cli.last_checkpoint import keep_best_of, newest_checkpoint
 from vse_lightning.cli.parser_errors import suggesting
 from vse_lightning.cli.results_file import INTERPOLATED, write_results
 from vse_lightning.cli.saved_config import RunConfig
+from vse_lightning.mixins.host.lightning_internals import unseen
 from vse_lightning.models.checkpoints.checkpoint_files import CheckpointFiles
 from vse_lightning.models.checkpoints.configured_rates import ConfiguredRates
 from vse_lightning.models.checkpoints.restoring import restoring
 from vse_lightning.models.retriever import Retriever
-from vse_lightning.report import Baselines, Display, print_results, shown_table
+from vse_lightning.report import Baselines, Display, print_changes, print_results, shown_table
 
 TRAINING = {
     "fit": "Train a model, then test its best checkpoint",
@@ -119,12 +120,15 @@ class RetrievalCLI(LightningCLI):
             keep_best_of(self._last, callbacks)
         if not isinstance(self.model, Retriever):  # which looks after its rates without the command too
             callbacks.append(ConfiguredRates())
+        if self.subcommand == "fit" and getattr(self.datamodule, "eval_sources", None):
+            callbacks.insert(0, BeforeAndAfter())  # before the checkpoints, which keep what it knows
         if sum(isinstance(callback, BasePredictionWriter) for callback in callbacks) > 1:
             callbacks.remove(self.config_init[str(self.subcommand)]["embeddings"])
         return trainer
 
     def after_fit(self) -> None:
-        """Test the best checkpoint, or the last weights where none was written, and say where everything is."""
+        """Say what was gained and lost, test the best checkpoint or the last weights, and say where everything is."""
+        self._print_changes()
         if "test" not in getattr(getattr(self.datamodule, "source", None), "splits", {}):
             return
         callback = self.trainer.checkpoint_callback
@@ -137,16 +141,18 @@ class RetrievalCLI(LightningCLI):
         logged = list(self.trainer.test(**{**kwargs, "verbose": False}))
         for mean in self.callbacks(WeightInterpolation):
             if mean.values:
-                with mean.applied(self.model):
+                with mean.applied(self.model), unseen(self.trainer):
                     beside = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
-                logged += [{f"{name}/{INTERPOLATED}": value for name, value in values.items()} for values in beside]
-        self.report("test", _together(logged), kwargs.get("ckpt_path"))
+                for values in beside:
+                    mean.log_values(self.trainer, values)
+                    logged.append({f"{name}/{INTERPOLATED}": value for name, value in values.items()})
+        self.report("test", self._together(logged), kwargs.get("ckpt_path"))
 
     def validate(self, **kwargs: Any) -> None:
         """Run ``trainer.validate`` and print its table."""
         self._ask_for_baselines()
         logged = self.trainer.validate(**{**kwargs, "verbose": False})
-        self.report("val", _together(logged), kwargs.get("ckpt_path"))
+        self.report("val", self._together(logged), kwargs.get("ckpt_path"))
 
     def predict(self, **kwargs: Any) -> None:
         """Run ``trainer.predict``, which writes the embeddings, and print where they are."""
@@ -187,21 +193,42 @@ class RetrievalCLI(LightningCLI):
     @property
     def baselines(self) -> Baselines:
         """What random scores and the labels themselves got there."""
-        return getattr(self.model, "retrieval_baselines", None) or {}
+        known: Baselines = getattr(self.model, "retrieval_baselines", None) or {}
+        return {kind: self._together([values]) for kind, values in known.items()}
 
     def callbacks(self, kind: type[Found]) -> list[Found]:
         """The trainer's callbacks of one kind."""
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
         return [callback for callback in callbacks if isinstance(callback, kind)]
 
+    def _print_changes(self) -> None:
+        """Print what the fit has done to the target and to the other data, with interpolated weights too."""
+        for callback in self.callbacks(BeforeAndAfter):
+            before, after = [callback.before], [callback.after]
+            for mean in self.callbacks(WeightInterpolation):
+                before.append({f"{name}/{INTERPOLATED}": value for name, value in callback.before.items()})
+                after.append({f"{name}/{INTERPOLATED}": value for name, value in mean.values.items()})
+            if callback.after and self.trainer.is_global_zero:
+                print_changes(self._together(before), self._together(after), self.displays, self.labels)
+
+    def _together(self, logged: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """The values of all dataloaders; the name of a further source stands behind that of the metric."""
+        sources = list(getattr(self.datamodule, "eval_sources", None) or {})
+        return {_source_last(name, sources): value for of_loader in logged for name, value in of_loader.items()}
+
     def _ask_for_baselines(self) -> None:
         if hasattr(self.model, "retrieval_baselines"):
             self.model.retrieval_baselines = {}
 
 
-def _together(logged: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The values of all dataloaders."""
-    return {name: value for of_loader in logged for name, value in of_loader.items()}
+def _source_last(name: str, sources: Sequence[str]) -> str:
+    """``test/coco_rsum/interpolated`` as ``test/rsum/coco/interpolated``; as it is without a source."""
+    for source in sources:
+        stage, slash, metric = name.partition(f"{source}_")
+        if slash and stage in ("", "val/", "test/"):
+            metric, more, rest = metric.partition("/")
+            return f"{stage}{metric}/{source}{more}{rest}"
+    return name
 
 
 def _check_numbers(config: Any) -> None:

@@ -15,12 +15,14 @@ from vse_lightning.argument_types import typed
 from vse_lightning.checks import SAME_LIGHTNING, require, require_lightning, require_whole
 from vse_lightning.data.loaders.collate import Collate
 from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, ImageTextItem
-from vse_lightning.data.loaders.label_names import LabelSource, check_label_names
+from vse_lightning.data.loaders.label_names import LabelSource, check_label_names, check_source_names
 from vse_lightning.data.loaders.samplers import ResumableLoader, make_batches
 from vse_lightning.data.sources.image_text_source import ImageTextSource
 from vse_lightning.relevance import RelevanceSource, RelevanceTable
 
 Transform = Callable[[Any], Any]  # to a tensor, but jsonargparse would offer the subclasses of Tensor
+
+EvaluationLoaders = DataLoader[ImageTextItem] | list[DataLoader[ImageTextItem]]
 
 LARGEST_BATCH_LABELLED_IN_WORKERS = 512  # beyond, the block grows faster than the rest of the batch
 
@@ -50,6 +52,9 @@ class ImageTextDataModule(LightningDataModule):
         eval_relevance: name -> labels to evaluate under. The first is logged under the plain names, others get
             ``_{name}``. Default: the labels trained on; an empty dict for none. Names are of letters, digits, ``_`` and
             ``-``, without the words of metrics, and none ends in another.
+        eval_sources: name -> further source, measured in validation and test under ``{name}_`` before the metric and
+            under the same labels: what fine-tuning on ``source`` does to other data. Names are of letters, digits,
+            ``_`` and ``-``, without the words of metrics, and none begins with another.
         batch_size: pairs in a training batch (of each process).
         eval_batch_size: images in an evaluation batch.
         num_workers: loader processes; default as many as Lightning suggests for the CPUs, at most 8.
@@ -61,7 +66,8 @@ class ImageTextDataModule(LightningDataModule):
         batches: which pairs meet in a training batch: ``"random"``, ``"distinct"`` (no image twice) or ``"similar"``
             (groups of captions alike under ``relevance``, for graded losses); every pair comes once in an epoch.
         on_corrupt: what to do with a picture that cannot be read: ``"raise"`` an error that names it, or ``"skip"`` it:
-            the next item takes its place, and a warning at the end counts and names what was skipped.
+            the next item takes its place, and a warning at the end counts and names what was skipped. Of
+            ``eval_sources`` it is always an error.
         labels_on_device: keep the caption features of the labels in the memory of the GPU (0.4 GB for all captions of
             COCO under SBERT), so that the loss and the metrics look labels up there. Pays on large batches, with
             several processes and in evaluation; batches then hold no ``relevance``. It is for labels from vectors:
@@ -73,6 +79,7 @@ class ImageTextDataModule(LightningDataModule):
         eval_captions: captions of the splits ``val`` and ``test``, which the evaluation labels serve.
         relevance_table: labels of the training captions, from ``setup("fit")`` on; None without ``relevance``.
         eval_relevance_tables: name -> labels of the evaluation captions, in the order of ``eval_relevance``.
+        eval_source_tables: name of a further source -> the same of its captions.
     """
 
     @typed
@@ -91,6 +98,7 @@ class ImageTextDataModule(LightningDataModule):
         batches: Literal["random", "distinct", "similar"] = "random",
         on_corrupt: Literal["raise", "skip"] = "raise",
         labels_on_device: bool = False,
+        eval_sources: dict[str, ImageTextSource] | None = None,
     ) -> None:
         super().__init__()
         require_whole("batch_size", batch_size)
@@ -104,9 +112,11 @@ class ImageTextDataModule(LightningDataModule):
         if eval_relevance is None:
             eval_relevance = {} if relevance is None else {"relevance": relevance}
         check_label_names(eval_relevance)
+        check_source_names(eval_sources or {})
         self.source = source
         self.relevance = relevance
         self.eval_relevance = eval_relevance
+        self.eval_sources = eval_sources or {}
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
@@ -124,6 +134,7 @@ class ImageTextDataModule(LightningDataModule):
         self.eval_captions: list[str] = []
         self.relevance_table: RelevanceTable | None = None
         self.eval_relevance_tables: dict[str, RelevanceTable] = {}
+        self.eval_source_tables: dict[str, dict[str, RelevanceTable]] = {}
         self._fitted: list[RelevanceSource] = []
 
     def setup(self, stage: str) -> None:
@@ -131,15 +142,15 @@ class ImageTextDataModule(LightningDataModule):
         for labels in (self.relevance, *self.eval_relevance.values()):
             if isinstance(labels, RelevanceSource):  # before another source has worked for long
                 labels.check_size(len(self.source.captions), self.source.num_images)
-        train, evaluation = self._text_ids("train"), self._text_ids("val", "test")
-        self.train_captions, self.eval_captions = self._captions(train), self._captions(evaluation)
+        train, evaluation = (_text_ids(self.source, *splits) for splits in (("train",), ("val", "test")))
+        self.train_captions, self.eval_captions = (_captions(self.source, text_ids) for text_ids in (train, evaluation))
         if stage == "fit" and self.relevance is not None and self.relevance_table is None:
             self.source.split("train")  # or its error, before the labels have one about no captions
-            self.relevance_table = self._table(self.relevance, train)
+            self.relevance_table = self._table(self.relevance, train, self.source)
         if stage != "predict" and self.eval_captions and not self.eval_relevance_tables:
-            self.eval_relevance_tables = {
-                name: self._table(labels, evaluation) for name, labels in self.eval_relevance.items()
-            }
+            self.eval_relevance_tables = self._eval_tables(self.source)
+        if stage != "predict" and not self.eval_source_tables:
+            self.eval_source_tables = {name: self._eval_tables(source) for name, source in self.eval_sources.items()}
         if stage == "fit":  # here and not in the module's own setup: averaging callbacks copy the module before that
             self._of_module("fit_text", self.train_captions)
 
@@ -153,19 +164,19 @@ class ImageTextDataModule(LightningDataModule):
         batches = make_batches(self.batches, dataset, self.batch_size, drop_last, self.trainer, self.relevance_table)
         return self._loader(dataset, relevance, batch_sampler=batches)
 
-    def val_dataloader(self) -> DataLoader[ImageTextItem]:
-        """Images of the split ``val`` with their captions."""
+    def val_dataloader(self) -> EvaluationLoaders:
+        """Images of the split ``val`` with their captions; with ``eval_sources`` a list, the target first."""
         message = "the source has no split 'val' to validate on, only {}: to train without, set limit_val_batches=0"
         require("val" in self.source.splits, message, sorted(self.source.splits))
-        return self._evaluation_loader("val")
+        return self._evaluation_loaders("val")
 
-    def test_dataloader(self) -> DataLoader[ImageTextItem]:
-        """Images of the split ``test`` with their captions."""
-        return self._evaluation_loader("test")
+    def test_dataloader(self) -> EvaluationLoaders:
+        """Images of the split ``test`` with their captions; with ``eval_sources`` a list, the target first."""
+        return self._evaluation_loaders("test")
 
     def predict_dataloader(self) -> DataLoader[ImageTextItem]:
         """Images of ``predict_split`` with their captions."""
-        return self._evaluation_loader(self.predict_split)
+        return self._evaluation_loader(self.source, self.predict_split)
 
     def teardown(self, stage: str) -> None:
         """Say what was skipped."""
@@ -204,13 +215,24 @@ class ImageTextDataModule(LightningDataModule):
         if self._skipped is not None:  # a copy has workers of its own
             self._skipped.share_memory_()  # type: ignore[no-untyped-call]
 
-    def _evaluation_loader(self, split: str) -> DataLoader[ImageTextItem]:
-        return self._loader(
-            self._dataset(ImageTextDataset.images, split, train=False), None, batch_size=self.eval_batch_size
-        )
+    def _evaluation_loaders(self, split: str) -> EvaluationLoaders:
+        target = self._evaluation_loader(self.source, split)
+        for name, source in self.eval_sources.items():
+            rule = "eval_sources[{!r}] must have the split {!r} as source has, got only {}"
+            require(split in source.splits, rule, name, split, sorted(source.splits))
+        others = [self._evaluation_loader(source, split) for source in self.eval_sources.values()]
+        return [target, *others] if others else target
 
-    def _dataset(self, make: Callable[..., ImageTextDataset], split: str, *, train: bool) -> ImageTextDataset:
-        return make(self.source, split, self._transform(train=train), self._skipped, torch.initial_seed() % 2**63)
+    def _evaluation_loader(self, source: ImageTextSource, split: str) -> DataLoader[ImageTextItem]:
+        dataset = self._dataset(ImageTextDataset.images, split, train=False, source=source)
+        return self._loader(dataset, None, batch_size=self.eval_batch_size)
+
+    def _dataset(
+        self, make: Callable[..., ImageTextDataset], split: str, *, train: bool, source: ImageTextSource | None = None
+    ) -> ImageTextDataset:
+        source = source or self.source
+        skipped = self._skipped if source is self.source else None
+        return make(source, split, self._transform(train=train), skipped, torch.initial_seed() % 2**63)
 
     def _loader(
         self, dataset: ImageTextDataset, relevance: RelevanceTable | None, **batching: Any
@@ -242,22 +264,28 @@ class ImageTextDataModule(LightningDataModule):
         method = None if self.trainer is None else getattr(self.trainer.lightning_module, name, None)
         return None if method is None else method(*arguments)
 
-    def _text_ids(self, *splits: str) -> Tensor:
-        image_ids = [self.source.splits[name] for name in splits if name in self.source.splits]
-        return self.source.text_ids(torch.cat([torch.arange(0), *image_ids]))
+    def _eval_tables(self, source: ImageTextSource) -> dict[str, RelevanceTable]:
+        text_ids = _text_ids(source, "val", "test")
+        return {name: self._table(labels, text_ids, source) for name, labels in self.eval_relevance.items()}
 
-    def _captions(self, text_ids: Tensor) -> list[str]:
-        return [self.source.captions[text_id] for text_id in text_ids.tolist()]
-
-    def _table(self, labels: LabelSource, text_ids: Tensor) -> RelevanceTable:
+    def _table(self, labels: LabelSource, text_ids: Tensor, source: ImageTextSource) -> RelevanceTable:
         if isinstance(labels, str):
-            table = self.source.relevance_table()
+            table = source.relevance_table()
         else:
             if self.cache_dir is not None:
                 labels.cache_dir = self.cache_dir
             if self.train_captions and not any(labels is fitted for fitted in self._fitted):
-                labels.fit(self.train_captions, self.source.text_image_ids[self._text_ids("train")])
+                labels.fit(self.train_captions, self.source.text_image_ids[_text_ids(self.source, "train")])
                 self._fitted.append(labels)
-            table = labels.table(self._captions(text_ids), self.source.text_image_ids[text_ids], text_ids)
+            table = labels.table(_captions(source, text_ids), source.text_image_ids[text_ids], text_ids)
         on_device = self.labels_on_device and self.trainer is not None
         return table.to(self.trainer.strategy.root_device) if on_device else table  # type: ignore[union-attr]
+
+
+def _text_ids(source: ImageTextSource, *splits: str) -> Tensor:
+    image_ids = [source.splits[name] for name in splits if name in source.splits]
+    return source.text_ids(torch.cat([torch.arange(0), *image_ids]))
+
+
+def _captions(source: ImageTextSource, text_ids: Tensor) -> list[str]:
+    return [source.captions[text_id] for text_id in text_ids.tolist()]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torchmetrics import MetricCollection
 
+from vse_lightning.checks import require
 from vse_lightning.distributed import process_count, sum_over_processes
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.mixins.batch.returned_embeddings import EmbeddingPair
@@ -14,7 +15,13 @@ from vse_lightning.mixins.batch.step import count_pairs, embeddings_and_ids, for
 from vse_lightning.mixins.host.extension import Extension, HostFirst
 from vse_lightning.mixins.host.hooks import RetrievalHooks, configure, host_arguments, refuse_assigned_step
 from vse_lightning.mixins.host.lightning_internals import trainer_of
-from vse_lightning.mixins.host.running_evaluation import is_partial, loader_count, warn_of_copies, warn_of_repeats
+from vse_lightning.mixins.host.running_evaluation import (
+    is_partial,
+    loader_count,
+    loader_names,
+    warn_of_copies,
+    warn_of_repeats,
+)
 from vse_lightning.targets import LabelTable, RetrievalTargets, label_of
 
 
@@ -57,8 +64,11 @@ def _on_epoch_start(self: Any, host: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _on_epoch_end(stage: str, self: Any, host: Any, *args: Any, **kwargs: Any) -> Any:
     loaders = range(loader_count(self, stage)) or sorted(self._retrieval_metrics_of_loaders)
+    names = loader_names(self, len(loaders))
     for loader in loaders:
-        _log_metrics(self, stage, loader, several=len(loaders) > 1)
+        self.__dict__["_retrieval_source"] = names[loader] if names else ""
+        prefix = f"{names[loader]}_" if names and names[loader] else ""
+        _log_metrics(self, stage, loader, prefix, "" if names or len(loaders) == 1 else f"/dataloader_idx_{loader}")
     return host(*args, **kwargs)
 
 
@@ -97,7 +107,7 @@ def _metrics_of(self: Any, loader: int) -> RetrievalMetrics:
     return of_loaders[loader]
 
 
-def _log_metrics(self: Any, stage: str, loader: int, *, several: bool) -> None:
+def _log_metrics(self: Any, stage: str, loader: int, prefix: str, of_loader: str) -> None:
     """Compute once, under every label source, and log; every process takes part, also one that saw no batch."""
     metrics = _metrics_of(self, loader)
     device = getattr(self, "device", None)
@@ -112,15 +122,15 @@ def _log_metrics(self: Any, stage: str, loader: int, *, several: bool) -> None:
     tables = self.retrieval_tables(metrics)
     similarity = None if metrics.similarity is not None else self.retrieval_similarity
     results = metrics.compute_under(list(tables.values()), similarity=similarity, partial=bool(incomplete))
-    self.retrieval_labels = {suffix: label_of(table) for suffix, table in tables.items()}
-    of_loader = f"/dataloader_idx_{loader}" if several else ""
+    if not prefix:
+        self.retrieval_labels = {suffix: label_of(table) for suffix, table in tables.items()}
     if self.retrieval_baselines is not None:
         for suffix, table in tables.items():
             for kind, of_kind in metrics.baselines(table, partial=bool(incomplete)).items():
-                known = {f"{name}{suffix}{of_loader}": value for name, value in of_kind.items()}
+                known = {f"{prefix}{name}{suffix}{of_loader}": value for name, value in of_kind.items()}
                 self.retrieval_baselines.setdefault(kind, {}).update(known)
     for suffix, values in zip(tables, results, strict=True):
-        named = {f"{stage}/{name}{suffix}{of_loader}": value for name, value in values.items()}
+        named = {f"{stage}/{prefix}{name}{suffix}{of_loader}": value for name, value in values.items()}
         self.log_dict(named, sync_dist=process_count() > 1, add_dataloader_idx=False)
 
 
@@ -191,8 +201,16 @@ class RetrievalMetricsMixin(RetrievalHooks):
             for the ``text_features`` of the batches.
         """
         first = metrics.relevance or self.__dict__.get("_retrieval_table")
+        source = self.__dict__.get("_retrieval_source")
         if first is not None:
+            rule = (
+                "retrieval_metrics.relevance is of the target's texts: leave it out where {!r} is measured too, got {}"
+            )
+            require(not source, rule, source, label_of(first))
             return {"": first}
-        datamodule = getattr(trainer_of(self), "datamodule", None)
-        tables = getattr(datamodule, "eval_relevance_tables", None) or {"": None}
+        datamodule: Any = getattr(trainer_of(self), "datamodule", None)
+        tables = getattr(datamodule, "eval_relevance_tables", None)
+        if source:
+            tables = datamodule.eval_source_tables[source]
+        tables = tables or {"": None}
         return {"" if place == 0 else f"_{name}": table for place, (name, table) in enumerate(tables.items())}

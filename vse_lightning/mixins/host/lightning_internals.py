@@ -4,7 +4,8 @@ Hosts may be of ``lightning`` or of ``pytorch_lightning``, or be run by no Train
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -51,25 +52,33 @@ def is_logged_in_training(trainer: Any, name: str) -> bool:
     return f"training_step.{name}" in (trainer._results or {})
 
 
+@contextmanager
+def unseen(trainer: Any) -> Iterator[None]:
+    """Evaluate without loggers and callbacks."""
+    callbacks, trainer.callbacks = trainer.callbacks, []
+    loggers, trainer.loggers = trainer.loggers, []
+    try:
+        yield
+    finally:
+        trainer.callbacks, trainer.loggers = callbacks, loggers
+
+
 def validated_again(trainer: Any) -> dict[str, float]:
     """Validate amid a fit, at the start or at the end of its training, unseen by loggers and by other callbacks.
 
     Returns:
         What the module logged, by name.
     """
-    callbacks, trainer.callbacks = trainer.callbacks, []
-    loggers, trainer.loggers = trainer.loggers, []
     kept = [trainer.callback_metrics, trainer.logged_metrics, trainer.progress_bar_metrics]
     before = [dict(metrics) for metrics in kept]
     trainer.callback_metrics.clear()
     try:
-        with isolate_rng():
+        with unseen(trainer), isolate_rng():
             trainer.validating = True  # as Lightning does where an epoch ends
             trainer.fit_loop.epoch_loop.val_loop.run()
             return {name: float(value) for name, value in trainer.callback_metrics.items()}
     finally:
         trainer.training = True
-        trainer.callbacks, trainer.loggers = callbacks, loggers
         for metrics, values in zip(kept, before, strict=True):
             metrics.clear()
             metrics.update(values)

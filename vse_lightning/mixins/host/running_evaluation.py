@@ -21,6 +21,13 @@ def loader_count(module: Any, stage: str) -> int:
     return len(combined.flattened) if _one_after_another(combined) else 1
 
 
+def loader_names(module: Any, count: int) -> list[str]:
+    """What the data module calls its dataloaders, the first by no name; nothing where it has no names for so many."""
+    datamodule = getattr(trainer_of(module), "datamodule", None)
+    known = list(getattr(datamodule, "eval_source_tables", ()))
+    return ["", *known] if known and len(known) + 1 == count else []
+
+
 def is_partial(module: Any, stage: str, loader: int) -> bool:
     """Whether the gallery of a dataloader is not complete: a sanity check, a limit, or pictures that were skipped."""
     trainer = trainer_of(module)
