@@ -92,3 +92,11 @@ def test_public_files_of_a_room_are_what_it_offers():
         for path in (ROOT / room.replace(".", "/")).glob("[!_]*.py"):
             defined = {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if hasattr(node, "name")}
             assert defined & offered, path
+
+
+def test_losses_metrics_and_mixins_are_at_the_top():
+    for room in ("losses", "metrics", "mixins"):
+        offered = importlib.import_module(f"vse_lightning.{room}")
+        doors = {"ALL", "MissingRelevanceError", "Reading", "RetrievalMetric"}  # for who writes metrics
+        for name in set(offered.__all__) - doors:
+            assert getattr(vse_lightning, name) is getattr(offered, name), name

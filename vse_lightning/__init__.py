@@ -21,8 +21,10 @@ from vse_lightning.losses import (
     WeightedSumLoss,
 )
 from vse_lightning.metrics import (
+    PMRP,
     CoherentScore,
     CumulativeSemantic,
+    ECCVCaption,
     HierarchicalAP,
     MAPAtR,
     MeanAveragePrecision,
@@ -34,6 +36,7 @@ from vse_lightning.metrics import (
     RPrecision,
     RSum,
     evaluate_embeddings,
+    evaluate_scores,
 )
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
 from vse_lightning.targets import RetrievalTargets
@@ -41,9 +44,11 @@ from vse_lightning.targets import RetrievalTargets
 __version__ = "0.1.0"
 
 __all__ = [
+    "PMRP",
     "CoherentScore",
     "ContrastiveLoss",
     "CumulativeSemantic",
+    "ECCVCaption",
     "HierarchicalAP",
     "HierarchicalAPLoss",
     "KendallLoss",
@@ -70,4 +75,5 @@ __all__ = [
     "TripletLoss",
     "WeightedSumLoss",
     "evaluate_embeddings",
+    "evaluate_scores",
 ]
