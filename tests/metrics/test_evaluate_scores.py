@@ -138,6 +138,8 @@ def test_wrong_matrices(matrices, tmp_path):
         evaluate_scores(RecallAtK(), scores, None, positives.int())
     with pytest.raises(ValueError, match=r"i2t_recall_at_1 has no query .*: it needs positives that mark a match"):
         evaluate_scores(RecallAtK(), scores, None, torch.zeros_like(positives))
+    with pytest.raises(ValueError, match=r"it needs an image, and a candidate besides its matches$"):
+        evaluate_scores(RetrievalNDCG(5, exclude_positives=True), scores, relevance, torch.ones_like(positives))
     with pytest.raises(ValueError, match="direction 'i2i' needs embeddings"):
         evaluate_scores(RetrievalNDCG(5, "i2i"), scores, relevance, positives)
     with pytest.raises(ValueError, match="pmrp: PMRP needs ids, which scores do not have"):

@@ -137,10 +137,10 @@ def _counted(metric: RankingReader, folds: Sequence[QueryValues], needed: Mappin
     counted = [{direction: values[_counts(values)] for direction, values in fold.items()} for fold in folds]
     for direction in (direction for fold in counted for direction, values in fold.items() if len(values) == 0):
         name = getattr(metric, "name", type(metric).__name__)
-        relevant = "" if metric.reading.relevant_from is None else ", and something relevant to it"
-        raise ValueError(
-            f"{name} has no query in the gallery or one of its folds: it needs {needed[direction]}{relevant}"
-        )
+        besides = ", and a candidate besides its matches" if metric.reading.exclude_positives else ""
+        relevant = ", and something relevant to it" if metric.reading.relevant_from is not None else ""
+        needs = f"{needed[direction]}{besides}{relevant}"
+        raise ValueError(f"{name} has no query in the gallery or one of its folds: it needs {needs}")
     return counted
 
 

@@ -23,7 +23,8 @@ from vse_lightning.targets import Ids, LabelTable, RetrievalTargets
 
 Matrix: TypeAlias = "Tensor | np.ndarray[Any, Any]"
 
-_NEEDED = dict.fromkeys(("i2t", "t2i"), "positives that mark a match")
+_ASKING = {"i2t": "an image", "t2i": "a text"}
+_MATCHED = dict.fromkeys(_ASKING, "positives that mark a match")
 _NO_LABELS = "give relevance, a matrix as large as scores"
 
 
@@ -139,7 +140,8 @@ def evaluate_scores(
         same, shapes = relevance.shape == scores.shape, (tuple(scores.shape), tuple(relevance.shape))
         require(same, "relevance must have the shape of scores {}, got {}", *shapes)
     values = query_values_of_matrices(members, scores, relevance, positives)
-    return {name: summary(metric, [values[name]], _NEEDED).to(scores.dtype) for name, metric in members.items()}
+    needed = {name: _MATCHED if metric.reading.positives else _ASKING for name, metric in members.items()}
+    return {name: summary(of, [values[name]], needed[name]).to(scores.dtype) for name, of in members.items()}
 
 
 def _tensor(name: str, matrix: Any) -> Tensor:
