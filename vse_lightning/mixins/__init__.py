@@ -11,18 +11,18 @@ A host says where its embeddings come from in one of three ways, looked for in t
 With both of the last two the method picks the embeddings out of what was captured: where it calls what
 ``retrieval_embeds_from`` names, that gives back what it returned in the host's step instead of running again.
 
-What hosts do besides, and what comes of it; each is tried with hosts that look like other people's (``tests/hosts``):
+What hosts do besides, and what comes of it (tried in ``tests/hosts`` and ``tests/mixins``):
 
 - Automatic optimisation, gradient clipping, mixed precision: the loss is part of what ``training_step`` returns.
-- Accumulated gradients: candidates are those of one batch; for more, ``relevance_queue_size``, or a larger batch in pieces
-  by ``relevance_chunk_size`` (GradCache), which gives the gradients of the whole batch.
+- Accumulated gradients: candidates are those of one batch; for more, ``relevance_queue_size``, or a larger batch in
+  pieces by ``relevance_chunk_size`` (GradCache), which gives the gradients of the whole batch.
 - Manual optimisation: ask for ``relevance_loss_of(batch)`` in the step, after the encoders ran.
-- ``torch.compile`` of the host: what its step returns or calls is captured all the same; the loss itself runs as compiled
-  or not.
-- DDP: each process scores its own queries against everybody's candidates; a step gives the weights of one process on the
-  whole batch. Metrics are those of one process, however unevenly the data is spread.
-- ``EMAWeightAveraging``: validation and test measure the averaged weights. ``StochasticWeightAveraging``: its average exists
-  in memory after the fit only.
+- ``torch.compile`` of the host: what its step returns or calls is captured all the same; the loss itself runs as
+  compiled or not.
+- DDP: each process scores its own queries against everybody's candidates; a step gives the weights of one process on
+  the whole batch. Metrics are those of one process, however unevenly the data is spread.
+- ``EMAWeightAveraging``: validation and test measure the averaged weights. ``StochasticWeightAveraging``: its average
+  exists in memory after the fit only.
 - Activation checkpointing: embeddings come from ``retrieval_embeds_from`` outside the checkpointed part.
 - Several validation or test dataloaders: each is measured by itself, under Lightning's ``/dataloader_idx_1``.
 - Steps that return ``None`` for some batches skip these; one that does so for a whole epoch is an error.

@@ -1,6 +1,7 @@
 """Sentence models, and where they are found."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -48,11 +49,26 @@ class SentenceModel:
             with suppress(Exception):
                 return SentenceTransformer(self.location, device=device, revision=self.revision, local_files_only=True)
         try:
-            return SentenceTransformer(self.location, device=device, revision=self.revision)
+            with _without_bars() if self.revision is None else nullcontext():  # a folder, in which nothing takes time
+                return SentenceTransformer(self.location, device=device, revision=self.revision)
         except Exception as error:  # a file that is missing or damaged, or a network that is
             raise RuntimeError(
                 f"the sentence model {self.location!r} cannot be loaded ({error}); {OFFLINE_REMEDY}"
             ) from error
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Without the bar that transformers shows for each weight."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def find_model(model: str) -> SentenceModel:
