@@ -87,13 +87,17 @@ SHIPPED = {"infonce": "t07", "siglip": "t05", "sms": "m02_s005", "ranp": "th08",
 """The trials that became configs; of the other losses it is the one called ``shipped``."""
 
 
+def shipped(trials: Sequence[Result]) -> list[Result]:
+    """The trials that became configs."""
+    return [each for each in trials if each["trial"] == SHIPPED.get(each["loss"], "shipped")]
+
+
 def shipped_table(trials: Sequence[Result]) -> str:
     """The losses as shipped, from their trials (one seed), on the test split."""
     columns = {"NDCG@10": "ndcg_at_10", "CS@100": "coherent_score_at_100", "CS@1000": "coherent_score_at_1000"}
     rows = [["loss", "R@1 %", "rsum", *(f"{title} SBERT" for title in columns), "NDCG@10 CIDEr", "CS@1000 CIDEr"]]
-    chosen = [each for each in trials if each["trial"] == SHIPPED.get(each["loss"], "shipped")]
     alone = [each for each in trials if each["loss"].endswith("_alone")]
-    for result in [*sorted(chosen, key=lambda each: each["test"]["rsum"]), *alone]:
+    for result in [*sorted(shipped(trials), key=lambda each: each["test"]["rsum"]), *alone]:
         values = result["test"]
         name = result["loss"].replace("_alone", " alone") + (f", {result['trial']}" if result in alone else "")
         pairs = [*columns.values(), "ndcg_at_10_cider", "coherent_score_at_1000_cider"]
