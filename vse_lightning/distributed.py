@@ -51,6 +51,13 @@ class Processes:
         distributed.all_gather(received, tensor.contiguous(), self.group)
         return received
 
+    def gather_objects(self, thing: T) -> list[T]:
+        """The ``thing`` of every process, in rank order, by pickling."""
+        everyone: list[Any] = [thing] * self.count
+        if self.count > 1:
+            distributed.all_gather_object(everyone, thing, self.group)
+        return everyone
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum of what every process has, without gradient."""
         total = tensor.detach().clone(memory_format=torch.contiguous_format)

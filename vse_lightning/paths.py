@@ -11,6 +11,12 @@ from vse_lightning.checks import require
 _DATA = re.compile(r"\$VSE_DATA\b|\$\{VSE_DATA\}")
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with its variables as in :func:`existing_path`, whether or not something is there."""
+    in_data = not os.environ.get("VSE_DATA") and bool(_DATA.search(str(path)))
+    return Path(os.path.expandvars(_DATA.sub("data", str(path)) if in_data else path)).expanduser().absolute()
+
+
 def existing_path(argument: str, path: str | Path) -> Path:
     """Return ``path`` as an absolute path of a file or folder that exists.
 
@@ -19,8 +25,7 @@ def existing_path(argument: str, path: str | Path) -> Path:
     and, where there is one, a similar name.
     """
     require(isinstance(path, str | Path), "{} must be a path, got {!r}", argument, path)
-    in_data = not os.environ.get("VSE_DATA") and bool(_DATA.search(str(path)))
-    full = Path(os.path.expandvars(_DATA.sub("data", str(path)) if in_data else path)).expanduser().absolute()
+    full = expanded(path)
     if full.exists():
         usual = full.is_file() or full.is_dir()  # a pipe would be waited for
         require(usual, "{} must be a file or a folder, got a pipe, a socket or a device: {}", argument, full)
@@ -31,6 +36,7 @@ def existing_path(argument: str, path: str | Path) -> Path:
     if not parent.is_dir():
         raise FileNotFoundError(f"{argument}: nothing at {str(path)!r}: {parent} is a file, not a folder")
     similar = get_close_matches(full.name, [entry.name for entry in parent.iterdir()], n=1)
+    in_data = not os.environ.get("VSE_DATA") and bool(_DATA.search(str(path)))
     hint = "; set VSE_DATA to the folder that has it" if in_data else ""
     hint = f"; did you mean {str(parent / similar[0])!r}?" if similar else hint
     raise FileNotFoundError(f"{argument}: nothing at {str(path)!r}: {parent} has no {full.name!r}{hint}")

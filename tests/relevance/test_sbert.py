@@ -21,12 +21,14 @@ class LetterModel:
     def __init__(self):
         self.batches = []
 
-    def encode(self, captions, batch_size, normalize_embeddings, show_progress_bar):
+    def encode(self, captions, batch_size, normalize_embeddings, show_progress_bar, convert_to_tensor=False):
         assert normalize_embeddings
         assert not show_progress_bar
         self.batches.append(list(captions))
         counts = np.array([[1 + caption.count(letter) for letter in "adgu"] for caption in captions], dtype=np.float32)
-        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+        features = counts / np.linalg.norm(counts, axis=1, keepdims=True)
+        with torch.inference_mode():
+            return torch.tensor(features) if convert_to_tensor else features
 
 
 @pytest.fixture
@@ -47,6 +49,14 @@ def model(monkeypatch):
 
 def encoded(model):
     return [caption for batch in model.batches for caption in batch]
+
+
+def test_captions_of_a_batch_are_embedded_for_a_loss(folder, model):
+    features = SBERTRelevance(str(folder)).embedder(torch.device("cpu"))(CAPTIONS)
+    table = SBERTRelevance(str(folder)).table(CAPTIONS, torch.arange(6))
+    torch.testing.assert_close(features @ features.T, table.block(torch.arange(6), torch.arange(6)), rtol=0, atol=1e-3)
+    weight = torch.ones(4, requires_grad=True)
+    (features * weight).sum().backward()  # refused for what inference mode made
 
 
 def test_each_distinct_caption_is_encoded_once_and_never_again(folder, model):

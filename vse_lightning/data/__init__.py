@@ -7,6 +7,7 @@ from vse_lightning.data.sources import (
     KarpathySource,
     PrecompSource,
     ShapesSource,
+    StreamingSource,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "KarpathySource",
     "PrecompSource",
     "ShapesSource",
+    "StreamingSource",
 ]

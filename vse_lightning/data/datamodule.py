@@ -17,7 +17,9 @@ from vse_lightning.data.loaders.collate import Collate
 from vse_lightning.data.loaders.image_text_dataset import ImageTextDataset, ImageTextItem
 from vse_lightning.data.loaders.label_names import LabelSource, check_label_names, check_source_names
 from vse_lightning.data.loaders.samplers import ResumableLoader, make_batches
+from vse_lightning.data.loaders.stream_loader import StreamLoader, check_stream, make_stream_loader
 from vse_lightning.data.sources.image_text_source import ImageTextSource
+from vse_lightning.data.sources.streaming import StreamingSource
 from vse_lightning.relevance import RelevanceSource, RelevanceTable
 
 Transform = Callable[[Any], Any]  # to a tensor, but jsonargparse would offer the subclasses of Tensor
@@ -72,6 +74,9 @@ class ImageTextDataModule(LightningDataModule):
             COCO under SBERT), so that the loss and the metrics look labels up there. Pays on large batches, with
             several processes and in evaluation; batches then hold no ``relevance``. It is for labels from vectors:
             SBERT, LSA, precomputed. CIDEr-D is computed on the CPU wherever it is asked.
+        batch_labels: make the labels of each training batch from its own captions, on the device, as a
+            :class:`StreamingSource` needs: ``relevance`` is then an ``SBERTRelevance``, and batches hold
+            ``text_features`` for the loss to compare.
 
     Attributes:
         train_captions: captions of the split ``train`` in source order: vocabularies and label sources are fitted on
@@ -99,6 +104,7 @@ class ImageTextDataModule(LightningDataModule):
         on_corrupt: Literal["raise", "skip"] = "raise",
         labels_on_device: bool = False,
         eval_sources: dict[str, ImageTextSource] | None = None,
+        batch_labels: bool = False,
     ) -> None:
         super().__init__()
         require_whole("batch_size", batch_size)
@@ -126,6 +132,9 @@ class ImageTextDataModule(LightningDataModule):
         self.predict_split = predict_split
         self.batches = batches
         self.labels_on_device = labels_on_device
+        self.batch_labels = batch_labels
+        check_stream(source, batches, relevance, batch_labels)
+        self._stream_loader: StreamLoader | None = None
         self._skipped: Tensor | None = None
         if on_corrupt == "skip":  # shared memory: the workers mark what they cannot read
             self._skipped = torch.zeros(source.num_images, dtype=torch.bool)
@@ -144,7 +153,7 @@ class ImageTextDataModule(LightningDataModule):
                 labels.check_size(len(self.source.captions), self.source.num_images)
         train, evaluation = (_text_ids(self.source, *splits) for splits in (("train",), ("val", "test")))
         self.train_captions, self.eval_captions = (_captions(self.source, text_ids) for text_ids in (train, evaluation))
-        if stage == "fit" and self.relevance is not None and self.relevance_table is None:
+        if stage == "fit" and self.relevance is not None and self.relevance_table is None and not self.batch_labels:
             self.source.split("train")  # or its error, before the labels have one about no captions
             self.relevance_table = self._table(self.relevance, train, self.source)
         if stage != "predict" and self.eval_captions and not self.eval_relevance_tables:
@@ -154,8 +163,21 @@ class ImageTextDataModule(LightningDataModule):
         if stage == "fit":  # here and not in the module's own setup: averaging callbacks copy the module before that
             self._of_module("fit_text", self.train_captions)
 
-    def train_dataloader(self) -> DataLoader[ImageTextItem]:
-        """Shuffled (image, caption) pairs of the split ``train``."""
+    def train_dataloader(self) -> DataLoader[ImageTextItem] | StreamLoader:
+        """Shuffled (image, caption) pairs of the split ``train``, or of the stream."""
+        if isinstance(self.source, StreamingSource):
+            processes = 1 if self.trainer is None else self.trainer.world_size
+            most = self.source.num_shards // processes if self.num_workers is None else self._workers()
+            self._stream_loader = make_stream_loader(
+                self.source,
+                self.batch_size,
+                Collate(self._text()),
+                self._transform(train=True),
+                self.relevance,
+                min(self._workers(), most),
+                self.trainer,
+            )
+            return self._stream_loader
         dataset = self._dataset(ImageTextDataset.pairs, "train", train=True)
         processes = 1 if self.trainer is None else self.trainer.world_size
         small = processes == 1 and self.batch_size <= LARGEST_BATCH_LABELLED_IN_WORKERS
@@ -185,6 +207,10 @@ class ImageTextDataModule(LightningDataModule):
             named = ", ".join(map(self.source.image_name, skipped[:5]))
             pictures = "picture" if len(skipped) == 1 else "pictures"
             warn(f"skipped {len(skipped)} {pictures} that could not be read: {named}", stacklevel=2)
+        stream, self._stream_loader = self._stream_loader, None
+        if stream is not None and stream.skipped:
+            some = "; ".join(f"{name}: {reason}" for name, reason in stream.named.items())
+            warn(f"skipped {stream.skipped} samples of the stream that could not be read: {some}", stacklevel=2)
 
     @property
     def skipped_images(self) -> list[int]:
@@ -237,8 +263,7 @@ class ImageTextDataModule(LightningDataModule):
     def _loader(
         self, dataset: ImageTextDataset, relevance: RelevanceTable | None, **batching: Any
     ) -> DataLoader[ImageTextItem]:
-        processes_here = 1 if self.trainer is None else self.trainer.num_devices
-        workers = min(8, suggested_max_num_workers(processes_here)) if self.num_workers is None else self.num_workers
+        workers = self._workers()
         # By name: Lightning makes loaders again with another sampler or batch size.
         loader = ResumableLoader if "batch_sampler" in batching else DataLoader
         return loader(
@@ -250,6 +275,10 @@ class ImageTextDataModule(LightningDataModule):
             generator=torch.Generator().manual_seed(dataset.seed),  # iterators would draw from the global one
             **batching,
         )
+
+    def _workers(self) -> int:
+        processes_here = 1 if self.trainer is None else self.trainer.num_devices
+        return min(8, suggested_max_num_workers(processes_here)) if self.num_workers is None else self.num_workers
 
     def _transform(self, *, train: bool) -> Transform | None:
         if isinstance(self.transforms, Mapping):

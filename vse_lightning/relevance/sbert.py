@@ -1,10 +1,11 @@
 """Relevance by sentence embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_extra, require_text, require_whole
@@ -88,3 +89,14 @@ class SBERTRelevance(RelevanceSource):
         features = CachedFeatures(self._model_name, list(dict.fromkeys(captions)), settings, self.cache_dir)
         options = {"batch_size": self.batch_size, "normalize_embeddings": True, "show_progress_bar": False}
         return [features.make(lambda: partial(model.load(self.device).encode, **options), force)]
+
+    def embedder(self, device: torch.device) -> Callable[[list[str]], Tensor]:
+        """What embeds ``M`` captions on a device, ``(M, F)``, for labels of a batch; nothing is kept on disk."""
+        model = find_model(self.model).load(str(device))
+        options = {"batch_size": self.batch_size, "normalize_embeddings": True, "show_progress_bar": False}
+
+        def embed(captions: list[str]) -> Tensor:
+            features: Tensor = model.encode(captions, convert_to_tensor=True, **options)
+            return features.clone()  # what inference mode made cannot be part of a loss
+
+        return embed

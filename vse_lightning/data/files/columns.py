@@ -29,14 +29,15 @@ def read_texts(rows: DatasetRows, columns: Sequence[str]) -> list[list[str]]:
         if column in names or outer not in names:  # no dot that leads into objects
             outer, fields = column, []
         for row, value in enumerate(rows.values("caption_column", outer)):
-            texts[row] += _texts(value, fields, column, rows.names[row])
+            texts[row] += texts_of(value, fields, column, rows.names[row])
     for row, name in enumerate(rows.names):
         message = "caption_column: each row must have a caption, {} has none in {}"
         require(bool(texts[row]), message, name, ", ".join(columns))
     return texts
 
 
-def _texts(value: Any, fields: Sequence[str], column: str, name: str) -> list[str]:
+def texts_of(value: Any, fields: Sequence[str], column: str, name: str) -> list[str]:
+    """The captions in one cell of a column; ``fields`` lead into objects, ``name`` is what messages call the row."""
     for field in fields:
         value = _field(value, field, name)
     texts = value if isinstance(value, list) else [value]

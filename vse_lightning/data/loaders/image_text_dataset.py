@@ -109,25 +109,30 @@ class ImageTextDataset(Dataset[ImageTextItem]):
         text_ids = self.text_ids[int(self._ends[item - 1]) if item else 0 : int(self._ends[item])]
         texts = [self.source.captions[text_id] for text_id in text_ids.tolist()]
         seed = self.seed, epoch, int(text_ids[0])
-        return ImageTextItem(self._transformed(image, image_id, seed), image_id, texts, text_ids, seed)
-
-    def _transformed(self, image: Any, image_id: int, seed: tuple[int, ...]) -> Tensor:
-        if self.transform is None:
-            return default_transform(image)
-        try:
-            tensor = transformed(self.transform, image, *seed)
-        except Exception as error:
-            error.add_note(f"The transform was given {self._name(image_id)}.")
-            raise
-        if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"transforms must make tensors, got {type(tensor).__name__} of {self._name(image_id)}: end them with "
-                "torchvision's ToTensor or the like"
-            )
-        return tensor
+        tensor = transformed_image(self.transform, image, self._name(image_id), seed)
+        return ImageTextItem(tensor, image_id, texts, text_ids, seed)
 
     def _name(self, image_id: int) -> str:
         return f"{self.source.image_name(image_id)} (image_id {image_id})"
+
+
+def transformed_image(
+    transform: Callable[[Any], Tensor] | None, image: Any, name: str, seed: tuple[int, ...]
+) -> Tensor:
+    """The tensor of a picture or of features, which messages call ``name``; ``seed`` is of what the transform draws."""
+    if transform is None:
+        return default_transform(image)
+    try:
+        tensor = transformed(transform, image, *seed)
+    except Exception as error:
+        error.add_note(f"The transform was given {name}.")
+        raise
+    if not isinstance(tensor, Tensor):
+        raise TypeError(
+            f"transforms must make tensors, got {type(tensor).__name__} of {name}: end them with torchvision's "
+            "ToTensor or the like"
+        )
+    return tensor
 
 
 def default_transform(image: Any) -> Tensor:
