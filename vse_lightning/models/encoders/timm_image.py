@@ -1,7 +1,6 @@
 """A timm network as the image encoder."""
 
 import difflib
-from pathlib import Path
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.checkpoints.restoring import is_restoring
 from vse_lightning.models.encoders._pooling import projection
+from vse_lightning.models.encoders._weight_files import read_weights
 from vse_lightning.models.preprocessing.pictures import PictureTransform
 
 
@@ -20,8 +20,11 @@ class TimmImageEncoder(Rebuildable, nn.Module):
     Args:
         model: timm's name of the network, with a tag where the pretrained weights matter:
             ``"resnet50.a1_in1k"``.
-        pretrained: ``True`` downloads the weights that timm names (or finds them in the local cache), a path reads
-            them from that file, ``False`` starts at random.
+        pretrained: ``True`` downloads the weights that timm names (or finds them in the local cache), ``False`` starts
+            at random, a path is the same as ``weights``.
+        weights: a file to read the weights from, in place of ``pretrained``: as timm saves them, or of another
+            implementation of the same network, whose tensors must have timm's shapes in timm's order. Nothing in it is
+            run.
         embed_dim: width of the embedding; ``None`` leaves out the projection and takes the network's own.
         image_size: side of the square that pictures are brought to, ``None`` for the network's own; smaller is faster.
         crop_pct: share of the side that the central crop of evaluation keeps, ``None`` for the network's own.
@@ -50,6 +53,7 @@ class TimmImageEncoder(Rebuildable, nn.Module):
         horizontal_flip: float = 0.0,
         freeze: bool = False,
         gradient_checkpointing: bool = False,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         require_extra("TimmImageEncoder", "models", "timm", "PIL")
@@ -65,7 +69,7 @@ class TimmImageEncoder(Rebuildable, nn.Module):
         self.crop_scale = crop_scale
         self.horizontal_flip = horizontal_flip
         self.freeze = freeze
-        self.backbone = _network(model, False if is_restoring() else pretrained, image_size)
+        self.backbone = _network(model, False if is_restoring() else weights or pretrained, image_size)
         width = int(getattr(self.backbone, "head_hidden_size", self.backbone.num_features))
         self.embed_dim: int = width if embed_dim is None else embed_dim
         self.projection = nn.Identity() if embed_dim is None else projection(width, embed_dim)
@@ -108,18 +112,16 @@ def _network(model: str, pretrained: bool | str, image_size: int | None) -> Any:
     if image_size is not None and timm.get_pretrained_cfg(model).fixed_input_size:
         settings["img_size"] = image_size
     if isinstance(pretrained, str):
-        if not Path(pretrained).is_file():
-            raise FileNotFoundError(
-                f"pretrained must be True, False or a file of weights, found no file {pretrained!r}"
-            )
-        settings["pretrained_cfg_overlay"] = {"file": pretrained}
+        settings["pretrained_cfg_overlay"] = {"state_dict": read_weights(pretrained, model)}
     try:
-        return timm.create_model(model, pretrained=bool(pretrained), **settings)
+        network = timm.create_model(model, pretrained=bool(pretrained), **settings)
     except OSError as error:
         raise OSError(
             f"the pretrained weights of timm's {model!r} are neither in the local cache nor could they be downloaded. "
-            "Go online once, set pretrained to a file of weights, or start at random with pretrained=False"
+            "Go online once, set weights to a file of them, or start at random with pretrained=False"
         ) from error
+    network.pretrained_cfg.pop("state_dict", None)  # timm would keep them a second time
+    return network
 
 
 def _recompute_activations(backbone: Any, model: str) -> None:
