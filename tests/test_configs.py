@@ -81,6 +81,19 @@ def test_the_pretrained_text_tower_trains_on_flickr8k(capsys):
     assert "CS@1000" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("some_of_flickr8k")
+def test_two_pretrained_towers_train_on_pictures_of_flickr8k(tmp_path, capsys):
+    import timm
+    import torch
+
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    renamed = {f"_{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save(renamed, tmp_path / "efficientnet-lite0-57934424.pth")
+    small = ["--data.init_args.num_workers=0", "--data.init_args.batch_size=8", "--data.init_args.eval_batch_size=8"]
+    run_one_batch("flickr8k_pretrained_images.yaml", extra=small)
+    assert "CS@1000" in capsys.readouterr().out
+
+
 CAPTIONS = ["a dog runs", "two dogs play", "a child on a swing", "a red car", "people at a table"]
 
 
