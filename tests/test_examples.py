@@ -139,7 +139,8 @@ def assert_two_processes_measured(output):
 def test_several_nodes_under_torchrun(tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     example = ROOT / "examples" / "several_nodes.py"
-    output = run([*launcher, str(example)], tmp_path / "cache", tmp_path, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1")
+    command = [*launcher, str(example), "--sharded", "--chunk_size", "8"]  # the other test does without
+    output = run(command, tmp_path / "cache", tmp_path, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1")
     assert_two_processes_measured(output)
 
 

@@ -25,6 +25,7 @@ from vse_lightning.mixins.host.batch_counts import (
 from vse_lightning.mixins.host.extension import Extension, HostFirst, uncompiled
 from vse_lightning.mixins.host.hooks import RetrievalHooks, configure, host_arguments, refuse_assigned_step
 from vse_lightning.mixins.host.loss_state import adapt_optimizers, keep_apart, load_loss, save_loss
+from vse_lightning.mixins.host.model_parallel import adapt_model_parallel
 
 
 def _has_loss(host: Any) -> bool:
@@ -107,6 +108,7 @@ def _on_fit_start(self: Any, host: Any) -> Any:
             raise RuntimeError(f"relevance_loss.{name} is held {times} times by the optimizers, and would learn "
                                "as often: self.parameters() holds it already")  # fmt: skip
     adapt_optimizers(self)
+    adapt_model_parallel(self)
     self.__dict__["_relevance_checked"] = self.__dict__["_relevance_entered"] = False
     self.__dict__["_relevance_finite"] = FiniteLosses()
     self.__dict__["_relevance_trained"] = None  # not known before the first batch
