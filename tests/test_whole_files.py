@@ -171,6 +171,12 @@ def test_a_full_disk_names_the_file_whatever_writes_it(tmp_path, library):
         subprocess.run(["umount", "--lazy", str(disk)], check=True)  # errors hold files open
 
 
+def test_a_folder_that_is_not_there_is_named_with_the_file(tmp_path):
+    message = "none/page.html cannot be written: No such file or directory"
+    with pytest.raises(FileNotFoundError, match=message), whole_file(tmp_path / "none" / "page.html"):
+        pass
+
+
 def test_so_does_a_file_that_may_not_be_so_large(tmp_path):
     path = tmp_path / "file.npy"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

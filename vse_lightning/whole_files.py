@@ -39,7 +39,10 @@ def whole_files(folder: Path, last: str | None = None) -> Iterator[Path]:
     Raises:
         OSError: the disk is full or fails; the message names the file.
     """
-    private, lock = _private_folder(folder)
+    try:
+        private, lock = _private_folder(folder)
+    except OSError as error:
+        raise _not_written(folder / (last or ""), error.errno) from error
     try:
         _remove_leftovers(folder, private)
         files = private / _FILES
@@ -69,9 +72,12 @@ def _private_folder(folder: Path) -> tuple[Path, BaseFileLock]:
             lock.acquire()
         try:
             (private / _FILES).mkdir()
-        except FileNotFoundError:  # taken for a leftover, as long as it had no lock
+        except OSError as error:
+            _remove(private)
             lock.release()
-            continue
+            if isinstance(error, FileNotFoundError):  # it was taken for a leftover, as long as it had no lock
+                continue
+            raise
         return private, lock
 
 
@@ -122,8 +128,12 @@ def _explain(error: Exception, files: Path, folder: Path, last: str | None) -> N
         return
     named = Path(error.filename) if isinstance(error, OSError) and error.filename else _newest(files, last)
     if named.is_relative_to(files):  # else it is about a file of somebody else
-        place = folder / named.relative_to(files)
-        raise OSError(number, f"{place} cannot be written: {os.strerror(number)}; nothing of it is kept") from error
+        raise _not_written(folder / named.relative_to(files), number) from error
+
+
+def _not_written(place: Path, number: int | None) -> OSError:
+    number = number or errno.EIO
+    return OSError(number, f"{place} cannot be written: {os.strerror(number)}; nothing of it is kept")
 
 
 def _number_of(error: Exception, files: Path) -> int | None:

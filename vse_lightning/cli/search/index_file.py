@@ -79,7 +79,7 @@ class SearchIndex:
 
     @classmethod
     def load(cls, path: str | Path) -> SearchIndex:
-        """Open an index; its tensors stay on disk until they are used.
+        """Open an index, and check that it is whole.
 
         Raises:
             FileNotFoundError: there is nothing at ``path``.
