@@ -91,7 +91,7 @@ def test_the_description_comes_last_and_an_earlier_one_goes_first(tmp_path):
             for name in ("about.json", "a", "z"):
                 (private / name).touch()
 
-    with pytest.raises(OSError, match="z cannot be written"):
+    with pytest.raises(OSError, match=r"cannot be written: .*/z'"):
         write()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "z"]
 
@@ -162,7 +162,7 @@ def test_a_full_disk_names_the_file_whatever_writes_it(tmp_path, library):
     try:
         path = disk / "file.npy"
         path.write_text("before")
-        message = r"\[Errno 28\] .*/disk/file.npy cannot be written: No space left"
+        message = r"\[Errno 28\] cannot be written: No space left .*/disk/file.npy'"
         with pytest.raises(OSError, match=message), whole_file(path) as written:
             writers()[library](written)
         assert path.read_text() == "before"
@@ -172,7 +172,7 @@ def test_a_full_disk_names_the_file_whatever_writes_it(tmp_path, library):
 
 
 def test_a_folder_that_is_not_there_is_named_with_the_file(tmp_path):
-    message = "none/page.html cannot be written: No such file or directory"
+    message = "cannot be written: No such file or directory.*none/page.html'"
     with pytest.raises(FileNotFoundError, match=message), whole_file(tmp_path / "none" / "page.html"):
         pass
 
@@ -182,7 +182,7 @@ def test_so_does_a_file_that_may_not_be_so_large(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
     try:
-        with pytest.raises(OSError, match=r"/file.npy cannot be written: "), whole_file(path) as written:
+        with pytest.raises(OSError, match=r"cannot be written: .*/file.npy'"), whole_file(path) as written:
             written.write_bytes(bytes(2_000_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

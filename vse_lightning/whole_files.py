@@ -133,7 +133,7 @@ def _explain(error: Exception, files: Path, folder: Path, last: str | None) -> N
 
 def _not_written(place: Path, number: int | None) -> OSError:
     number = number or errno.EIO
-    return OSError(number, f"{place} cannot be written: {os.strerror(number)}; nothing of it is kept")
+    return OSError(number, f"cannot be written: {os.strerror(number)}; nothing of it is kept", str(place))
 
 
 def _number_of(error: Exception, files: Path) -> int | None:

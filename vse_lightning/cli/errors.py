@@ -21,6 +21,7 @@ from vse_lightning.cli.parser_errors import readable
 
 _OF_FILES_AND_PACKAGES = (OSError, ImportError)
 _OF_CONFIGS = (ValueError, TypeError, MisconfigurationException)
+_OF_ANOTHER_PROCESS = re.compile(r"gloo.*(closed|reset) by peer|NCCL.*remote process exited", re.DOTALL)
 _OTHER_WEIGHTS = "Error(s) in loading state_dict"
 _PACKAGE = Path(__file__).parents[1]
 _STANDARD_LIBRARY = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
@@ -43,6 +44,8 @@ class Place(NamedTuple):
 def told(error: BaseException) -> tuple[BaseException, str | None]:
     """What went wrong, and what to say of it: None where its traceback is needed."""
     error = _inside_of_jsonargparse(error)
+    if isinstance(error, RuntimeError) and _OF_ANOTHER_PROCESS.search(str(error)):
+        return error, "another process of this run has ended; the cause is what that one says"
     if any(_nearest_owner(places) == "user" for places in _chain(error)):
         return error, None
     if isinstance(error, ArgumentError):
