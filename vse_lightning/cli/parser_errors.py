@@ -95,9 +95,9 @@ def _meant(name: str, known: list[str]) -> str | None:
 def _plain(reason: str) -> str:
     reason = re.sub(r"\.* Got value: Namespace\(.*", "", reason)
     reason = re.sub(
-        r"^Not a valid subclass of (\w+)$", r"expected the class of a \1, or a class_path with init_args", reason
+        r"^Not a valid subclass of (\w+)$", r"expected the path of a \1's class, or it as class_path", reason
     )
-    reason = re.sub(r"^Expected '(.+)' to be a subclass of <class '(\w+)'>\.*$", r"expected a \2, got \1", reason)
+    reason = re.sub(r"^Expected '(.+)' to be a subclass of <class '(\w+)'>\.*$", r"expected \2's class, got \1", reason)
     reason = re.sub(r"^Expected an? <class '(?:[\w.]*\.)?(\w+)'>", r"expected \1", reason)
     reason = re.sub(r"^Expected a typing\.Literal\[(.+?)\]", r"expected one of \1", reason)
     reason = reason.replace(
