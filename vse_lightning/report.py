@@ -108,12 +108,14 @@ def print_results(
     baselines: Baselines = MappingProxyType({}),
 ) -> None:
     """Print what was logged in a stage, ``"val"`` or ``"test"``, as a :func:`shown_table`."""
+    from rich.console import Console
+
     values = {name.removeprefix(f"{stage}/"): float(value) for name, value in metrics.items()}
     shown = shown_table(values, displays, labels, baselines)
     if shown:
         _print_table(_TITLES[stage], shown)
     if shown and baselines:
-        _print_line(BASELINES_NOTE)
+        Console().print(BASELINES_NOTE, highlight=False, soft_wrap=True)
 
 
 def print_changes(
@@ -150,12 +152,6 @@ def _print_table(title: str, shown: Mapping[str, Mapping[str, str]]) -> None:
         named = escape(printable(label))
         table.add_row(named, *([cells[""]] if "" in cells else [cells.get(column, "") for column in columns]))
     Console().print(table)
-
-
-def _print_line(line: str) -> None:
-    from rich.console import Console
-
-    Console().print(line, highlight=False, soft_wrap=True)
 
 
 def table_columns(table: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -142,10 +142,16 @@ def test_from_yaml_fit_tells_what_was_gained_and_lost(tmp_path, monkeypatch, cap
     config = ["--config=quickstart.yaml", "--config=relevance/cider.yaml", "--config=more.yaml"]
     config += ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--data.init_args.num_workers=0"]
     config += ["--data.init_args.source.init_args.num_images=40", "--data.init_args.batch_size=32"]
-    main(["fit", *config, "--trainer.max_epochs=1"])
+    main(["fit", *config, "--compare_with=null", "--trainer.max_epochs=1"])
     printed = capsys.readouterr().out
     changes, tested = printed[printed.index("validation, before → after") :].split("\ntest ")
-    for row in ("rsum ", "rsum/other ", "rsum/interpolated ", "rsum/other/interpolated ", "NDCG@10 (CIDEr-D)/other "):
+    for row in (
+        "rsum ",
+        "rsum/other ",
+        "rsum/interpolated ",
+        "rsum/other/interpolated ",
+        "NDCG@10 (scene attributes)/other ",
+    ):
         assert f"│ {row}" in changes
         assert f"│ {row}" in tested
     assert changes.count("→") > 20
