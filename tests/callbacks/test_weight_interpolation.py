@@ -1,10 +1,6 @@
 """The mean of the weights before and after: what is validated, logged, saved, and kept through a resumed fit."""
 
 import csv
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,12 +10,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from worker_processes import load
 
 from vse_lightning.callbacks import WeightInterpolation
 from vse_lightning.callbacks.weight_interpolation import interpolated
 
-WORKER = Path(__file__).with_name("interpolation_worker.py")
 pytestmark = pytest.mark.filterwarnings(
     "ignore:You're resuming from a checkpoint",
     "ignore:Be aware that when using `ckpt_path`",
@@ -148,12 +142,3 @@ def test_adapters_make_a_share_of_their_change(tmp_path):
     model.lora_magnitude_vector = nn.Parameter(torch.ones(2))
     with pytest.raises(ValueError, match="change nothing at first and are sums, got lora_magnitude_vector"):
         fit(tmp_path, model, WeightInterpolation())
-
-
-def test_two_processes_make_the_mean_that_one_makes(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    command = [sys.executable, "-W", "ignore", str(WORKER), str(tmp_path / "two.json")]
-    subprocess.run(command, check=True, timeout=200, env=environment)
-    of_one = load(WORKER).found(tmp_path / "one", processes=1)
-    assert json.loads((tmp_path / "two.json").read_text()) == of_one
-    assert of_one["saved"] == pytest.approx(1.8)
