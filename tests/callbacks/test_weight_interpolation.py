@@ -110,6 +110,12 @@ def test_the_weights_before_survive_in_a_resumed_fit(tmp_path):
     assert callback.values == {"val/error": pytest.approx((1 - best / 2) ** 2)}
 
 
+def test_a_checkpoint_written_after_the_fit_knows_them_too(tmp_path):
+    trainer = fit(tmp_path, Parabola(lr=0.7), WeightInterpolation())
+    trainer.save_checkpoint(tmp_path / "after.ckpt")
+    assert torch.load(tmp_path / "after.ckpt", weights_only=True)["vse_lightning_weights_before"]["place"].item() == 0
+
+
 def test_what_has_not_changed_is_not_written_twice(tmp_path):
     model, callback = Parabola(lr=0.7), WeightInterpolation()
     model.frozen = nn.Parameter(torch.ones(3), requires_grad=False)

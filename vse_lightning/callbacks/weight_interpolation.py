@@ -79,9 +79,9 @@ class WeightInterpolation(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Write down the weights before where they are not those of the checkpoint itself."""
-        now = checkpoint["state_dict"]
-        before = (self._before or {}).items()
-        checkpoint[KEY] = {name: weight for name, weight in before if not torch.equal(weight, now[name].cpu())}
+        if self._before is not None:
+            now, before = checkpoint["state_dict"], self._before.items()
+            checkpoint[KEY] = {name: weight for name, weight in before if not torch.equal(weight, now[name].cpu())}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate the mean, log it, and save it where it is better."""
@@ -92,7 +92,7 @@ class WeightInterpolation(Callback):
         after = pl_module.state_dict()
         if best is not None:
             after = torch.load(best, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
-        self._mean, self._before = interpolated(self._before, after, self.alpha), None
+        self._mean = interpolated(self._before, after, self.alpha)
         with self.applied(pl_module):
             self.values = validated_again(trainer)
             self.log_values(trainer, self.values)
@@ -136,10 +136,11 @@ def interpolated(before: Mapping[str, Tensor], after: Mapping[str, Any], alpha: 
     An adapter adds the product of two matrices; the second starts at zero and is interpolated, the first is that of
     ``after``: so the product is ``alpha`` times what it was.
     """
-    return {
-        name: weight.cpu() if ".lora_A." in name else torch.lerp(old.double(), weight.cpu().double(), alpha).to(old)
-        for name, weight, old in ((name, after[name].detach(), old) for name, old in before.items())
-    }
+    mean = {}
+    for name, old in before.items():
+        new = after[name].detach().cpu()
+        mean[name] = new.clone() if ".lora_A." in name else torch.lerp(old.double(), new.double(), alpha).to(old)
+    return mean
 
 
 def _check_adapters(before: Weights) -> None:
