@@ -44,6 +44,8 @@ def results_of(checkpoint: Path) -> Table:
 
 
 def of_run(checkpoint: Path, name: str) -> Path | None:
-    """A file in the log folder of the run that wrote a checkpoint, which is the checkpoint's or one not far above."""
-    folders = list(checkpoint.absolute().parents)[:3]
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+    """A file in the log folder of the run that wrote a checkpoint, or beside a checkpoint that is in no such folder."""
+    folder = checkpoint.absolute().parent
+    for inner in (INTERPOLATED, "checkpoints"):
+        folder = folder.parent if folder.name == inner else folder
+    return folder / name if (folder / name).is_file() else None

@@ -25,8 +25,7 @@ def model_card(checkpoint: Path, retriever: CLIPRetriever) -> str:
         checkpoint: what was exported.
         retriever: made of it.
     """
-    arguments = hyper_parameters_of(checkpoint)
-    base = str(arguments.get("model", ""))
+    base = str(hyper_parameters_of(checkpoint).get("model", ""))
     on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", base) is not None and not Path(base).exists()
     head: dict[str, Any] = {"library_name": "sentence-transformers", "pipeline_tag": "zero-shot-image-classification"}
     head |= {"tags": [retriever.backbone.model.config.model_type, "image-text-retrieval", "vse-lightning"]}
@@ -50,7 +49,7 @@ scores = model.similarity(images, texts)
 
 ## Training
 
-{_training(checkpoint, arguments)}
+{_training(checkpoint)}
 
 ## Results
 
@@ -58,16 +57,15 @@ scores = model.similarity(images, texts)
 """
 
 
-def _training(checkpoint: Path, arguments: Mapping[str, Any]) -> str:
+def _training(checkpoint: Path) -> str:
     path = of_run(checkpoint, "config.yaml")
-    config = {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
-    model = config.get("model", {}).get("init_args", arguments)
-    data = config.get("data", {}).get("init_args", {})
+    config = None if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not (isinstance(config, Mapping) and {"model", "data"} <= config.keys()):  # somebody else's has other parts
+        return _UNKNOWN
+    model, data = (config[part].get("init_args") or {} for part in ("model", "data"))
     told = {name: model.get(name) for name in ("model", "relevance_loss", "freeze", "lora", "optimizer")}
     told |= {name: data.get(name) for name in ("source", "relevance", "eval_relevance", "batch_size")}
-    shown = {name: value for name, value in _public(told).items() if value not in (None, "none")}
-    if not data:
-        return _UNKNOWN
+    shown = {name: value for name, value in _public(told).items() if value != "none"}
     return f"```yaml\n{yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)}```"
 
 
