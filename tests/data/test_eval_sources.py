@@ -1,5 +1,6 @@
 """Further sources beside the target: the same numbers as each alone, and what a fit has done to them."""
 
+import numpy as np
 import pytest
 import torch
 from lightning import Trainer
@@ -7,11 +8,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from vse_lightning.callbacks import BeforeAndAfter
 from vse_lightning.cli import main
+from vse_lightning.cli.label import precompute
 from vse_lightning.data import ImageTextDataModule, ShapesSource
 from vse_lightning.losses import ContrastiveLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.models import DualEncoder, GRUTextEncoder, TimmImageEncoder
-from vse_lightning.relevance import CIDErRelevance
+from vse_lightning.relevance import CIDErRelevance, PrecomputedRelevance
 
 for needed in ("PIL", "timm", "scipy"):
     pytest.importorskip(needed)
@@ -130,6 +132,34 @@ def test_what_cannot_be_measured_is_said():
     model = make(relevance=TARGET.relevance_table())
     with pytest.raises(ValueError, match="is of the target's texts: leave it out where 'other' is measured too"):
         trainer_of().validate(model, data(eval_sources={"other": OTHER}), verbose=False)
+
+
+def test_labels_must_be_of_each_source(tmp_path):
+    np.save(tmp_path / "vectors.npy", np.ones((len(TARGET.captions), 2), np.float32))
+    labels = {"own": PrecomputedRelevance(tmp_path / "vectors.npy")}
+    data(labels=labels).setup("validate")
+    small = ShapesSource(num_images=10, image_size=32)
+    with pytest.raises(ValueError, match="one row for each of the 50 captions of the data set, got 200 rows"):
+        data(labels=labels, eval_sources={"small": small}).setup("validate")
+
+
+def test_labels_of_all_sources_are_precomputed():
+    labels = Remembering()
+    datamodule = data(labels={"sbert": labels}, eval_sources={"other": OTHER})
+    datamodule.setup("predict")
+    precompute(datamodule)
+    assert labels.asked == [datamodule.eval_captions, datamodule.eval_source_captions["other"]]
+    assert labels.asked[1] == [OTHER.captions[row] for row in OTHER.text_ids(torch.arange(32, 40)).tolist()]
+
+
+class Remembering(CIDErRelevance):
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def precompute(self, captions, force=False):
+        self.asked.append(captions)
+        return []
 
 
 def test_from_yaml_fit_tells_what_was_gained_and_lost(tmp_path, monkeypatch, capsys):

@@ -10,8 +10,8 @@ def label(data: LightningDataModule, force: bool = False) -> None:
     """Compute and cache the labels of a config ahead of training.
 
     These are the caption features behind the labels, so that training starts at once: those of the labels trained on
-    for the split train, those of eval_relevance for val and test. Sources that are quick to make (CIDEr-D, LSA,
-    precomputed vectors) keep nothing on disk and are left out.
+    for the split train, those of eval_relevance for val and test, of eval_sources too. Sources that are quick to make
+    (CIDEr-D, LSA, precomputed vectors) keep nothing on disk and are left out.
 
       vse-lightning label --config flickr30k.yaml
       vse-lightning label --config flickr30k.yaml --data.init_args.relevance my_module.MySource
@@ -29,7 +29,8 @@ def label(data: LightningDataModule, force: bool = False) -> None:
 def precompute(datamodule: Any, force: bool = False) -> list[tuple[str, int, Path]]:
     """Cache the labels of an ``ImageTextDataModule`` that is set up: sources, numbers of captions and files."""
     wanted = [] if datamodule.relevance is None else [(datamodule.relevance, datamodule.train_captions)]
-    wanted += [(source, datamodule.eval_captions) for source in datamodule.eval_relevance.values()]
+    evaluated = [datamodule.eval_captions, *datamodule.eval_source_captions.values()]
+    wanted += [(source, captions) for source in datamodule.eval_relevance.values() for captions in evaluated]
     files: dict[Path, tuple[str, int, Path]] = {}
     for source, captions in wanted:
         if isinstance(source, str) or not captions:  # "source": the data knows its labels

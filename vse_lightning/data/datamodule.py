@@ -1,6 +1,7 @@
 """The LightningDataModule: a source and its labels, made into loaders."""
 
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 from warnings import warn
@@ -84,7 +85,8 @@ class ImageTextDataModule(LightningDataModule):
         eval_captions: captions of the splits ``val`` and ``test``, which the evaluation labels serve.
         relevance_table: labels of the training captions, from ``setup("fit")`` on; None without ``relevance``.
         eval_relevance_tables: name -> labels of the evaluation captions, in the order of ``eval_relevance``.
-        eval_source_tables: name of a further source -> the same of its captions.
+        eval_source_captions: name of a further source -> its captions of the splits ``val`` and ``test``.
+        eval_source_tables: name of a further source -> name -> labels of these captions.
     """
 
     @typed
@@ -143,16 +145,22 @@ class ImageTextDataModule(LightningDataModule):
         self.eval_captions: list[str] = []
         self.relevance_table: RelevanceTable | None = None
         self.eval_relevance_tables: dict[str, RelevanceTable] = {}
+        self.eval_source_captions: dict[str, list[str]] = {}
         self.eval_source_tables: dict[str, dict[str, RelevanceTable]] = {}
         self._fitted: list[RelevanceSource] = []
 
     def setup(self, stage: str) -> None:
         """Fit label sources and the module's vocabulary on the training captions; build tables, each once."""
-        for labels in (self.relevance, *self.eval_relevance.values()):
+        checked = [(self.source, labels) for labels in (self.relevance, *self.eval_relevance.values())]
+        checked += product(self.eval_sources.values(), self.eval_relevance.values())
+        for source, labels in checked:
             if isinstance(labels, RelevanceSource):  # before another source has worked for long
-                labels.check_size(len(self.source.captions), self.source.num_images)
+                labels.check_size(len(source.captions), source.num_images)
         train, evaluation = (_text_ids(self.source, *splits) for splits in (("train",), ("val", "test")))
         self.train_captions, self.eval_captions = (_captions(self.source, text_ids) for text_ids in (train, evaluation))
+        self.eval_source_captions = {
+            name: _captions(source, _text_ids(source, "val", "test")) for name, source in self.eval_sources.items()
+        }
         if stage == "fit" and self.relevance is not None and self.relevance_table is None and not self.batch_labels:
             self.source.split("train")  # or its error, before the labels have one about no captions
             self.relevance_table = self._table(self.relevance, train, self.source)
