@@ -206,6 +206,24 @@ def test_wrong_options(outputs, evaluate, args, message):
         evaluate(outputs.save(), "--captions", outputs.captions, *args)
 
 
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((), "a row for each of the 24 captions .*, got 23"),
+        (("--folds", "5"), "folds must divide the number of images, got 5"),
+        (("--eccv",), "--eccv needs a Karpathy JSON"),
+    ],
+    ids=["rows", "folds", "ids"],
+)
+def test_what_does_not_fit_is_told_before_labels_are_made(outputs, evaluate, monkeypatch, args, message):
+    monkeypatch.setattr("vse_lightning.cli.evaluate.command.make_labels", lambda *_: pytest.fail("labels are made"))
+    if not args:
+        outputs.texts = outputs.texts[:-1]
+    outputs.captions.write_text(outputs.captions.read_text().replace("cocoid", "number"))
+    with pytest.raises(ValueError, match=message):
+        evaluate(outputs.save(), "--captions", outputs.captions, "--labels", "cider", *args)
+
+
 def test_wrong_label_files(outputs, evaluate):
     path = outputs.folder / "labels.npy"
     np.save(path, np.ones((7, 3)))

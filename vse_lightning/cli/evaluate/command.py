@@ -13,7 +13,7 @@ from vse_lightning.cli.evaluate.caption_files import Captions, read_caption_line
 from vse_lightning.cli.evaluate.comparison import Resampling, compare, notes_on_reading, print_comparison, result_page
 from vse_lightning.cli.evaluate.judgements import read_judgements
 from vse_lightning.cli.evaluate.label_sources import GivenRelevance, Labels, graded_truth, make_labels, read_relevance
-from vse_lightning.cli.evaluate.measuring import measure, measure_baselines, measure_extended
+from vse_lightning.cli.evaluate.measuring import measure, measure_baselines, measure_extended, require_fitting
 from vse_lightning.cli.evaluate.model_files import ModelOutput, read_model
 from vse_lightning.cli.evaluate.paired_captions import read_paired
 from vse_lightning.cli.evaluate.trec_files import run_files, write_run
@@ -181,13 +181,14 @@ def evaluate(
         folds=folds,
         captions_per_image=first_captions,
     )
-    tables = make_labels(labels, evaluated, None if truth is None else truth.labels)
-    matches = None if truth is None else truth.matches
     extended: dict[str, Callable[..., GroundTruthMetric]] = {}
     if eccv:
         extended["--eccv"] = partial(ECCVCaption, recall_ks, eccv_data)
     if pmrp is not None:
         extended["--pmrp"] = partial(PMRP, pmrp)
+    require_fitting(outputs, evaluated, folds, extended)  # labels may take minutes
+    tables = make_labels(labels, evaluated, None if truth is None else truth.labels)
+    matches = None if truth is None else truth.matches
     measured = {each.name: measure(each, evaluated, tables, metrics, matches) for each in outputs}
     for each in outputs:
         for option, make_metric in extended.items():

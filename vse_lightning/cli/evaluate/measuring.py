@@ -1,6 +1,6 @@
 """The metrics of a model's output, with the values of single queries that intervals and tests need."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -111,11 +111,7 @@ def measure_extended(
 
     The option of the command line is for errors; ``make_metric`` is given the ``similarity``.
     """
-    coco_images, coco_texts = captions.coco_image_ids, captions.coco_text_ids
-    if coco_images is None or coco_texts is None:
-        raise ValueError(
-            f"{option} needs a Karpathy JSON whose images have 'cocoid' and sentences 'sentid', got {captions.origin}"
-        )
+    coco_images, coco_texts = _coco_ids(option, captions)
     metric = make_metric(similarity=model.similarity)
     state = gallery_state(model, captions)
     text_ids, text_image_ids = coco_texts[state["text_ids"]], coco_images[state["text_image_ids"]]
@@ -133,6 +129,23 @@ def measure_extended(
         images = query_ids if is_image else text_image_ids[rows[torch.searchsorted(ordered, query_ids)]]
         measured[name] = Measurement(float(values.double().mean()), metric.displays[name], {"": values}, {"": images})
     return measured
+
+
+def _coco_ids(option: str, captions: Captions) -> tuple[Tensor, Tensor]:
+    coco_images, coco_texts = captions.coco_image_ids, captions.coco_text_ids
+    if coco_images is None or coco_texts is None:
+        raise ValueError(
+            f"{option} needs a Karpathy JSON whose images have 'cocoid' and sentences 'sentid', got {captions.origin}"
+        )
+    return coco_images, coco_texts
+
+
+def require_fitting(models: Iterable[ModelOutput], captions: Captions, folds: int, extended: Iterable[str]) -> None:
+    """Refuse models that do not fit the captions, folds that do not divide them, and options that need other ids."""
+    for model in models:
+        next(Gallery.from_state(gallery_state(model, captions)).folds(folds))
+    for option in extended:
+        _coco_ids(option, captions)
 
 
 def gallery_state(model: ModelOutput, captions: Captions) -> dict[str, Tensor]:
