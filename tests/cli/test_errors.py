@@ -177,7 +177,9 @@ def test_errors_of_the_commands(shell, monkeypatch):
             raise
 
     def other_process(models: list[str]):
-        raise RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer [::1]:17")
+        raise RuntimeError(
+            "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer [::1]:17"
+        )
 
     monkeypatch.setattr("vse_lightning.cli.evaluate.evaluate", other_process)
     assert shell("evaluate", "a.npz")[1].startswith("vse-lightning: another process of this run has ended")
