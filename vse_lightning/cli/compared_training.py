@@ -6,6 +6,7 @@ import json
 from argparse import SUPPRESS
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -66,6 +67,14 @@ class ComparingCLI(RetrievalCLI):
         if not self.trainer.loggers:
             return "without a logger there is no folder for the other model"
         return "it trains in one process" if self.trainer.world_size > 1 else ""
+
+    def report(self, stage: str, values: Mapping[str, float], checkpoint: str | None) -> None:
+        """Print the table, where everything is and, of a comparison, what to do with it."""
+        super().report(stage, values, checkpoint)
+        if self._other is not None and checkpoint is not None:
+            config = quote(f"{self.trainer.log_dir}/config.yaml")
+            asked = f"--ckpt_path {quote(checkpoint)} --config {config} --index test.index --text TEXT"
+            print(f"      next: vse-lightning search {asked}")
 
     def print_table(self, stage: str, values: Mapping[str, float]) -> None:
         """Print both models side by side."""
