@@ -1,6 +1,7 @@
 """Every file that holds numbers gives those numbers; every other says what it holds and what to save instead."""
 
 import pickle
+import random
 
 import numpy as np
 import pytest
@@ -196,3 +197,26 @@ def test_what_holds_no_numbers(tmp_path, capsys, name, write, message):
     assert "\x1b" not in str(error.value)
     assert "weights_only" not in str(error.value)
     assert "allow_pickle" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        ("a.npz", lambda path, a: np.savez(path, a=a)),
+        ("a.npz", lambda path, a: np.savez_compressed(path, a=a)),
+        ("a.pt", lambda path, a: torch.save({"a": torch.from_numpy(a)}, path)),
+    ],
+)
+def test_no_flipped_bit_gives_other_numbers(tmp_path, name, save):
+    path, chance = tmp_path / name, random.Random(0)
+    save(path, NUMBERS)
+    content = path.read_bytes()
+    for _ in range(150):
+        damaged = bytearray(content)
+        damaged[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            found = [read() for read in read_arrays(path).values()]
+        except ValueError:
+            continue
+        assert all(np.array_equal(array.numpy(), NUMBERS) for array in found)

@@ -1,10 +1,11 @@
 """Arrays of numbers from files of any of the usual formats, none of which is unpickled."""
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from vse_lightning.checks import require
 from vse_lightning.paths import open_file
 
+DAMAGES = (BadZipFile, EOFError, KeyError, OSError, RuntimeError, ValueError, zlib.error)
+"""What a damaged zip of arrays may raise."""
 NPY_START = b"\x93NUMPY"
 BFLOAT16 = np.dtype("V2")  # as NumPy, which has none, reads what ml_dtypes (JAX, TensorFlow) writes
 A_LIST = "a list"  # the name of the one array that a ``.pt`` of a list of tensors is
@@ -46,6 +49,24 @@ def map_npy(path: Path) -> NDArray[Any]:
     return array
 
 
+def require_whole_zip(name: str, path: Path) -> None:
+    """Raise a ``ValueError`` with the name of a file of ``torch.save`` that is damaged; a gigabyte takes half a second.
+
+    PyTorch writes checksums (but for ``torch.serialization.set_crc32_options(False)``), at which it never looks.
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+    require(bool(start), "{} is damaged: it is empty", name)
+    if start != b"PK\x03\x04":  # of a format without checksums, or of another, as whoever reads it will say
+        return
+    try:
+        with ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # what is fed anything raises anything
+        raise ValueError(f"{name} is damaged, as a file that was cut off ({error})") from error
+    require(damaged is None, "{} is damaged: the checksum of {} differs", name, damaged)
+
+
 def as_tensor(array: NDArray[Any], name: str) -> Tensor:
     """The numbers of an array, of whatever byte order and type; a ``ValueError`` that calls it ``name`` for others."""
     if array.dtype == BFLOAT16:
@@ -70,17 +91,17 @@ def _npy(path: Path) -> dict[str, Callable[[], Tensor]]:
 
 def _npz(path: Path) -> dict[str, Callable[[], Tensor]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             return {name: partial(_member, path, name) for name in archive.files}
-    except (AttributeError, BadZipFile, EOFError, OSError, ValueError) as error:
+    except (AttributeError, *DAMAGES) as error:
         raise ValueError(f"{path} must be an .npz file that np.savez wrote, and whole, which it is not") from error
 
 
 def _member(path: Path, name: str) -> Tensor:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             array = archive[name]
-    except (BadZipFile, EOFError, OSError, ValueError) as error:
+    except DAMAGES as error:
         require("bject" not in str(error), "{}", _only_unpickled(f"{name!r} of {path}"))
         raise ValueError(f"{name!r} of {path} is damaged ({error})") from error
     return as_tensor(array, f"{name!r} of {path}")
@@ -102,6 +123,7 @@ def _torch(path: Path) -> dict[str, Callable[[], Tensor]]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # an unpickler that is fed anything raises anything, with advice that is none here
         raise ValueError(f"{path} {problem_of_torch(path)}") from error
+    require_whole_zip(str(path), path)
     tensors = content if isinstance(content, dict) else {"" if isinstance(content, Tensor) else A_LIST: content}
     arrays = {str(name): joined for name, value in tensors.items() if (joined := _joined(value)) is not None}
     kinds = ", ".join(sorted({type(value).__name__ for value in tensors.values()}))

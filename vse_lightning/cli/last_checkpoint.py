@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from vse_lightning.models.checkpoints.checkpoint_files import require_whole_checkpoint
+from vse_lightning.array_files import require_whole_zip
 from vse_lightning.models.checkpoints.opening import read_checkpoint
 
 _PLACES = ("checkpoints", "version_*/checkpoints", "*/checkpoints", "*/version_*/checkpoints", "*/*/checkpoints")
@@ -27,7 +27,7 @@ def newest_checkpoint(trainer: Any) -> tuple[Path | None, str]:
     lines = []
     for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True):
         try:
-            require_whole_checkpoint(file)
+            require_whole_zip(f"checkpoint {file}", file)
             step = read_checkpoint(file).get("global_step")
         except ValueError as error:  # killed while it was written
             lines.append(f"left out: {error}")

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import ParamsT
 
 from vse_lightning.argument_types import require_types, typed
+from vse_lightning.array_files import require_whole_zip
 from vse_lightning.checks import require_whole
 from vse_lightning.losses import RetrievalLoss
 from vse_lightning.metrics import RetrievalMetrics
@@ -23,7 +24,6 @@ from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
 from vse_lightning.mixins.batch.step import embeddings_and_ids, forget_pairs
 from vse_lightning.mixins.host.hooks import RetrievalHooks
 from vse_lightning.mixins.host.lightning_internals import trainer_of
-from vse_lightning.models.checkpoints.checkpoint_files import require_whole_checkpoint
 from vse_lightning.models.checkpoints.configured_rates import ConfiguredRates
 from vse_lightning.models.checkpoints.random_states import random_states, restore_random_state
 from vse_lightning.models.checkpoints.recipes import class_path
@@ -106,7 +106,7 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
             raise TypeError(f"{cls.__name__} takes no argument {name!r}")
         if kwargs.get("weights_only") is not False:  # whoever unpickles trusts the file
             if isinstance(checkpoint_path, str | Path) and Path(checkpoint_path).is_file():
-                require_whole_checkpoint(Path(checkpoint_path))
+                require_whole_zip(f"checkpoint {checkpoint_path}", Path(checkpoint_path))
             made_with = hyper_parameters_of(checkpoint_path)
             left = {name: value for name, value in made_with.items() if name not in kwargs and name[0] != "_"}
             file = checkpoint_path if isinstance(checkpoint_path, str | Path) else getattr(checkpoint_path, "name", "")

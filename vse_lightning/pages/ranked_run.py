@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vse_lightning.array_files import DAMAGES
 from vse_lightning.functional.directions import ACROSS, Direction
 from vse_lightning.whole_files import whole_file
 
@@ -97,13 +97,13 @@ class RankedRun:
             raise FileNotFoundError(f"no file {str(path)!r}")
         names = RankedQueries.__dataclass_fields__
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 directions: dict[Direction, RankedQueries] = {
                     direction: RankedQueries(**{name: torch.from_numpy(file[f"{direction}_{name}"]) for name in names})
                     for direction in ACROSS
                 }
                 return cls(**json.loads(str(file["run"])), directions=directions)
-        except (BadZipFile, EOFError, KeyError, TypeError, AttributeError, ValueError) as error:
+        except (AttributeError, TypeError, *DAMAGES) as error:
             raise ValueError(f"{str(path)!r} is no results file of a retrieval gallery: {error}") from error
 
     def ranks_the_same_queries_as(self, other: RankedRun) -> bool:

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vse_lightning.argument_types import typed
+from vse_lightning.array_files import DAMAGES
 from vse_lightning.checks import require, require_extra
 from vse_lightning.paths import existing_path
 from vse_lightning.relevance._caption_index import CaptionIndex, device_of
@@ -160,7 +160,7 @@ def _matrix(name: str, features: Any) -> Any:
         where = f" of {features}"
         try:
             features = load_npz(existing_path(name, features))
-        except (BadZipFile, EOFError, KeyError, ValueError) as error:
+        except DAMAGES as error:
             raise ValueError(f"{name} must be an .npz file that scipy.sparse.save_npz wrote, got {features}") from error
     sparse = issparse(features)
     message = "{} must be a scipy sparse matrix (rows, width) of numbers, got {}"

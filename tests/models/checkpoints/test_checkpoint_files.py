@@ -7,8 +7,9 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 
+from vse_lightning.array_files import require_whole_zip
 from vse_lightning.models import DualEncoder, load_retriever
-from vse_lightning.models.checkpoints.checkpoint_files import CheckpointFiles, require_whole_checkpoint
+from vse_lightning.models.checkpoints.checkpoint_files import CheckpointFiles
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def checkpoint(tmp_path):
 
 def damage_of(path):
     try:
-        require_whole_checkpoint(path)
+        require_whole_zip(f"checkpoint {path}", path)
     except ValueError as error:
         return str(error)
     return ""

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 
-from vse_lightning.checks import require
+from vse_lightning.array_files import require_whole_zip
 from vse_lightning.whole_files import whole_file
 
 
@@ -39,23 +38,5 @@ class CheckpointFiles(TorchCheckpointIO):
             ValueError: it is damaged.
         """
         if Path(path).is_file():
-            require_whole_checkpoint(Path(path))
+            require_whole_zip(f"checkpoint {path}", Path(path))
         return super().load_checkpoint(path, *args, **kwargs)
-
-
-def require_whole_checkpoint(path: Path) -> None:
-    """Raise a ``ValueError`` if a checkpoint is damaged: PyTorch writes checksums, at which it does not look again.
-
-    A gigabyte takes half a second.
-    """
-    with path.open("rb") as file:
-        start = file.read(4)
-    require(bool(start), "checkpoint {} is damaged: it is empty", path)
-    if start != b"PK\x03\x04":  # of a format without checksums, or no checkpoint, as whoever reads it will say
-        return
-    try:
-        with ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except Exception as error:  # what is fed anything raises anything
-        raise ValueError(f"checkpoint {path} is damaged, as a file that was cut off ({error})") from error
-    require(damaged is None, "checkpoint {} is damaged: the checksum of {} differs", path, damaged)

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 
 from vse_lightning.argument_types import typed
-from vse_lightning.array_files import problem_of_torch
+from vse_lightning.array_files import problem_of_torch, require_whole_zip
 from vse_lightning.checks import require
-from vse_lightning.models.checkpoints.checkpoint_files import require_whole_checkpoint
 from vse_lightning.models.checkpoints.trust import require_trusted
 from vse_lightning.models.retriever import CLASS_KEY, Retriever
 from vse_lightning.paths import existing_path
@@ -58,7 +57,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except _UNREADABLE as error:
-        require_whole_checkpoint(path)
+        require_whole_zip(f"checkpoint {path}", path)
         raise ValueError(f"checkpoint {path} cannot be read without unpickling: it {problem_of_torch(path)}") from error
     lightning = isinstance(checkpoint, dict) and isinstance(checkpoint.get("state_dict"), dict)
     require(lightning, "checkpoint {} must be one that Lightning wrote, with a state_dict", path)

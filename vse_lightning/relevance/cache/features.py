@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from vse_lightning.array_files import DAMAGES
 from vse_lightning.checks import require, require_writable
 from vse_lightning.digests import file_digest, text_digest
 from vse_lightning.relevance.cache.folder import REMEDY, cache_folder, check_room
@@ -208,6 +208,6 @@ def _read_part(file: Path, rows: int) -> NDArray[np.float16] | None:
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             part: NDArray[np.float16] = archive["arr_0"]
-    except (OSError, EOFError, KeyError, ValueError, BadZipFile):
+    except DAMAGES:
         return None
     return part if part.ndim == 2 and len(part) == rows else None
