@@ -114,6 +114,11 @@ rates.
 After a crash or a kill, ``vse-lightning fit --config flickr8k.yaml --ckpt_path last`` goes on from the newest whole
 checkpoint of the same run folder (the shipped configs save ``last`` after each validation); with none yet it starts.
 
+What a command writes is whole under its name, or not there; a ``.writing-...`` folder beside it is the rest of a killed
+process, and the next one of the same machine that writes there removes it. Checkpoints, embeddings, labels and indices
+have checksums that are looked at when they are read. Training in Python gets the same for its checkpoints by
+``Trainer(plugins=[CheckpointFiles()])``, of ``vse_lightning.models.checkpoints.checkpoint_files``.
+
 A checkpoint is not code: nothing in it is unpickled, and classes that it names are this package's or PyTorch's, or
 named by your own command line and configs. Of others say ``--trust my.module`` (test, predict, search, export, ...).
 
