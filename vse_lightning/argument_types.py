@@ -95,13 +95,18 @@ def _is_of(kind: Any, value: Any) -> bool:
     if origin in (*_SEVERAL, *_MAPPINGS):
         parts = _parts(kind, value)
         as_many = origin is not tuple or inner[-1] is Ellipsis or not parts or len(value) == len(inner)
-        return bool(parts) and as_many and all(_fits(each, of) for _, of, entries in parts for each in entries)
+        return bool(parts) and as_many and all(_all_fit(entries, of) for _, of, entries in parts)
     if kind is Any or not isclass(kind):
         return True
     try:
         return isinstance(value, kind)
     except TypeError:  # a protocol that says nothing at run time
         return True
+
+
+def _all_fit(entries: Iterable[Any], hint: Any) -> bool:
+    at_a_glance = {kind for kind in _kinds(hint) if isclass(kind)}  # there may be a million captions
+    return set(map(type, entries)) <= at_a_glance or all(_fits(each, hint) for each in entries)
 
 
 def _parts(kind: Any, value: Any) -> list[tuple[str, Any, Iterable[Any]]]:

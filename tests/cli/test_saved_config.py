@@ -1,9 +1,13 @@
 """The saved configuration of a run, and files of the user that have its name."""
 
+import json
+
 import pytest
+import torch
 import yaml
 
 from vse_lightning.cli import main
+from vse_lightning.data import ShapesSource
 
 pytest.importorskip("sentence_transformers")
 pytest.importorskip("timm")
@@ -53,3 +57,18 @@ def test_a_file_that_is_there_is_never_overwritten(run, tmp_path):
     assert (tmp_path / "config.yaml").read_text() == MINE
     assert sorted(path.name for path in tmp_path.glob("*.yaml")) == ["config-1.yaml", "config-2.yaml", "config.yaml"]
     assert yaml.safe_load((tmp_path / "config-2.yaml").read_text())["model"]["init_args"]["lr_warmup_steps"] == 3
+
+
+def test_versions_seed_labels_and_data_stand_beside_the_run(run, tmp_path):
+    run("--seed_everything=7")
+    run("--seed_everything=7", "--data.init_args.source.init_args.seed=1")
+    folder = tmp_path / "runs" / "quickstart"
+    first, second = (json.loads((folder / f"version_{number}" / "run.json").read_text()) for number in (0, 1))
+    assert first["seed"] == 7
+    assert torch.__version__.startswith(first["versions"]["torch"])
+    assert first["versions"]["vse_lightning"]
+    assert first["labels"]["train"] == "scene attributes"
+    source = ShapesSource(num_images=40)
+    assert first["data"] == {"source": "ShapesSource", "sha256": source.fingerprint}
+    assert second == first | {"data": second["data"]}
+    assert second["data"]["sha256"] != first["data"]["sha256"]

@@ -1,9 +1,11 @@
+import json
 import pickle
+import zipfile
 
 import pytest
 import torch
 
-from vse_lightning.data import ImageTextSource
+from vse_lightning.data import ImageTextSource, KarpathySource
 
 
 class Numbers(ImageTextSource):
@@ -86,3 +88,22 @@ def test_pictures_of_training_in_the_test_are_counted_in_a_warning():
         UserWarning, match=r"1 of the 2 pictures of the split 'test' are in 'train' too, by name: b\.jpg"
     ):
         make(captions=list("abcde"), text_image_ids=range(5), splits=splits, num_images=5, image_names=names)
+
+
+def test_pictures_of_training_are_known_by_their_contents_too(tmp_path):
+    images = [
+        {"filename": f"{name}.jpg", "split": split, "sentences": [{"raw": "a dog"}]}
+        for name, split in {"a": "train", "b": "train", "c": "test", "d": "val"}.items()
+    ]
+    (tmp_path / "split.json").write_text(json.dumps({"images": images}))
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
+        for name, content in {"a": "one", "b": "two", "c": "two", "d": "three"}.items():
+            archive.writestr(f"{name}.jpg", content)
+    told = r"1 of the 1 pictures of the split 'test' are in 'train' too, by content: c\.jpg"
+    with pytest.warns(UserWarning, match=told):
+        source = KarpathySource(tmp_path / "split.json", images=tmp_path / "pictures.zip")
+    (tmp_path / "split.json").write_text(json.dumps({"images": images[:3]}))
+    with pytest.warns(UserWarning, match=told):
+        assert (
+            KarpathySource(tmp_path / "split.json", images=tmp_path / "pictures.zip").fingerprint != source.fingerprint
+        )

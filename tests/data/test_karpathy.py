@@ -20,6 +20,7 @@ def test_reads_captions_and_splits(karpathy):
     assert source.image_name(3) == "3.png"
 
 
+@pytest.mark.filterwarnings("ignore:.* in 'train' too, by content")  # the pictures are of few colours
 def test_reads_pictures_from_a_folder_or_a_zip(karpathy, tmp_path):
     with ZipFile(tmp_path / "pictures.zip", "w") as archive:
         for path in (karpathy / "pictures").rglob("*.png"):

@@ -18,6 +18,7 @@ from vse_lightning.cli.evaluate.model_files import ModelOutput, read_model
 from vse_lightning.cli.evaluate.paired_captions import read_paired
 from vse_lightning.cli.evaluate.trec_files import run_files, write_run
 from vse_lightning.cli.overwriting import require_new, require_own
+from vse_lightning.cli.saved_config import versions
 from vse_lightning.metrics import PMRP, ECCVCaption, RetrievalMetric, RetrievalMetrics
 from vse_lightning.metrics._ground_truth import GroundTruthMetric
 from vse_lightning.metrics._standard_protocol import check_cutoffs
@@ -215,6 +216,7 @@ def evaluate(
         of_models = {model: {name: value.as_json() for name, value in of.items()} for model, of in results.items()}
         content = {
             "written_by": _MARK,
+            "versions": versions(),
             "captions": evaluated.origin,
             "images": len(evaluated.image_ids),
             "texts": len(evaluated.text_ids),

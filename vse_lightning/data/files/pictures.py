@@ -25,7 +25,13 @@ Names = Sequence[str]
 
 
 class PictureStore(ABC):
-    """The pictures of a source by row number: ``store[image_id]`` reads one as RGB, or names it in an error."""
+    """The pictures of a source by row number: ``store[image_id]`` reads one as RGB, or names it in an error.
+
+    Attributes:
+        checksums: of the pictures, where they are written down.
+    """
+
+    checksums: Sequence[int] | None = None
 
     def __init__(self, where: Path, members: Sequence[str]) -> None:
         require_extra("reading pictures", "data", "PIL")
@@ -69,6 +75,7 @@ class PictureZip(PictureStore):
             raise ValueError(f"images must be a folder or a zip file, got {str(path)!r}: {error}") from error
         names = _first_present(candidates, members, path)
         super().__init__(path, [_only_one(name, members[name], path) for name in names])
+        self.checksums = [members[name][0].CRC << 64 | members[name][0].file_size for name in names]
 
     def open(self, member: str) -> IO[bytes]:
         """Open a member of the zip file."""

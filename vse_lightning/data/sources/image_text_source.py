@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 from warnings import warn
 
 import torch
@@ -33,6 +36,8 @@ class ImageTextSource(ABC):
         splits: split name -> int64 image ids. An image is in one split at most; one that is in none is never read.
         num_images: how many images there are; ids run from 0 to ``num_images - 1``.
         image_names: what messages call each image, such as its file name; default ``"image 17"``.
+        image_checksums: what tells the contents of pictures apart, where it costs nothing to know: pictures of
+            evaluation that are in ``train`` too get a warning, as those of one name do.
 
     Attributes:
         captions_per_image: ``(num_images,)`` int64, how many captions each image has.
@@ -50,6 +55,7 @@ class ImageTextSource(ABC):
         splits: Mapping[str, Tensor],
         num_images: int,
         image_names: Sequence[str] | None = None,
+        image_checksums: Sequence[int] | None = None,
     ) -> None:
         require_whole("num_images", num_images)
         for name, image_ids in splits.items():
@@ -62,11 +68,23 @@ class ImageTextSource(ABC):
         self.splits = dict(splits)
         self.num_images = num_images
         self._image_names = image_names
+        self._image_checksums = image_checksums
         self._check_captions()
         self._check_splits()
         self._warn_of_leaks()
         self._captions_by_image = text_image_ids.argsort(stable=True)
         self._first_caption = self.captions_per_image.cumsum(0) - self.captions_per_image
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of captions, images' ids and names, checksums and splits; not of pictures that have no checksum."""
+        digest = sha256()
+        for part in (self.captions, self._image_names, self._image_checksums):
+            digest.update(json.dumps(part).encode("utf-8", "surrogatepass"))
+        digest.update(self.text_image_ids.numpy().tobytes())
+        for name, image_ids in sorted(self.splits.items()):
+            digest.update(name.encode() + image_ids.numpy().tobytes())
+        return digest.hexdigest()
 
     @abstractmethod
     def load_image(self, image_id: int) -> Image | Tensor:
@@ -119,16 +137,18 @@ class ImageTextSource(ABC):
         require(not bare, "every image needs at least one caption; without one: {}", named)
 
     def _warn_of_leaks(self) -> None:
-        """Say how many pictures of evaluation are among those of training, under the same name."""
-        if self._image_names is None:
-            return
-        train = {self.image_name(image_id) for image_id in self.splits.get("train", torch.empty(0)).tolist()}
-        for split in self.splits.keys() & {"val", "test"}:
-            names = [self.image_name(image_id) for image_id in self.splits[split].tolist()]
-            leaked = [name for name in names if name in train]
-            if leaked:
-                known = f"{len(leaked)} of the {len(names)} pictures of the split {split!r} are in 'train' too, by name"
-                warn(f"{known}: {', '.join(leaked[:3])}. What is measured was partly trained on", stacklevel=3)
+        """Say how many pictures of evaluation are among those of training, by their names or their contents."""
+        train_ids = self.splits.get("train", torch.empty(0)).tolist()
+        known: dict[str, Sequence[Any] | None] = {"name": self._image_names, "content": self._image_checksums}
+        for told, keys in known.items():
+            train = {keys[image_id] for image_id in train_ids if keys is not None}
+            for split in self.splits.keys() & {"val", "test"} if train else ():
+                image_ids = self.splits[split].tolist()
+                leaked = [self.image_name(image_id) for image_id in image_ids if keys and keys[image_id] in train]
+                if leaked:
+                    counted = f"{len(leaked)} of the {len(image_ids)} pictures of the split {split!r}"
+                    shown = f"{counted} are in 'train' too, by {told}: {', '.join(leaked[:3])}"
+                    warn(f"{shown}. What is measured was partly trained on", stacklevel=3)
 
     def _check_splits(self) -> None:
         require(bool(self.splits), "splits must name at least one split, got none")

@@ -67,6 +67,7 @@ class KarpathySource(ImageTextSource):
             splits=file.splits,
             num_images=len(file.entries),
             image_names=[str(entry.get("filename", f"images[{row}]")) for row, entry in enumerate(file.entries)],
+            image_checksums=getattr(self._read, "checksums", None),
         )
 
     def load_image(self, image_id: int) -> Image | Tensor:
