@@ -1,6 +1,7 @@
 """Dual encoders of Hugging Face with their preprocessing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -126,7 +127,8 @@ class CLIPBackbone(nn.Module):
         elif self.model is None:
             here = Path(self._name).is_dir() or not Path(base["model"]).is_dir()
             self._name = self._name if here else base["model"]
-            self._set_model(_load(self._name, True, self.max_length)[0])
+            with _explaining_adapters(base["model"]):
+                self._set_model(_load(self._name, True, self.max_length)[0])
         if base is not None and self._base is not None:
             same = base["fingerprint"] == self._base["fingerprint"]
             rule = "model={!r} must have the weights that the checkpoint's adapters were trained on ({}), got others"
@@ -152,6 +154,17 @@ class CLIPBackbone(nn.Module):
             self._kept = own | {name for name, each in self.named_parameters() if each.requires_grad}
         if self.freeze != "none":
             self.towers()[self.freeze].requires_grad_(False).eval()
+
+
+@contextmanager
+def _explaining_adapters(model: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"the checkpoint holds the adapters of {model}, which is not there: put it back, or say where it is now: "
+            "CLIPRetriever.load_from_checkpoint(path, model=FOLDER)"
+        ) from error
 
 
 def _leave_out_base(backbone: CLIPBackbone, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:

@@ -152,8 +152,8 @@ def _print(facts: dict[str, Any], folder: Path) -> None:
     table = Table("file", "takes", "gives", title_justify="left")
     table.add_column("size", justify="right")
     table.add_column("largest difference", justify="right")
-    for name in ("image", "text"):
-        takes = "\n".join(f"{i['name']} {_shape(i['shape'])} {i['dtype']}" for i in facts[name]["inputs"])
+    for name, kind in (("image", "pictures"), ("text", "captions")):
+        takes = "\n".join(f"{i['name']} {_shape(i['shape'])} {i['dtype']}" for i in facts[name]["inputs"]) or kind
         gives = f"embeds {_shape(['batch', facts[name]['embed_dim']])} float32"
         for written in facts[name]["files"].values():
             path = folder / written["file"]
