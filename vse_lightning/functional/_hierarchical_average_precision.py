@@ -77,7 +77,7 @@ def _of_sorted(scores: Tensor, relevance: Tensor) -> Tensor:
     if len(tied):  # candidates of one score are ahead of each other: their pairs count twice
         _add_within_ties(total, relevance, ranks)
     relevant = relevance.sum(dim=1, dtype=torch.float64)
-    return (total / relevant).where(relevant > 0, 0)
+    return (total / relevant).clamp(max=1).where(relevant > 0, 0)  # weights are rounded
 
 
 def _sum_of_minima(relevance: Tensor, weights: Tensor) -> Tensor:
