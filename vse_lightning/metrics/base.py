@@ -42,7 +42,8 @@ class RetrievalMetric(StateMetric):
     Args:
         similarity: maps ``(N, D)`` and ``(M, D)`` to scores ``(N, M)``; default: cosine.
         relevance: a :class:`~vse_lightning.relevance.RelevanceTable`; default: the ``text_features`` of ``update``.
-        chunk_size: images scored at a time, at least 64: bounds the memory; default: blocks of 2 ** 24 pairs.
+        chunk_size: images scored at a time, at least 64: bounds the memory; default: blocks of 2 ** 24 pairs, and where
+            whole lists of texts and images are read, the scores and relevance of up to 2 ** 27 pairs (1 GiB).
         folds: average over this many consecutive folds of the images by ascending id, each with its own gallery
             (COCO 1K: 5 folds of the 5,000 test images); texts without an image compete in every fold.
         captions_per_image: keep only the first captions of each image, in the gallery and in the relevance (1: the

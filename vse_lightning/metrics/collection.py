@@ -55,7 +55,8 @@ class RetrievalMetrics(HasOptions, MetricCollection):
         average_precision: whether to add MAP@R and R-Precision.
         similarity: maps ``(N, D)`` and ``(M, D)`` to scores ``(N, M)``; default: cosine.
         relevance: a :class:`~vse_lightning.relevance.RelevanceTable`; default: the ``text_features`` of ``update``.
-        chunk_size: images scored at a time, at least 64: bounds the memory; default: blocks of 2 ** 24 pairs.
+        chunk_size: images scored at a time, at least 64: bounds the memory; default: blocks of 2 ** 24 pairs, and where
+            whole lists of texts and images are read, the scores and relevance of up to 2 ** 27 pairs (1 GiB).
         folds: average over this many consecutive folds of the images by ascending id (COCO 1K: 5).
         captions_per_image: keep only the first captions of each image, in gallery and relevance; default: all.
         directions: add ``"i2i"`` or ``"t2t"`` to rank the other images for each image (graded metrics only) or the

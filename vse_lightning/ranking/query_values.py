@@ -191,7 +191,8 @@ class Pass:
 
     def _can_hold_pairs(self, processes: Processes) -> bool:
         num_pairs = len(self.gallery.image_embeds) * len(self.gallery.text_embeds)
-        return "i2t" in self.asked and processes.count == 1 and num_pairs <= MOST_PAIRS
+        unbounded = self.setting.protocol.chunk_size is None
+        return unbounded and "i2t" in self.asked and processes.count == 1 and num_pairs <= MOST_PAIRS
 
     def _of_held_pairs(self) -> dict[Direction, dict[str, Tensor]]:
         """Whole lists of images and of texts, from one product."""
