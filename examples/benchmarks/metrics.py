@@ -3,22 +3,29 @@
     python examples/benchmarks/metrics.py                          # 1,000 images x 5,000 texts, all rivals
     python examples/benchmarks/metrics.py --images 5000 --no-rivals
     python examples/benchmarks/metrics.py --no-rivals --further    # what other metrics and the baselines cost
+    python examples/benchmarks/metrics.py --images 20000 --width 64 --feature-width 64 --no-rivals --repeats 1
 
-Our rows are the median of several runs in one process, the rivals run once. They loop over queries: torchmetrics (NDCG
-and recall) with scipy's kendalltau, the NumPy loop of the VSE++ code extended to the graded metrics, and, where it is
-installed, ranx, for the recalls only (its grades are integers). "embeddings" starts from embeddings and caption
-features, "matrices" from the score and relevance matrices. The two products alone are the lower bound.
+Times are CPU seconds, of all threads. Our rows are the median of several runs in one process, the rivals run once. They
+loop over queries: torchmetrics (NDCG and recall) with scipy's kendalltau, the NumPy loop of the VSE++ code extended to
+the graded metrics, and, where it is installed, ranx, for the recalls only (its grades are integers). "embeddings"
+starts from embeddings and caption features, "matrices" from the score and relevance matrices. The two products alone
+are the lower bound.
 """
 
 import argparse
 import importlib.util
+import json
+import re
 import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
+from losses import circumstances
 from scipy.stats import kendalltau
 from torch import Tensor
 from torchmetrics.retrieval import RetrievalNormalizedDCG, RetrievalRecall
@@ -172,66 +179,99 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(work: Callable[[], object], repeats: int) -> float:
+def measure(work: Callable[[], object], repeats: int = 1) -> float:
     """Median seconds."""
     seconds = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return statistics.median(seconds)
 
 
+class Table:
+    """Prints rows, and keeps them for a file."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float | str]] = []
+
+    def add(self, name: str, seconds: float, compared: float | None = None, to: str = "") -> None:
+        """A row: what took how many seconds, and how often as many as something else."""
+        row: dict[str, float | str] = {"name": name, "seconds": round(seconds, 2)}
+        if compared is not None:
+            row[f"times {to}"] = round(seconds / compared, 2)
+        self.rows.append(row)
+        times = "" if compared is None else f"{seconds / compared:8.2f} x {to}"
+        print(f"{name:44}{seconds:9.2f} s{times}", flush=True)
+
+
+def with_further(gallery: dict[str, Tensor], table: Table, repeats: int, standard: float) -> None:
+    """What metrics beyond the standard protocol cost, one by one and together, and the baselines."""
+    works = {f"with {name}": partial(ours, gallery, name) for name in FURTHER}
+    works |= {"with all of these": partial(ours, gallery, *FURTHER), "baselines": partial(baselines, gallery)}
+    for name, work in works.items():
+        table.add(name, measure(work, repeats), standard, "the standard pass")
+
+
+def with_rivals(gallery: dict[str, Tensor], table: Table, repeats: int, values: dict[str, float]) -> None:
+    """The rivals' times as multiples of ours, and how far their values lie from ours."""
+    given = matrices(gallery)
+    making, from_embeddings = (measure(partial(work, gallery), repeats) for work in (matrices, ours))
+    from_matrices = measure(lambda: ours_from_matrices(*given), repeats)
+    table.add("vse_lightning, matrices", from_matrices)
+    rivals = {"torchmetrics + scipy": torchmetrics_and_scipy, "VSE++ loop + scipy": numpy_loop}
+    if importlib.util.find_spec("ranx"):
+        ranx_recalls(*given)  # numba compiles
+        rivals["ranx, recalls only"] = ranx_recalls
+    for name, rival in rivals.items():
+        start = time.process_time()
+        theirs = rival(*given)
+        seconds = time.process_time() - start
+        table.add(f"{name}, embeddings", making + seconds, from_embeddings, "ours")
+        table.add(f"{name}, matrices", seconds, from_matrices, "ours")
+        shared = values.keys() & theirs.keys()
+        difference = max(abs(values[key] - theirs[key]) for key in shared)
+        print(f"    largest difference in {len(shared)} values: {difference:.1e}")
+
+
 def main() -> None:
-    """Print one table."""
+    """Print one table, and write it to a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--feature-width", type=int, default=384)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5, help="1: the first run counts, nothing is warm")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--further", action="store_true", help="the pass with further metrics, and the baselines")
     parser.add_argument("--no-rivals", action="store_true", help="for sizes at which the rivals take an hour")
+    parser.add_argument("--output", type=Path, help="folder to write the rows to, as {images}x{texts}.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     gallery = make_gallery(arguments.images, arguments.width, arguments.feature_width)
     print(f"{arguments.images:,} images x {5 * arguments.images:,} texts, {arguments.threads} threads")
     products({name: rows[:500] for name, rows in gallery.items()})  # a first product loads libraries
     before = peak_megabytes()
-    values = ours(gallery)  # also warms up
+    values: dict[str, float] = {}
+    from_embeddings = measure(lambda: values.update(ours(gallery)))  # also warms up
     extra = peak_megabytes() - before
-    bound = measure(lambda: products(gallery), arguments.repeats)
-    from_embeddings = measure(lambda: ours(gallery), arguments.repeats)
-    print(f"{'the two products alone':44}{bound:9.2f} s")
-    print(f"{'vse_lightning, embeddings':44}{from_embeddings:9.2f} s{from_embeddings / bound:8.1f} x the products")
-    print(f"{'    memory beside the embeddings, at most':44}{extra:9.0f} MiB")
+    print(f"{'memory beside the embeddings, at most':44}{extra:9.0f} MiB")
+    table = Table()
+    if arguments.repeats > 1:
+        from_embeddings = measure(lambda: ours(gallery), arguments.repeats)
+    table.add("vse_lightning, embeddings", from_embeddings)
+    table.add("the two products alone", measure(lambda: products(gallery), arguments.repeats), from_embeddings, "ours")
     if arguments.further:
-        rows = {f"with {name}": [name] for name in FURTHER} | {"with all of these": list(FURTHER)}
-        for name, further in rows.items():
-            seconds = measure(lambda: ours(gallery, *further), arguments.repeats)  # noqa: B023
-            print(f"{name:44}{seconds:9.2f} s{seconds / from_embeddings:8.1f} x the standard pass")
-        seconds = measure(lambda: baselines(gallery), arguments.repeats)
-        print(f"{'baselines':44}{seconds:9.2f} s{seconds / from_embeddings:8.2f} x the standard pass")
-    if arguments.no_rivals:
-        return
-    given = matrices(gallery)
-    making = measure(lambda: matrices(gallery), arguments.repeats)
-    from_matrices = measure(lambda: ours_from_matrices(*given), arguments.repeats)
-    print(f"{'vse_lightning, matrices':44}{from_matrices:9.2f} s")
-    rivals = {"torchmetrics + scipy": torchmetrics_and_scipy, "VSE++ loop + scipy": numpy_loop}
-    if importlib.util.find_spec("ranx"):
-        ranx_recalls(*given)  # numba compiles
-        rivals["ranx, recalls only"] = ranx_recalls
-    for name, rival in rivals.items():
-        start = time.perf_counter()
-        theirs = rival(*given)
-        seconds = time.perf_counter() - start
-        total = making + seconds
-        print(f"{name + ', embeddings':44}{total:9.2f} s{total / from_embeddings:8.1f} x ours")
-        print(f"{name + ', matrices':44}{seconds:9.2f} s{seconds / from_matrices:8.1f} x ours")
-        shared = values.keys() & theirs.keys()
-        difference = max(abs(values[key] - theirs[key]) for key in shared)
-        print(f"    largest difference in {len(shared)} values: {difference:.1e}")
+        with_further(gallery, table, arguments.repeats, from_embeddings)
+    if not arguments.no_rivals:
+        with_rivals(gallery, table, arguments.repeats, values)
+    if arguments.output:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        settings = {name: vars(arguments)[name] for name in ("images", "width", "feature_width", "repeats")}
+        found = circumstances("cpu") | settings | {"memory_mib": round(extra), "rows": table.rows}
+        file = arguments.output / f"{arguments.images}x{5 * arguments.images}.json"
+        text = re.sub(r"\n {3}|\n {2}(?=})", " ", json.dumps(found, indent=1))  # a row a line
+        file.write_text(f"{text}\n")
+        print(file)
 
 
 if __name__ == "__main__":
