@@ -154,6 +154,18 @@ def test_what_is_damaged_is_left_out_and_named(tmp_path):
     assert "of 0.tar" in str(warned[0].message)
 
 
+def test_a_damaged_picture_counts_once_whatever_it_is_called(tmp_path):
+    members = [(f"{n}.{end}", data) for n in range(6) for end, data in
+               (("png", b"torn"), ("json", b'["one", "two", "three"]')) if n]  # fmt: skip
+    write_tar(tmp_path / "0.tar", [("0.npy", content(0)), ("0.json", b'["good"]'), *members])
+    data = ImageTextDataModule(
+        stream(tmp_path, image_column="npy;png", caption_column="json"), batch_size=1, num_workers=0
+    )
+    assert texts_of(data.train_dataloader()) == ["good"]
+    with pytest.warns(UserWarning, match="skipped 5 samples"):
+        data.teardown("fit")
+
+
 def test_nothing_is_unpickled_and_no_link_followed(tmp_path):
     class Harmful:
         def __reduce__(self):
@@ -206,6 +218,11 @@ def test_one_message_for_what_does_not_fit(tars, change, options, message):
 def test_paths_without_shards(tmp_path, tars):
     with pytest.raises(FileNotFoundError, match="path: nothing at"):
         stream(tmp_path / "nowhere")
+    (tmp_path / "broken.tar").write_bytes(b"no tar")
+    with pytest.raises(ValueError, match=r"path: .*broken.tar cannot be read"):
+        stream(tmp_path / "broken.tar")
+    with pytest.raises(ValueError, match=r"found none in data/train-\*.tar"):  # no name of the hub
+        stream("data/train-*.tar")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"path must lead to shards that end in \.tar, .* found none in .*empty"):
         stream(tmp_path / "empty")

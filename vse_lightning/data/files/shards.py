@@ -12,6 +12,7 @@ from vse_lightning.checks import require
 from vse_lightning.paths import existing_path, expanded
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".parquet")
+BROKEN = (tarfile.TarError, OSError, EOFError, zlib.error)  # what reading a damaged tar raises
 ROWS_AT_A_TIME = 64
 LOOKED_AT = 5
 """Samples that must show the columns, of which some may be damaged."""
@@ -48,11 +49,20 @@ def is_table(shard: str) -> bool:
 
 
 def columns_of(shard: str) -> list[str]:
-    """The columns of a shard; of a tar those of its first samples, ``"json"`` for ``000.json``."""
-    if is_table(shard):
-        from pyarrow import parquet
+    """The columns of a shard; of a tar those of its first samples, ``"json"`` for ``000.json``.
 
-        return list(parquet.read_schema(shard).names)
+    Raises:
+        ValueError: it is damaged, or no tar or parquet file at all.
+    """
+    from pyarrow import ArrowException, parquet
+
+    try:
+        return list(parquet.read_schema(shard).names) if is_table(shard) else _columns_of_tar(shard)
+    except (ArrowException, *BROKEN) as error:
+        raise ValueError(f"path: {shard} cannot be read: {error}") from error
+
+
+def _columns_of_tar(shard: str) -> list[str]:
     columns: dict[str, None] = {}
     with tarfile.open(shard, "r|*") as tar:
         keys: set[str] = set()
@@ -90,7 +100,7 @@ def samples_of_tars(shards: list[str], image_columns: str, caption_column: str) 
                         sample[wanted[column]] = file.read()
             if sample:
                 yield sample
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        except BROKEN as error:
             yield {"key": f"the rest of {shard}", "error": str(error) or type(error).__name__}
 
 

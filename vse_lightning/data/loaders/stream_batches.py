@@ -136,11 +136,16 @@ class StreamBatches(IterableDataset[WorkerBatch]):
         if damaged and given == 0:
             yield damaged, 0
         order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed_of(self.seed, *numbers)))
+        torn: set[int] = set()
         for place, number in enumerate(order.tolist()[given:], given + 1):
             sample, caption = pairs[number]
+            if id(sample) in torn:  # each of its captions would count it again
+                yield {}, place
+                continue
             try:
                 yield self._item(sample, caption), place
             except DamagedSampleError as error:
+                torn.add(id(sample))
                 yield {name_of(sample): str(error)}, place
 
     def _item(self, sample: dict[str, Any], caption: str) -> ImageTextItem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,7 @@ from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.data.files.columns import texts_of
 from vse_lightning.data.files.decoding import decode_rgb
 from vse_lightning.data.files.shards import (
+    SUFFIXES,
     Sample,
     columns_of,
     find_shards,
@@ -96,7 +98,7 @@ class StreamingSource(ImageTextSource):
         self.image_column = image_column
         self._shards: list[str] = []
         self._stream: Any = None
-        if isinstance(path, str) and path.count("/") == 1 and path[0] not in "./~$" and not Path(path).exists():
+        if is_hub_name(path):
             from datasets import load_dataset
 
             path = load_dataset(path, split=split, streaming=True, **(load_options or {}))
@@ -107,15 +109,10 @@ class StreamingSource(ImageTextSource):
             names = columns_of(self._shards[0])
         whole = caption_column in names or "." not in caption_column
         self.caption_column, *self._fields = [caption_column] if whole else caption_column.split(".")
-        for argument, columns in {
-            "image_column": image_column.split(";"),
-            "caption_column": [self.caption_column],
-        }.items():
-            message = "{} must be one of {}, the columns of {}, got {!r}"
-            where = self._shards[0] if self._shards else "the stream"
-            require(
-                any(column in names for column in columns), message, argument, sorted(names), where, ";".join(columns)
-            )
+        where = self._shards[0] if self._shards else "the stream"
+        for argument, columns in (("image_column", image_column), ("caption_column", self.caption_column)):
+            known = not set(names).isdisjoint(columns.split(";"))
+            require(known, "{} must be one of {}, the columns of {}, got {!r}", argument, sorted(names), where, columns)
         self.num_shards: int = len(self._shards) or self._stream.num_shards
         if evaluation is None:  # as a source without pictures, which no other source may be
             self.captions, self.splits, self.num_images = [], {}, 0
@@ -188,6 +185,12 @@ class StreamingSource(ImageTextSource):
     def image_name(self, image_id: int) -> str:
         """What messages call an image of the evaluation."""
         return f"image {image_id}" if self.evaluation is None else self.evaluation.image_name(image_id)
+
+
+def is_hub_name(path: Any) -> bool:
+    """Whether a path is no path but a name as ``user/name``."""
+    named = isinstance(path, str) and re.fullmatch(r"\w[\w.-]*/[\w.-]+", path) is not None
+    return named and not path.endswith(SUFFIXES) and not Path(path).exists()
 
 
 def require_readable(condition: bool, reason: Any) -> None:
