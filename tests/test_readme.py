@@ -1,5 +1,6 @@
 """Every Python block of the README runs, and every class in it trains and validates with checkpoints."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -190,3 +191,13 @@ def train(cls, namespace, folder):
     assert Path(path).stat().st_size < 50_000
     again = cls.load_from_checkpoint(path, weights_only=True, **options)
     assert torch.equal(again.image_encoder.weight, model.image_encoder.weight)
+
+
+def test_the_table_of_results_is_made_from_the_results(monkeypatch):
+    pytest.importorskip("scipy")
+    benchmarks = Path(__file__).parents[1] / "examples" / "benchmarks"
+    monkeypatch.syspath_prepend(str(benchmarks))
+    tables = importlib.import_module("flickr8k_tables")
+    folder = benchmarks / "results" / "flickr8k"
+    assert tables.summary_table(tables.read(folder)) in README
+    assert (folder / "README.md").read_text(encoding="utf-8") == tables.render(folder) + "\n"

@@ -1,6 +1,7 @@
 """Tables and pictures of the results of ``flickr8k.py``, for the README: no number is typed by hand."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,13 +23,13 @@ GRADED = {
 
 def read(folder: Path) -> list[Result]:
     """All results of a folder."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*-*.json"))]
 
 
 def spread(values: Sequence[float], digits: int) -> str:
     """Mean and standard deviation, the latter where there are several values."""
     beside = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{mean(values):.{digits}f}{beside}".replace("0.", ".")
+    return re.sub(r"\b0\.", ".", f"{mean(values):.{digits}f}{beside}")
 
 
 def signs(values: Sequence[float], of_baselines: dict[str, Sequence[float]]) -> str:
@@ -56,6 +57,11 @@ def by_loss(results: Iterable[Result], labels: str) -> dict[str, list[Result]]:
     return dict(sorted(grouped.items(), key=lambda pair: -mean(each["test"]["rsum"] for each in pair[1])))
 
 
+def known(runs: Iterable[Result], split: str, name: str) -> list[float]:
+    """A value of each training that measured it: the first ones had no H-AP."""
+    return [each[split][name] for each in runs if name in each[split]]
+
+
 def losses_table(results: Sequence[Result], labels: str, scored: str, split: str = "test") -> str:
     """One row per loss trained on ``labels``, with graded values under the labels ``scored``."""
     grouped, suffix = by_loss(results, labels), "" if scored == "sbert" else f"_{scored}"
@@ -68,7 +74,7 @@ def losses_table(results: Sequence[Result], labels: str, scored: str, split: str
                 names[f"{title} {direction}"] = name
     rows = [["loss", *(["R@1 % i2t / t2i"] if with_recall else []), *(f"{title}" for title in names)]]
     reference = {
-        name: {loss: [each[split][name] for each in grouped[loss]] for loss in BASELINES if loss in grouped}
+        name: {loss: known(grouped[loss], split, name) for loss in BASELINES if loss in grouped}
         for name in names.values()
     }
     for loss, runs in grouped.items():
@@ -77,8 +83,9 @@ def losses_table(results: Sequence[Result], labels: str, scored: str, split: str
             recalls = [mean(each[split][f"{d}_recall_at_1"] for each in runs) * 100 for d in ("i2t", "t2i")]
             cells.append(" / ".join(f"{value:.1f}" for value in recalls))
         for name in names.values():
-            values = [each[split][name] for each in runs]
-            cells.append(spread(values, 1 if name == "rsum" else 3) + signs(values, reference[name]))
+            values = known(runs, split, name)
+            shown = spread(values, 1 if name == "rsum" else 3) + signs(values, reference[name]) if values else "-"
+            cells.append(shown)
         rows.append([f"{loss}{'' if len(runs) > 1 else ' (one seed)'}", *cells])
     return table(rows)
 
@@ -92,18 +99,31 @@ def shipped(trials: Sequence[Result]) -> list[Result]:
     return [each for each in trials if each["trial"] == SHIPPED.get(each["loss"], "shipped")]
 
 
-def shipped_table(trials: Sequence[Result]) -> str:
-    """The losses as shipped, from their trials (one seed), on the test split."""
+def values_of(runs: Sequence[Result]) -> dict[str, list[float]]:
+    """What all trainings measured on the test split, by metric."""
+    return {name: known(runs, "test", name) for name in runs[0]["test"]}
+
+
+def summary_table(results: Sequence[Result]) -> str:
+    """One row per loss trained on SBERT labels, on the test split: means over seeds, of both directions."""
     columns = {"NDCG@10": "ndcg_at_10", "CS@100": "coherent_score_at_100", "CS@1000": "coherent_score_at_1000"}
-    rows = [["loss", "R@1 %", "rsum", *(f"{title} SBERT" for title in columns), "NDCG@10 CIDEr", "CS@1000 CIDEr"]]
-    alone = [each for each in trials if each["loss"].endswith("_alone")]
-    for result in [*sorted(shipped(trials), key=lambda each: each["test"]["rsum"]), *alone]:
-        values = result["test"]
-        name = result["loss"].replace("_alone", " alone") + (f", {result['trial']}" if result in alone else "")
-        pairs = [*columns.values(), "ndcg_at_10_cider", "coherent_score_at_1000_cider"]
-        graded = [" / ".join(f"{values[f'{d}_{metric}']:.3f}" for d in ("i2t", "t2i")) for metric in pairs]
-        recall = " / ".join(f"{100 * values[f'{d}_recall_at_1']:.1f}" for d in ("i2t", "t2i"))
-        rows.append([name, recall, f"{values['rsum']:.1f}", *graded])
+    metrics = {f"{title} SBERT": name for title, name in columns.items()}
+    metrics |= {"NDCG@10 CIDEr": "ndcg_at_10_cider", "CS@1000 CIDEr": "coherent_score_at_1000_cider"}
+    grouped = by_loss(results, "sbert")
+    rows = [["loss", "seeds", "R@1 %", "rsum", *metrics]]
+    baselines = {loss: values_of(runs) for loss, runs in grouped.items() if loss in BASELINES}
+    for loss, runs in grouped.items():
+        values = values_of(runs)
+        marked = {
+            name: signs(of_seeds, {loss: of[name] for loss, of in baselines.items() if name in of})
+            for name, of_seeds in values.items()
+        }
+        recall = " / ".join(f"{100 * mean(values[f'{d}_recall_at_1']):.1f}" for d in ("i2t", "t2i"))
+        cells = [
+            " / ".join(f"{mean(values[f'{d}_{name}']):.3f}{marked[f'{d}_{name}']}"[1:] for d in ("i2t", "t2i"))
+            for name in metrics.values()
+        ]
+        rows.append([loss, str(len(runs)), recall, spread(values["rsum"], 1) + marked["rsum"], *cells])
     return table(rows)
 
 
@@ -120,12 +140,17 @@ def trials_table(trials: Sequence[Result]) -> str:
 def render(folder: Path) -> str:
     """All tables of a folder of results."""
     results, trials = read(folder), read(folder / "trials")
-    parts = []
+    said = "; ".join(
+        f"{sign}: differs from {loss} over seeds (Welch's t-test, p < 0.05)" for loss, sign in BASELINES.items()
+    )
+    parts = [
+        f"# Flickr8k\n\nMade by `examples/benchmarks/flickr8k.py --render`. {said}.\n",
+        summary_table(results) + "\n",
+    ]
     for labels in sorted({result["labels"] for result in results}, key=lambda name: name != "sbert"):
         for scored in ("sbert", "cider"):
-            parts.append(f"Trained on {labels} labels, test split, graded values under {scored} labels\n")
+            parts.append(f"## Trained on {labels} labels, test split, graded values under {scored} labels\n")
             parts.append(losses_table(results, labels, scored) + "\n")
     if trials:
-        parts.append("As shipped, one seed, test split\n\n" + shipped_table(trials) + "\n")
-        parts.append("Settings tried, validation split\n\n" + trials_table(trials))
+        parts.append("## Settings tried, validation split, seed 0\n\n" + trials_table(trials))
     return "\n".join(parts)
