@@ -52,7 +52,7 @@ def load_rows(path: str | Path, options: Mapping[str, Any]) -> DatasetRows:
     require(
         not options.get("streaming"),
         "load_options must not ask for streaming: labels, evaluation and shuffling need every caption and any picture "
-        "at any time, and a stream gives them once, in order",
+        "at any time, and a stream gives them once, in order; StreamingSource trains on streams",
     )
     suffix = Path(path).suffix.lower()
     is_hub_name = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(path)) and suffix not in (*LIBRARY_FORMATS, *TABLE_SUFFIXES)
