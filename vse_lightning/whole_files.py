@@ -126,7 +126,8 @@ def _explain(error: Exception, files: Path, folder: Path, last: str | None) -> N
     number = _number_of(error, files)
     if number is None:
         return
-    named = Path(error.filename) if isinstance(error, OSError) and error.filename else _newest(files, last)
+    name = getattr(error, "filename", None)
+    named = Path(name) if isinstance(name, str) else _newest(files, last)
     if named.is_relative_to(files):  # else it is about a file of somebody else
         raise _not_written(folder / named.relative_to(files), number) from error
 
