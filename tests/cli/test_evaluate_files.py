@@ -103,7 +103,7 @@ def test_embeddings_that_are_none(outputs, evaluate, convert, message):
 
 def test_rows_of_zeros_are_told(outputs, evaluate):
     outputs.texts[[2, 5]] = 0
-    with pytest.warns(UserWarning, match="model: text_embeds: 2 of 24 rows are all zeros, the first of them row 2"):
+    with pytest.warns(UserWarning, match=r"model .*: text_embeds: 2 of 24 rows are all zeros, the first of them row 2"):
         evaluate(save(outputs, outputs.images, outputs.texts), "--captions", outputs.captions)
 
 
@@ -284,8 +284,8 @@ def test_captions_of_coco_have_its_ids(outputs):
             r"--captions must have a caption, or .*, got \[None\] in entry 0",
         ),
         ("a.json", '[{"caption": "a"}]', "a table must have a column image or"),
-        ("a.json", '{"images": [{"id": 1}], "annotations": [{"id": 1}]}', "and .*a.json is none .KeyError: 'image_id'"),
-        ("a.json", '{"annotations": []}', "and .*a.json is none .KeyError: 'images'"),
+        ("a.json", '{"images": [{"id": 1}], "annotations": [{"id": 1}]}', "and .*a.json is none .it has no 'image_id'"),
+        ("a.json", '{"annotations": []}', "and .*a.json is none .it has no 'images'"),
         (
             "a.json",
             '{"images": [{"id": 1}], "annotations": [{"id": 1, "image_id": 2, "caption": "a"}]}',

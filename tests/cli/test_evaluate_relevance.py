@@ -147,5 +147,6 @@ def test_threshold_alone(outputs, evaluate):
 def test_page_without_lists(outputs, evaluate, graded, scores):
     evaluate(scores, "--relevance", graded[1], "--html", outputs.folder / "page.html")
     page = (outputs.folder / "page.html").read_text()
+    assert "the page has no curves and lists" in page
     assert "truth.npy" in page
     assert "<blockquote>" not in page

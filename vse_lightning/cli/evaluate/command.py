@@ -204,12 +204,12 @@ def evaluate(
     notes += [] if people is None else people.notes
     if html is not None:
         protocol = EvaluationProtocol(folds=folds, captions_per_image=first_captions)
-        ranked = outputs if truth is None else ()  # lists and curves are of pairs
+        if truth is not None:
+            notes.append("the page has no curves and lists: they are of an image's own captions, not of --relevance")
+        ranked = outputs if truth is None else ()
         page = result_page(results, baselines, ranked, evaluated, tables, protocol, level=level, notes=notes)
         with whole_file(html) as written:
             written.write_text(page, encoding="utf-8")
-        if truth is not None:
-            notes.append("the page has no curves and lists: they are of an image's own captions, not of --relevance")
         notes.append(f"page: {html}")
     print_comparison(results, baselines, level, notes)
     if output is not None:
