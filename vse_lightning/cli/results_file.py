@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vse_lightning.checks import is_own
+from vse_lightning.whole_files import whole_file
 
 RESULTS = "test.json"
 _MARK = "vse-lightning test"
@@ -28,7 +29,8 @@ def write_results(folder: Path, checkpoint: str, table: Table) -> None:
     path = folder / RESULTS
     if not path.exists() or is_own(path, _MARK):
         content = {"written_by": _MARK, "checkpoint": Path(checkpoint).name, "values": table}
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        with whole_file(path) as written:
+            written.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def results_of(checkpoint: Path) -> Table:
