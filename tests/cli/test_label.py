@@ -19,15 +19,17 @@ def label(cache_dir, *extra):
 
 
 def test_features_are_made_once_and_again_on_request(tmp_path, capsys):
-    label(tmp_path)
+    bundled = "{class_path: vse_lightning.relevance.SBERTRelevance, init_args: {model: bundled}}"
+    sbert = [f"--data.init_args.eval_relevance={{sbert: {bundled}}}"]
+    label(tmp_path, *sbert)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
     assert len(files) == 2  # the captions trained on, and those evaluated
     shown = capsys.readouterr().out
     assert "SBERT all-MiniLM-L6-v2" in shown
     assert "80" in shown
-    label(tmp_path)
+    label(tmp_path, *sbert)
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
-    label(tmp_path, "--force")
+    label(tmp_path, *sbert, "--force")
     assert all(path.stat().st_mtime_ns > made for path, made in files.items())
 
 
