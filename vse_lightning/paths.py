@@ -46,3 +46,9 @@ def open_file(path: Path) -> IO[bytes]:
     """Open a file for reading; a ``ValueError`` where something else is there, such as a pipe, which would wait."""
     require(path.is_file() or not path.exists(), "{} must be a file, got a folder, a pipe, a socket or a device", path)
     return path.open("rb")
+
+
+def is_missing_folder(name: str) -> bool:
+    """Whether a name can only be that of a folder, and none is there: it is then not looked for on a hub either."""
+    is_path = name.startswith((".", "/", "~")) or name.endswith("/") or Path(name).is_absolute()
+    return is_path and not Path(name).expanduser().is_dir()

@@ -11,7 +11,7 @@ from vse_lightning import RetrievalTargets, callbacks, functional, losses, metri
 from vse_lightning.data import HuggingFaceSource, ImageTextDataModule, KarpathySource, PrecompSource, ShapesSource
 from vse_lightning.metrics import Reading, evaluate_embeddings, evaluate_scores
 from vse_lightning.mixins import RelevanceLossMixin, RetrievalMetricsMixin
-from vse_lightning.models import DualEncoder, load_retriever
+from vse_lightning.models import CLIPRetriever, DualEncoder, load_retriever
 from vse_lightning.models.encoders import FeatureImageEncoder, GRUTextEncoder, TimmImageEncoder, TransformerTextEncoder
 
 NAN, INF = float("nan"), float("inf")
@@ -187,6 +187,9 @@ CONSTRUCTORS = [
     (TIMM, {"horizontal_flip": "0.5"}, "horizontal_flip must be a number, got '0.5'"),
     (TimmImageEncoder, {"model": None}, "model must be a text, got None"),
     (TransformerTextEncoder, {"model": 3}, "model must be a text, got 3"),
+    (TransformerTextEncoder, {"model": "./no/folder"}, "model must be a folder .* got no folder './no/folder'"),
+    (CLIPRetriever, {"model": "/no/folder"}, "model must be a folder .* got no folder '/no/folder'"),
+    (HuggingFaceSource, {"path": "./nowhere"}, r"path: nothing at './nowhere'"),
     (dual_encoder, {"image_encoder": "resnet"}, "image_encoder must be a module, got str"),
     (dual_encoder, {"text_encoder": None}, "text_encoder must be a module, got NoneType"),
     (dual_encoder, {"relevance_loss": "triplet"}, "relevance_loss must be a RetrievalLoss or None, got 'triplet'"),

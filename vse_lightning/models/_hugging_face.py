@@ -7,10 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vse_lightning.paths import is_missing_folder
+
 
 @contextmanager
 def explaining_absence(model: str, alternative: str) -> Iterator[None]:
     """Say what to do where reading a model fails because something of it is not there; the alternative comes last."""
+    if is_missing_folder(model):
+        raise FileNotFoundError(f"model must be a folder written by save_pretrained or a name, got no folder {model!r}")
     try:
         yield
     except OSError as error:

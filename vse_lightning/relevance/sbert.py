@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_extra, require_text, require_whole
+from vse_lightning.paths import is_missing_folder
 from vse_lightning.relevance._sentence_models import find_model
 from vse_lightning.relevance.cache import CachedFeatures
 from vse_lightning.relevance.feature_table import FeatureTable, check_rescale
@@ -54,8 +55,7 @@ class SBERTRelevance(RelevanceSource):
     ) -> None:
         require_extra("SBERTRelevance", "sbert", "sentence_transformers")
         require_whole("batch_size", batch_size)
-        is_path = model.startswith((".", "/", "~")) or Path(model).is_absolute()
-        if is_path and not Path(model).expanduser().is_dir():
+        if is_missing_folder(model):
             raise FileNotFoundError(
                 f"model must be an existing folder, a Hugging Face name or 'bundled', got {model!r}"
             )

@@ -55,7 +55,7 @@ def load_rows(path: str | Path, options: Mapping[str, Any]) -> DatasetRows:
         "at any time, and a stream gives them once, in order; StreamingSource trains on streams",
     )
     suffix = Path(path).suffix.lower()
-    is_hub_name = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(path)) and suffix not in (*LIBRARY_FORMATS, *TABLE_SUFFIXES)
+    is_hub_name = re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", str(path)) and suffix not in (*LIBRARY_FORMATS, *TABLE_SUFFIXES)
     if is_hub_name and not Path(path).exists():
         from datasets import load_dataset
 
