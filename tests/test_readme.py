@@ -193,11 +193,12 @@ def train(cls, namespace, folder):
     assert torch.equal(again.image_encoder.weight, model.image_encoder.weight)
 
 
-def test_the_table_of_results_is_made_from_the_results(monkeypatch):
+def test_tables_are_made_from_results(monkeypatch):
     pytest.importorskip("scipy")
     benchmarks = Path(__file__).parents[1] / "examples" / "benchmarks"
     monkeypatch.syspath_prepend(str(benchmarks))
-    tables = importlib.import_module("flickr8k_tables")
+    tables, speed = importlib.import_module("flickr8k_tables"), importlib.import_module("speed")
     folder = benchmarks / "results" / "flickr8k"
     assert tables.summary_table(tables.read(folder)) in README
     assert (folder / "README.md").read_text(encoding="utf-8") == tables.render(folder) + "\n"
+    assert speed.table() in README
