@@ -53,7 +53,8 @@ def one(rows: list[dict[str, Any]], loss: str, batch: int, formulation: str) -> 
 
 
 def row(what: str, beside: str, ours: float, other: float) -> list[str]:
-    return [what, beside, shown(ours), shown(other), f"{other / ours:.0f}" if other > 10 * ours else f"{other / ours:.2g}"]
+    ratio = other / ours
+    return [what, beside, shown(ours), shown(other), f"{ratio:.0f}" if ratio > 10 else f"{ratio:.2g}"]
 
 
 def shown(seconds: float) -> str:
