@@ -144,7 +144,7 @@ def test_learns(tiny_bert, captions, losses_of_training):
     ("arguments", "error", "message"),
     [
         ({"model": "nobody/nothing"}, OSError, "(?s)model='nobody/nothing' is neither .* go online once.*'bundled'"),
-        ({"model": "/nowhere/bert"}, OSError, "model='/nowhere/bert' is neither a folder"),
+        ({"model": "/nowhere/bert"}, OSError, "model must be a folder .* got no folder '/nowhere/bert'"),
         ({"pooling": "first"}, ValueError, "pooling must be one of 'cls', 'mean', 'max', 'gpo', got 'first'"),
         ({"max_length": 65}, ValueError, "max_length must be at most 64 for .* got 65"),
         ({"max_length": 0}, ValueError, "max_length must be a whole number of at least 1, got 0"),
