@@ -85,7 +85,7 @@ def shell(tmp_path, monkeypatch, capsys):
         ),
         (
             [*QUICK, f"{LOSS}.init_args.marginz=3"],
-            "relevance_loss (vse_lightning.losses.LadderLoss): Option 'marginz' is not",
+            "relevance_loss (vse_lightning.losses.WeightedSumLoss): Option 'marginz' is not",
         ),
         ([*QUICK, f"{LOSS}=vse_lightning.losses.LaderLoss"], "module 'vse_lightning.losses' has no attribute"),
         (
