@@ -9,7 +9,7 @@ Times are CPU seconds, of all threads. Our rows are the median of several runs i
 loop over queries: torchmetrics (NDCG and recall) with scipy's kendalltau, the NumPy loop of the VSE++ code extended to
 the graded metrics, and, where it is installed, ranx, for the recalls only (its grades are integers). "embeddings"
 starts from embeddings and caption features, "matrices" from the score and relevance matrices. The two products alone
-are the lower bound.
+are the lower bound. ``results/metrics`` has two runs.
 """
 
 import argparse
