@@ -26,8 +26,9 @@ Configs look in ``$VSE_DATA``, or in ``data/`` where that is not set:
 - MS-COCO: ``coco_precomp/{train,dev,test,testall}_caps.txt`` and ``..._ims.npy`` (the "precomp" download of SCAN and
   VSE-infinity)
 
-Other data: ``KarpathySource``, ``PrecompSource`` and ``HuggingFaceSource`` in ``vse_lightning.data``; the last also
-reads tables (CSV, TSV, JSON, parquet, Kaggle's ``captions.txt``) beside their pictures.
+Other data: ``KarpathySource``, ``PrecompSource``, ``HuggingFaceSource`` and ``StreamingSource`` in
+:mod:`vse_lightning.data`; the third also reads tables (CSV, TSV, JSON, parquet, Kaggle's ``captions.txt``) beside their
+pictures, the last shards of any number of pairs.
 
 Labels ahead of time
 --------------------
