@@ -165,6 +165,12 @@ CONSTRUCTORS = [
     (MODULE, {"relevance": "sbert"}, "relevance must be a RelevanceSource or 'source' or None, got 'sbert'"),
     (MODULE, {"labels_on_device": "no"}, "labels_on_device must be True or False, got 'no'"),
     (MODULE, {"transforms": "resize"}, "transforms must be a function or a dict or None, got 'resize'"),
+    (
+        MODULE,
+        {"eval_sources": {"coco": "shapes"}},
+        "every entry of eval_sources must be an ImageTextSource, got 'shapes'",
+    ),
+    (callbacks.WeightInterpolation, {"alpha": True}, "alpha must be a number, got True"),
     (MODULE, {"predict_split": None}, "predict_split must be a text, got None"),
     (MODULE, {"cache_dir": 3}, "cache_dir must be a text or a path or None, got 3"),
     (callbacks.HardNegativeWarmup, {"epochs": 0.5}, "epochs must be a whole number, got 0.5"),
@@ -209,6 +215,7 @@ FUNCTIONS = [
     (functional.triplet, {"positives": MATCHES.float()}, "positives must be a bool mask, got torch.float32"),
     (functional.triplet, {"positives": MATCHES[:1]}, r"positives must have the shape of scores \(2, 2\), got \(1, 2\)"),
     (functional.triplet, {"mining": "hard"}, "mining must be one of 'all', 'hardest', 'soft', 'selective', got 'hard'"),
+    (functional.triplet, {"margin": NAN}, "margin must be a number, got nan"),
     (functional.triplet, {"margin": "0.2"}, "margin must be a number or a Tensor, got '0.2'"),
     (
         functional.ladder,

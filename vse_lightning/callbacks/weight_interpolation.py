@@ -11,6 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_share
 from vse_lightning.mixins.host.lightning_internals import validated_again
 
@@ -47,6 +48,7 @@ class WeightInterpolation(Callback):
         Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022, equation 1.
     """
 
+    @typed
     def __init__(self, alpha: float = 0.5) -> None:
         require_share("alpha", alpha)
         self.alpha = alpha

@@ -121,6 +121,8 @@ class ImageTextDataModule(LightningDataModule):
             eval_relevance = {} if relevance is None else {"relevance": relevance}
         check_label_names(eval_relevance)
         check_source_names(eval_sources or {})
+        strange = [further for further in (eval_sources or {}).values() if not isinstance(further, ImageTextSource)]
+        require(not strange, "every entry of eval_sources must be an ImageTextSource, got {!r}", *strange[:1])
         self.source = source
         self.relevance = relevance
         self.eval_relevance = eval_relevance

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from math import isnan
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -24,6 +25,8 @@ def of_lists(function: Callable[P, R]) -> Callable[P, R]:
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         if not torch.compiler.is_compiling():
             given = require_types(function, *args, **kwargs)
+            nan = [name for name, value in given.items() if isinstance(value, float) and isnan(value)]
+            require(not nan, "{} must be a number, got nan", *nan[:1])
             if "scores" in given:
                 _check_shapes(**given)
         return function(*args, **kwargs)
