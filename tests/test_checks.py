@@ -37,7 +37,7 @@ def test_text_is_any_string_that_utf_8_can_hold(captions):
         (["a dog", None], r"captions must be texts, got None \(NoneType\) in row 1"),
         (["a dog", float("nan")], r"got nan \(float\) in row 1"),
         ([b"a dog"], r"got b'a dog' \(bytes\) in row 0"),
-        ("a dog", "captions must be a list of texts, got the single text 'a dog'"),
+        ("a dog", "captions must be a list of texts, got the single str 'a dog'"),
     ],
 )
 def test_what_is_no_text_is_named_by_row(captions, message):

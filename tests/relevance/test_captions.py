@@ -107,7 +107,7 @@ def test_names_are_those_of_a_batch():
         (["a \ud83d dog", *CAPTIONS[1:]], IMAGE_IDS, r"written as UTF-8, got half of a character, .* in row 0: 'a"),
         ([*CAPTIONS[:5], None], IMAGE_IDS, r"captions must be texts, got None \(NoneType\) in row 5"),
         ([*CAPTIONS[:5], float("nan")], IMAGE_IDS, r"captions must be texts, got nan \(float\) in row 5"),
-        ("a dog", [0] * 5, "captions must be a list of texts, got the single text 'a dog'"),
+        ("a dog", [0] * 5, "captions must be a list of texts, got the single str 'a dog'"),
         (CAPTIONS, IMAGE_IDS[:5], "captions and their ids must be as many, at least one, got 6 captions, 5 image_ids"),
         ([], [], "at least one, got 0 captions, 0 image_ids"),
         (CAPTIONS, [0.5] * 6, "image_ids must be integers or strings, one a row, got torch.float32"),
