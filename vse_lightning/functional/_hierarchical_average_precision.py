@@ -114,14 +114,14 @@ def _one_by_one(relevance: Tensor, weights: Tensor, blocks: Tensor | None = None
     """The sum of minima of each row ``(R, S)``, but for pairs of one of the ``blocks``, which never fall: ``(R,)``."""
     library: Any = np if relevance.device.type == "cpu" else torch  # NumPy takes two thirds of the time
     columns = library.asarray(relevance.T.contiguous())
-    apart = None if blocks is None else library.asarray(blocks.T.contiguous())
+    apart = None if blocks is None else library.asarray(blocks.int().T.contiguous())
     least, sums = library.empty_like(columns), library.zeros_like(columns)
     for step in range(1, relevance.shape[1]):
         library.minimum(columns[step:], columns[:-step], out=least[step:])
         if apart is not None:
-            together = apart[step:] == apart[:-step]
-            least[step:][together] = 0
-            apart = apart if together.any() else None
+            different = apart[step:] != apart[:-step]
+            least[step:] *= different
+            apart = None if different.all() else apart
         sums[step:] += least[step:]
     return (torch.as_tensor(sums).T * weights).sum(dim=1, dtype=torch.float64)
 
