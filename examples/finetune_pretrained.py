@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     given = parser.parse_args()
     seed_everything(0)
-    source = ShapesSource(num_images=120)
+    source = ShapesSource(num_images=60)
     if given.flickr8k:
         source = KarpathySource(given.flickr8k / "captions.json", given.flickr8k / "images_128px.zip")
     weights = efficientnet_weights()

@@ -54,6 +54,12 @@ if __name__ == "__main__":
     # from YAML: train/triplet and train/correlation are logged, the table stands at the end
     small = ["--data.init_args.source.init_args.num_images=60", "--data.init_args.num_workers=0"]
     small += ["--trainer.log_every_n_steps=1"]
-    quick = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", *small]
+    quick = [
+        "--compare_with=null",
+        "--trainer.max_epochs=1",
+        "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false",
+        *small,
+    ]
     loss = ["--model.init_args.relevance_loss", MIXED]
-    main(["fit", "--config", "quickstart.yaml", "--config", "relevance/cider.yaml", *quick, *loss])
+    main(["fit", "--config", "quickstart.yaml", *quick, *loss])

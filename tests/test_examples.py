@@ -24,8 +24,8 @@ pytest.importorskip("scipy")
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 OWN = {  # what is logged, and the row of the table that names it
-    "own_loss": ({"train/triplet", "train/correlation", "val/rsum"}, "NDCG@10 (CIDEr-D)"),
-    "own_metric": ({"val/i2t_err_at_10", "test/t2i_err_at_10"}, "ERR@10 (CIDEr-D)"),
+    "own_loss": ({"train/triplet", "train/correlation", "val/rsum"}, "NDCG@10 (scene attributes)"),
+    "own_metric": ({"val/i2t_err_at_10", "test/t2i_err_at_10"}, "ERR@10 (scene attributes)"),
 }
 
 # What SLURM's srun does with a job of two tasks on one node.

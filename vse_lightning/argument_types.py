@@ -8,7 +8,7 @@ from inspect import isclass, signature
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -96,12 +96,7 @@ def _is_of(kind: Any, value: Any) -> bool:
         parts = _parts(kind, value)
         as_many = origin is not tuple or inner[-1] is Ellipsis or not parts or len(value) == len(inner)
         return bool(parts) and as_many and all(_all_fit(entries, of) for _, of, entries in parts)
-    if kind is Any or not isclass(kind):
-        return True
-    try:
-        return isinstance(value, kind)
-    except TypeError:  # a protocol that says nothing at run time
-        return True
+    return kind is Any or not isclass(kind) or Protocol in kind.__bases__ or isinstance(value, kind)
 
 
 def _all_fit(entries: Iterable[Any], hint: Any) -> bool:

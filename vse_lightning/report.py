@@ -147,11 +147,13 @@ def _print_table(title: str, shown: Mapping[str, Mapping[str, str]]) -> None:
     columns = table_columns(shown) or [""]
     table = Table(Column("metric", no_wrap=True), title=title, title_justify="left")
     for column in columns:
-        table.add_column(DIRECTIONS.get(column, ""), justify="right")
+        table.add_column(DIRECTIONS.get(column, ""), justify="right", no_wrap=True)
     for label, cells in shown.items():
         named = escape(printable(label))
         table.add_row(named, *([cells[""]] if "" in cells else [cells.get(column, "") for column in columns]))
-    Console().print(table)
+    console = Console()
+    needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    Console(width=max(console.width, needed)).print(table)  # a line of the terminal may break, a value in its cell not
 
 
 def table_columns(table: Mapping[str, Mapping[str, str]]) -> list[str]:

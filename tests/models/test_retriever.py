@@ -60,7 +60,10 @@ def saved(model, path):
     ("cls", "own"),
     [
         (DualEncoder, {"backbone_lr_factor", "image_encoder", "text_encoder"}),
-        (CLIPRetriever, {"freeze", "gradient_checkpointing", "layer_decay", "max_length", "model", "pretrained"}),
+        (
+            CLIPRetriever,
+            {"freeze", "gradient_checkpointing", "layer_decay", "lora", "max_length", "model", "pretrained"},
+        ),
         (Sums, {"width"}),
         (Deeper, {"depth", "width"}),
     ],

@@ -92,7 +92,7 @@ CONSTRUCTORS = [
     (metrics.RecallAtK, {"recall": "some"}, "recall must be one of 'any', 'all', got 'some'"),
     (metrics.RecallAtK, {"direction": "v2t"}, "direction must be one of 'i2t', 't2i', 'i2i', 't2t', got 'v2t'"),
     (metrics.RecallAtK, {"similarity": "dot"}, "similarity must be a function or None, got 'dot'"),
-    (metrics.RecallAtK, {"relevance": 3}, "relevance must be a LabelTable or None, got 3"),
+    (metrics.RecallAtK, {"relevance": 3}, "relevance must have a method block, as a RelevanceTable, got 3"),
     (metrics.RecallAtK, {"folds": 1.5}, "folds must be a whole number, got 1.5"),
     (metrics.RSum, {"ks": "1"}, "ks must be several in a tuple or list, got '1'"),
     (metrics.MedianRank, {"chunk_size": 3}, "chunk_size must be a whole number of at least 64, got 3"),

@@ -15,7 +15,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import ParamsT
 
-from vse_lightning.argument_types import require_types, typed
+from vse_lightning.argument_types import require_types
 from vse_lightning.array_files import require_whole_zip
 from vse_lightning.checks import require_whole
 from vse_lightning.losses import RetrievalLoss
@@ -54,7 +54,6 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
 
     _retrieval_arguments: ClassVar[tuple[str, ...]] = ("optimizer", "lr_scheduler")
 
-    @typed
     def __init__(
         self,
         relevance_loss: RetrievalLoss | None = None,
@@ -70,6 +69,9 @@ class Retriever(RelevanceLossMixin, RetrievalMetricsMixin, LightningModule, ABC)
             if not is_restoring():
                 raise TypeError(f"{type(self).__name__} takes no argument {name!r}")
             del relevance[name]  # of the subclass that the checkpoint is of
+        own: dict[str, Any] = {"lr_interval": lr_interval, "lr_monitor": lr_monitor, "lr_warmup_steps": lr_warmup_steps}
+        own |= {"relevance_loss": relevance_loss, "optimizer": optimizer, "lr_scheduler": lr_scheduler}
+        require_types(Retriever.__init__, self, **own)  # not the metrics: the mixin takes several kinds
         require_types(RelevanceLossMixin.__init__, self, **relevance)
         super().__init__(relevance_loss=relevance_loss, retrieval_metrics=retrieval_metrics, **relevance)
         for name in ("relevance_loss", "retrieval_metrics"):

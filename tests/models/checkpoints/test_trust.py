@@ -103,7 +103,7 @@ def test_what_the_user_trusts_is_built(theirs, saved):
     load_retriever(remote, trust=["strangers", "trust_remote_code"])
     with pytest.raises(ValueError, match=r"names strangers\.system \(optimizer\)"):
         load_retriever(saved(optimizer="strangers.system"), trust=["strangers"])
-    with pytest.raises(ValueError, match="trust must be several modules in a list, got 'strangers'"):
+    with pytest.raises(ValueError, match="trust must be several in a tuple or list, got 'strangers'"):
         load_retriever(path, trust="strangers")
 
 
