@@ -100,8 +100,9 @@ def _is_of(kind: Any, value: Any) -> bool:
 
 
 def _all_fit(entries: Iterable[Any], hint: Any) -> bool:
-    at_a_glance = {kind for kind in _kinds(hint) if isclass(kind)}  # there may be a million captions
-    return set(map(type, entries)) <= at_a_glance or all(_fits(each, hint) for each in entries)
+    if all(map(isclass, _kinds(hint))):  # one of each type says it all, and there may be a million captions
+        entries = {type(each): each for each in entries}.values()
+    return all(_fits(each, hint) for each in entries)
 
 
 def _parts(kind: Any, value: Any) -> list[tuple[str, Any, Iterable[Any]]]:
