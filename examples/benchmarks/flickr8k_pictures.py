@@ -6,11 +6,8 @@ python examples/benchmarks/flickr8k_pictures.py
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from flickr8k_tables import Result, read, shipped
-from loss_pictures import COLOURS, INK
-
-mpl.use("svg")
+from loss_pictures import COLOURS, INK, look
 from matplotlib import pyplot
 
 RESULTS = Path(__file__).parent / "results" / "flickr8k"
@@ -48,9 +45,7 @@ def sensitivity(trials: list[Result], axis: Any) -> None:
 def main() -> None:
     """Draw both."""
     trials = read(RESULTS / "trials")
-    grey = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
-    options = {"svg.fonttype": "none", "svg.hashsalt": "flickr8k", "font.size": 9, "axes.spines.top": False}
-    with pyplot.rc_context({**grey, **options, "axes.spines.right": False, "legend.frameon": False}):
+    with look("flickr8k"):
         figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
         for draw, axis in zip((convergence, sensitivity), axes, strict=True):
             draw(trials, axis)

@@ -2,10 +2,15 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from loss_formulations import CASES
+
+mpl.use("svg")
+from matplotlib import pyplot
 
 # readable on white and on black
 INK, COLOURS = (
@@ -14,6 +19,13 @@ INK, COLOURS = (
 )
 
 Row = dict[str, Any]
+
+
+def look(salt: str, font_size: float = 9) -> AbstractContextManager[None]:
+    """How all pictures of results look; the salt makes the ids in a file the same every time."""
+    grey = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
+    bare = dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False)
+    return pyplot.rc_context({**grey, **bare, "svg.fonttype": "none", "svg.hashsalt": salt, "font.size": font_size})
 
 
 def show(file: Path) -> None:
@@ -76,14 +88,7 @@ def cell(row: Row | None) -> str:
 
 def picture(results: dict[str, Any], file: Path) -> None:
     """Time against batch, a panel per kind of loss; broken lines are the plain formulations."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot
-
-    grey = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
-    options = {"svg.fonttype": "none", "svg.hashsalt": "losses", "font.size": 9, "axes.spines.top": False}
-    with pyplot.rc_context({**grey, **options, "axes.spines.right": False, "legend.frameon": False}):
+    with look("losses"):
         panels = list(dict.fromkeys(case.panel for case in CASES.values()))
         figure, axes = pyplot.subplots(1, len(panels), figsize=(13, 4.6), sharey=True, layout="constrained")
         for axis, panel in zip(axes, panels, strict=True):

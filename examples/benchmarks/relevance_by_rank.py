@@ -12,17 +12,14 @@ import json
 import os
 from pathlib import Path
 
-import matplotlib as mpl
 import torch
-from loss_pictures import COLOURS, INK
+from loss_pictures import COLOURS, INK, look
+from matplotlib import pyplot
 
 from vse_lightning import RetrievalMetrics
 from vse_lightning.data import KarpathySource
 from vse_lightning.embedding_files import Embeddings, read_embeddings
 from vse_lightning.relevance import PrecomputedRelevance, RelevanceTable
-
-mpl.use("svg")
-from matplotlib import pyplot
 
 RESULTS = Path(__file__).parent / "results" / "flickr8k"
 DEPTH = 100
@@ -61,12 +58,10 @@ def measure(models: dict[str, Path], data: Path) -> Curves:
 
 def draw(curves: Curves, file: Path) -> None:
     """One panel per direction; grey and colours that read on white and on black."""
-    grey = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
-    options = {"svg.fonttype": "none", "svg.hashsalt": "rank", "font.size": 10, "axes.spines.top": False}
     models = [name for name in curves if name not in ("random", "ideal")]
     looks = {name: {"color": colour, "linewidth": 2.2} for name, colour in zip(models, COLOURS, strict=False)}
     looks |= {"ideal": {"color": INK, "linestyle": "--"}, "random": {"color": INK, "linestyle": ":"}}
-    with pyplot.rc_context({**grey, **options, "axes.spines.right": False, "legend.frameon": False}):
+    with look("rank", font_size=10):
         figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
         for axis, (direction, title) in zip(axes, TITLES.items(), strict=True):
             for name, of_directions in curves.items():
