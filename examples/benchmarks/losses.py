@@ -130,8 +130,8 @@ class Peak:
         return (torch.cuda.max_memory_allocated() if self.device == "cuda" else resident("VmHWM")) - self.before
 
 
-def elapsed(run: Callable[[], None], device: str) -> float:
-    """Seconds until a GPU has done the work, or that the one thread of a CPU spent on it, however busy the machine."""
+def elapsed(run: Callable[[], object], device: str) -> float:
+    """Seconds until a GPU has done the work, or that the threads of a CPU spent on it, however busy the machine."""
     wait, clock = (torch.cuda.synchronize, time.perf_counter) if device == "cuda" else (lambda: None, time.process_time)
     wait()
     start = clock()
@@ -210,6 +210,12 @@ def circumstances(device: str) -> dict[str, Any]:
     return {"date": time.strftime("%Y-%m-%d"), "machine": machine, "versions": versions}
 
 
+def write(results: dict[str, Any], file: Path) -> None:
+    """As JSON, a row of a section on a line."""
+    text = re.sub(r"\n {3}|\n {2}(?=})", " ", json.dumps(results, indent=1))
+    file.write_text(f"{text}\n")
+
+
 def batches_of(device: str, quick: bool) -> list[int]:
     return [16, 32] if quick else [2**power for power in range(7, 15 if device == "cuda" else 13)]
 
@@ -248,8 +254,7 @@ def main() -> None:
         results[section] = []
         for row in makers[section]():
             results[section].append(row)
-            text = re.sub(r"\n {3}|\n {2}(?=})", " ", json.dumps(results, indent=1))  # a row a line
-            file.write_text(f"{text}\n")  # a time limit loses only the rest
+            write(results, file)  # a time limit loses only the rest
     print(file)
 
 

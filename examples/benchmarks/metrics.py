@@ -14,18 +14,15 @@ are the lower bound. ``results/metrics`` has two runs.
 
 import argparse
 import importlib.util
-import json
-import re
 import resource
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from losses import circumstances
+from losses import circumstances, elapsed, write
 from scipy.stats import kendalltau
 from torch import Tensor
 from torchmetrics.retrieval import RetrievalNormalizedDCG, RetrievalRecall
@@ -181,12 +178,7 @@ def peak_megabytes() -> float:
 
 def measure(work: Callable[[], object], repeats: int = 1) -> float:
     """Median seconds."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        seconds.append(time.process_time() - start)
-    return statistics.median(seconds)
+    return statistics.median(elapsed(work, "cpu") for _ in range(repeats))
 
 
 class Table:
@@ -213,10 +205,12 @@ def with_further(gallery: dict[str, Tensor], table: Table, repeats: int, standar
         table.add(name, measure(work, repeats), standard, "the standard pass")
 
 
-def with_rivals(gallery: dict[str, Tensor], table: Table, repeats: int, values: dict[str, float]) -> None:
+def with_rivals(
+    gallery: dict[str, Tensor], table: Table, repeats: int, from_embeddings: float, values: dict[str, float]
+) -> None:
     """The rivals' times as multiples of ours, and how far their values lie from ours."""
     given = matrices(gallery)
-    making, from_embeddings = (measure(partial(work, gallery), repeats) for work in (matrices, ours))
+    making = measure(lambda: matrices(gallery), repeats)
     from_matrices = measure(lambda: ours_from_matrices(*given), repeats)
     table.add("vse_lightning, matrices", from_matrices)
     rivals = {"torchmetrics + scipy": torchmetrics_and_scipy, "VSE++ loop + scipy": numpy_loop}
@@ -224,9 +218,8 @@ def with_rivals(gallery: dict[str, Tensor], table: Table, repeats: int, values: 
         ranx_recalls(*given)  # numba compiles
         rivals["ranx, recalls only"] = ranx_recalls
     for name, rival in rivals.items():
-        start = time.process_time()
-        theirs = rival(*given)
-        seconds = time.process_time() - start
+        theirs: dict[str, float] = {}
+        seconds = measure(lambda: theirs.update(rival(*given)))  # noqa: B023
         table.add(f"{name}, embeddings", making + seconds, from_embeddings, "ours")
         table.add(f"{name}, matrices", seconds, from_matrices, "ours")
         shared = values.keys() & theirs.keys()
@@ -263,14 +256,13 @@ def main() -> None:
     if arguments.further:
         with_further(gallery, table, arguments.repeats, from_embeddings)
     if not arguments.no_rivals:
-        with_rivals(gallery, table, arguments.repeats, values)
+        with_rivals(gallery, table, arguments.repeats, from_embeddings, values)
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)
         settings = {name: vars(arguments)[name] for name in ("images", "width", "feature_width", "repeats")}
         found = circumstances("cpu") | settings | {"memory_mib": round(extra), "rows": table.rows}
         file = arguments.output / f"{arguments.images}x{5 * arguments.images}.json"
-        text = re.sub(r"\n {3}|\n {2}(?=})", " ", json.dumps(found, indent=1))  # a row a line
-        file.write_text(f"{text}\n")
+        write(found, file)
         print(file)
 
 
