@@ -13,6 +13,7 @@ import json
 import os
 from pathlib import Path
 
+from flickr8k_tables import table
 from lightning import Trainer
 
 from vse_lightning.data import ImageTextDataModule, KarpathySource
@@ -83,7 +84,7 @@ def measure(checkpoint: Path, data_folder: Path) -> Values:
 def render(values: Values) -> str:
     """The table."""
     heads = [f"{column} {way}" for way in DIRECTIONS.values() for column in ("random", "model", "ideal", "share")]
-    lines = [f"| metric | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
+    rows = [["metric", *heads]]
     by_direction = graded_metrics()
     for name in by_direction["i2t"]:
         cells = []
@@ -91,8 +92,8 @@ def render(values: Values) -> str:
             low, value, high = (values[column][metrics[name].name] for column in ("random", "model", "ideal"))
             share = (value - low) / (high - low)
             cells += [*(f"{number:.3f}" for number in (low, value, high)), f"{100 * share:.0f} %"]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([name, *cells])
+    return table(rows)
 
 
 def main() -> None:
@@ -104,9 +105,9 @@ def main() -> None:
     if arguments.checkpoint is not None:
         RESULTS.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(measure(arguments.checkpoint, Path(os.environ["VSE_DATA"])), indent=1) + "\n")
-    table = render(json.loads(file.read_text()))
-    (RESULTS / "flickr8k.md").write_text(TEXT.format(table))
-    print(table)
+    rendered = render(json.loads(file.read_text()))
+    (RESULTS / "flickr8k.md").write_text(TEXT.format(rendered))
+    print(rendered)
 
 
 if __name__ == "__main__":
