@@ -8,7 +8,7 @@ import pytest
 
 from vse_lightning.argument_types import require_types, typed
 from vse_lightning.data import ImageTextDataModule, ShapesSource
-from vse_lightning.losses import LadderLoss, TripletLoss
+from vse_lightning.losses import LadderLoss, SigmoidLoss, TripletLoss
 from vse_lightning.metrics import RecallAtK, RetrievalMetrics
 
 
@@ -36,6 +36,7 @@ def test_what_fits_passes_as_it_is():
     assert RecallAtK(np.int64(5)).k == 5
     assert len(RetrievalMetrics(np.array([1, 5]), (), [])) == 5
     assert TripletLoss(margin=np.float32(0.5), reduction="sum").margin == 0.5
+    assert SigmoidLoss(temperature=np.float32(0.5), bias=np.float32(-3)).bias == -3
 
 
 @pytest.mark.parametrize(

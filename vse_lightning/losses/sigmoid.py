@@ -46,8 +46,7 @@ class SigmoidLoss(RetrievalLoss):
         require_share("relevance_weight", relevance_weight)
         self.bias: nn.Parameter | None = None
         if bias != "model":
-            finite = isinstance(bias, int | float) and isfinite(bias)
-            require(finite, "bias must be a finite number, or 'model', got {!r}", bias)
+            require(isfinite(bias), "bias must be a finite number, or 'model', got {!r}", bias)
             self.bias = nn.Parameter(torch.tensor(float(bias)), requires_grad=learnable)
         self.learnable, self.max_scale, self.relevance_weight = learnable, max_scale, relevance_weight
         self.needs_relevance = relevance_weight > 0
