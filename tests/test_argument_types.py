@@ -9,7 +9,7 @@ import pytest
 from vse_lightning.argument_types import require_types, typed
 from vse_lightning.data import ImageTextDataModule, ShapesSource
 from vse_lightning.losses import LadderLoss, SigmoidLoss, TripletLoss
-from vse_lightning.metrics import RecallAtK, RetrievalMetrics
+from vse_lightning.metrics import RecallAtK, RetrievalMetrics, RSum
 
 
 @typed
@@ -34,6 +34,7 @@ def test_what_fits_passes_as_it_is():
         0.63,
     )
     assert RecallAtK(np.int64(5)).k == 5
+    assert RSum(np.array([1, 5])).ks == (1, 5)
     assert len(RetrievalMetrics(np.array([1, 5]), (), [])) == 5
     assert TripletLoss(margin=np.float32(0.5), reduction="sum").margin == 0.5
     assert SigmoidLoss(temperature=np.float32(0.5), bias=np.float32(-3)).bias == -3

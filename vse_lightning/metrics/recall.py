@@ -77,6 +77,7 @@ class RSum(RetrievalMetric):
 
     @typed
     def __init__(self, ks: Sequence[int] = (1, 5, 10), **options: Any) -> None:
+        ks = tuple(ks)
         if not ks:
             raise ValueError("ks must name at least one cut-off")
         for k in ks:
