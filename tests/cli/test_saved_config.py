@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from vse_lightning.cli import main
+from vse_lightning.cli import main, saved_config
 from vse_lightning.data import ShapesSource
 
 pytest.importorskip("sentence_transformers")
@@ -72,3 +72,10 @@ def test_versions_seed_labels_and_data_stand_beside_the_run(run, tmp_path):
     assert first["data"] == {"source": "ShapesSource", "sha256": source.fingerprint}
     assert second == first | {"data": second["data"]}
     assert second["data"]["sha256"] != first["data"]["sha256"]
+
+
+def test_a_folder_named_as_a_package_is_none(tmp_path, monkeypatch):
+    (tmp_path / "somebodys_datasets").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(saved_config, "_PACKAGES", ("torch", "somebodys_datasets"))
+    assert sorted(saved_config.versions()) == ["python", "torch", "vse_lightning"]

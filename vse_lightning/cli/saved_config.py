@@ -1,8 +1,8 @@
 """The configuration of a run beside its logs, and never over a file that is there."""
 
 import json
-from importlib.metadata import version
-from importlib.util import find_spec
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, count
 from pathlib import Path
 from platform import python_version
@@ -12,11 +12,12 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 
+import vse_lightning
 from vse_lightning.targets import label_of
 from vse_lightning.whole_files import whole_file
 
 _PACKAGES = (
-    *("vse_lightning", "torch", "lightning", "torchmetrics", "numpy"),
+    *("torch", "lightning", "torchmetrics", "numpy"),
     *("transformers", "timm", "sentence_transformers", "datasets"),
 )
 
@@ -79,4 +80,8 @@ def facts_of(seed: object, datamodule: object) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of Python, of this package, and of those that results depend on, where they are installed."""
-    return {"python": python_version(), **{name: version(name) for name in _PACKAGES if find_spec(name)}}
+    known = {"python": python_version(), "vse_lightning": vse_lightning.__version__}  # ours may be a mere checkout
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            known[name] = version(name)
+    return known
