@@ -21,6 +21,14 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)
 
 
+def print_line(line: str) -> None:
+    """Print text in which nothing is markup, however long."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(soft_wrap=True).print(Text(printable(line)))
+
+
 Baselines = Mapping[str, Mapping[str, float]]
 """Values by name under ``"random"`` and ``"ideal"``, as ``baselines()`` of a collection returns them."""
 
@@ -108,14 +116,12 @@ def print_results(
     baselines: Baselines = MappingProxyType({}),
 ) -> None:
     """Print what was logged in a stage, ``"val"`` or ``"test"``, as a :func:`shown_table`."""
-    from rich.console import Console
-
     values = {name.removeprefix(f"{stage}/"): float(value) for name, value in metrics.items()}
     shown = shown_table(values, displays, labels, baselines)
     if shown:
         _print_table(_TITLES[stage], shown)
     if shown and baselines:
-        Console().print(BASELINES_NOTE, highlight=False, soft_wrap=True)
+        print_line(BASELINES_NOTE)
 
 
 def print_changes(

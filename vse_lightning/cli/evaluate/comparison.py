@@ -16,7 +16,7 @@ from vse_lightning.pages.ranked_queries import rank_queries
 from vse_lightning.pages.ranked_run import RankedRun
 from vse_lightning.ranking.gallery import Gallery
 from vse_lightning.ranking.reading import EvaluationProtocol
-from vse_lightning.report import DIRECTIONS, Baselines, printable, table_rows
+from vse_lightning.report import DIRECTIONS, Baselines, print_line, printable, table_rows
 
 _LISTED, _DEPTH = 5, 100  # of the queries of a page: candidates, and ranks of curves
 
@@ -95,10 +95,9 @@ def print_comparison(
             cells = [_cell(of_model[name], level) for of_model in results.values()]
             bounds = [show(of_kind[name]) if name in of_kind else "" for of_kind in baselines.values()]
             table.add_row(escape(printable(row.label)), *cells, *bounds)
-    console = Console(soft_wrap=True)
-    console.print(table)
+    Console(soft_wrap=True).print(table)
     for note in notes:
-        console.print(printable(note), highlight=False, markup=False)
+        print_line(note)
 
 
 def _cell(result: Result, level: float) -> str:

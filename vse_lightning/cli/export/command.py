@@ -19,6 +19,7 @@ from vse_lightning.cli.export.towers import Tower, towers_of
 from vse_lightning.cli.overwriting import require_new, require_own
 from vse_lightning.models import CLIPRetriever, load_retriever
 from vse_lightning.models.retriever import Retriever
+from vse_lightning.report import print_line
 from vse_lightning.whole_files import whole_files
 
 FACTS = "export.json"
@@ -159,12 +160,10 @@ def _print(facts: dict[str, Any], folder: Path) -> None:
             path = folder / written["file"]
             difference = f"{written['largest_difference']:.1e}"
             table.add_row(path.name, takes, gives, f"{path.stat().st_size / 1e6:.1f} MB", difference)
-    console = Console()
-    console.print(table)
+    Console().print(table)
     prepared = f"{FACTS} says how to prepare pictures and captions"
     opened = f'for AutoModel.from_pretrained("{folder}") or SentenceTransformer("{folder}"); {CARD} is its card'
-    said = f"exported: {folder} ({prepared if facts['image']['inputs'] else opened})"
-    console.print(said, markup=False, highlight=False, soft_wrap=True)
+    print_line(f"exported: {folder} ({prepared if facts['image']['inputs'] else opened})")
 
 
 def _shape(shape: list[Any]) -> str:

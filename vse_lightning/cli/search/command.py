@@ -14,13 +14,14 @@ from vse_lightning.cli.overwriting import require_own
 from vse_lightning.cli.search.answers import answer, read_queries, search_page
 from vse_lightning.cli.search.index_file import FORMAT, SearchIndex
 from vse_lightning.cli.search.indexing import Pictures, make_index, pictures_of_folder, pictures_of_splits
-from vse_lightning.cli.search.printing import print_answers, print_line
+from vse_lightning.cli.search.printing import print_answers
 from vse_lightning.data import ImageTextDataModule
 from vse_lightning.digests import file_digest
 from vse_lightning.models import load_retriever
 from vse_lightning.models.retriever import Retriever
 from vse_lightning.pages import PAGE_MARK
 from vse_lightning.paths import existing_path
+from vse_lightning.report import print_line
 from vse_lightning.whole_files import whole_file
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from vse_lightning.cli.search.answers import Answer
 from vse_lightning.cli.search.index_file import SearchIndex
-from vse_lightning.report import printable
+from vse_lightning.report import print_line, printable
 
 
 def print_answers(answers: list[Answer], index: SearchIndex) -> None:
@@ -17,11 +17,6 @@ def print_answers(answers: list[Answer], index: SearchIndex) -> None:
         asked = answer.query.text if answer.query.picture else f"“{answer.query.text}”"
         print_line(f"\n{asked} → {answer.find}")
         Console().print(_images(answer, index) if answer.find == "images" else _captions(answer, index))
-
-
-def print_line(line: str) -> None:
-    """Print text in which nothing is markup."""
-    Console(soft_wrap=True).print(Text(printable(line)))
 
 
 def _images(answer: Answer, index: SearchIndex) -> Table:
