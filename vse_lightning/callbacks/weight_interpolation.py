@@ -16,6 +16,8 @@ from vse_lightning.checks import require, require_share
 from vse_lightning.mixins.host.lightning_internals import validated_again
 
 Weights = dict[str, Tensor]
+INTERPOLATED = "interpolated"
+"""The folder of checkpoints of the mean; begins the names of its values in logs, and ends them in tables."""
 KEY = "vse_lightning_weights_before"
 """Where a checkpoint holds what the fine-tuning has changed, as it was before."""
 
@@ -99,7 +101,7 @@ class WeightInterpolation(Callback):
             self.values = validated_again(trainer)
             self.log_values(trainer, self.values)
             if best is not None and self._is_better(callback):
-                self.path = best.parent / "interpolated" / best.name
+                self.path = best.parent / INTERPOLATED / best.name
                 trainer.save_checkpoint(self.path, weights_only=True)
 
     @contextmanager
@@ -172,4 +174,4 @@ def _assign(module: LightningModule, weights: Weights) -> None:
 
 def _named(name: str) -> str:
     stage, slash, metric = name.partition("/")
-    return f"{stage}/interpolated_{metric}" if slash else f"interpolated_{name}"
+    return f"{stage}/{INTERPOLATED}_{metric}" if slash else f"{INTERPOLATED}_{name}"

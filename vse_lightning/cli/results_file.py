@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vse_lightning.callbacks.weight_interpolation import INTERPOLATED
 from vse_lightning.checks import is_own
 from vse_lightning.whole_files import whole_file
 
 RESULTS = "test.json"
 _MARK = "vse-lightning test"
-INTERPOLATED = "interpolated"
-"""Behind a slash in the names of values, and the folder of their checkpoint: of interpolated weights."""
 
 Table = Mapping[str, Mapping[str, str]]
 

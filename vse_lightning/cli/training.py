@@ -12,12 +12,13 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from vse_lightning.callbacks import BeforeAndAfter, EmbeddingWriter, RetrievalGallery, WeightInterpolation
+from vse_lightning.callbacks.weight_interpolation import INTERPOLATED
 from vse_lightning.checks import require
 from vse_lightning.cli.checkpoint_config import WORDS_FOR_CHECKPOINTS, parse_beside_checkpoint
 from vse_lightning.cli.config_files import configs_first
 from vse_lightning.cli.last_checkpoint import keep_best_of, newest_checkpoint
 from vse_lightning.cli.parser_errors import suggesting
-from vse_lightning.cli.results_file import INTERPOLATED, write_results
+from vse_lightning.cli.results_file import write_results
 from vse_lightning.cli.saved_config import RunConfig
 from vse_lightning.mixins.host.lightning_internals import unseen
 from vse_lightning.models.checkpoints.checkpoint_files import CheckpointFiles
