@@ -60,6 +60,13 @@ def test_the_same_numbers_as_alone(stage):
     assert others[f"{stage}/t2i_ndcg_at_10"] != both[f"{stage}/t2i_ndcg_at_10"]
 
 
+def test_callbacks_that_ask_for_labels_afterwards_get_those_of_the_target():
+    model, datamodule = make(), data(eval_sources={"other": OTHER})
+    trainer_of().test(model, datamodule, verbose=False)
+    tables = model.retrieval_tables(model.retrieval_metrics)
+    assert list(tables.values()) == list(datamodule.eval_relevance_tables.values())
+
+
 class Fitted(CIDErRelevance):
     """Labels that were fitted elsewhere."""
 

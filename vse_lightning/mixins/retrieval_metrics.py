@@ -69,6 +69,7 @@ def _on_epoch_end(stage: str, self: Any, host: Any, *args: Any, **kwargs: Any) -
         self.__dict__["_retrieval_source"] = names[loader] if names else ""
         prefix = f"{names[loader]}_" if names and names[loader] else ""
         _log_metrics(self, stage, loader, prefix, "" if names or len(loaders) == 1 else f"/dataloader_idx_{loader}")
+    self.__dict__.pop("_retrieval_source", None)  # whoever asks for labels afterwards means the target's
     return host(*args, **kwargs)
 
 
