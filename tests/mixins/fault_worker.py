@@ -29,6 +29,7 @@ FAULTS = {
     "fewer batches and buffers": {"training": (16, 12), "buffers": True},
     "fewer batches of a stream": {"training": (16, 12), "stream": True, "buffers": True},
     "no fault of a stream": {"stream": True},
+    "no fault of a stream of validation": {"stream": True, "stage": "validation", "lenient": True},
     "no batch": {"training": (16, 0)},
     "no batch of validation": {"validation": (8, 0)},
     "an error in the second": {"fails": (1, "error")},
@@ -51,10 +52,8 @@ class Host(LightningModule):
         self.fault = fault
         self.image, self.text = torch.nn.Linear(5, 4), torch.nn.Linear(5, 4)
         self.norm = torch.nn.BatchNorm1d(4) if fault.get("buffers") else torch.nn.Identity()
-        self.allow_zero_length_dataloader_with_multiple_devices = 0 in (
-            *self.rows("training"),
-            *self.rows("validation"),
-        )
+        lenient = fault.get("lenient") or 0 in (*self.rows("training"), *self.rows("validation"))
+        self.allow_zero_length_dataloader_with_multiple_devices = bool(lenient)
 
     def rows(self, stage):
         return self.fault.get(stage, {"training": (16, 16), "validation": (8, 8)}[stage])
@@ -62,7 +61,8 @@ class Host(LightningModule):
     def loader(self, stage):
         count = self.rows(stage)[int(os.environ["LOCAL_RANK"])]
         rows = [{"x": torch.randn(5), "image_ids": row} for row in range(count)]
-        return DataLoader(Stream(rows) if self.fault.get("stream") and stage == "training" else rows, batch_size=4)
+        streams = self.fault.get("stream") and stage == self.fault.get("stage", "training")
+        return DataLoader(Stream(rows) if streams else rows, batch_size=4)
 
     def train_dataloader(self):
         return self.loader("training")

@@ -19,7 +19,9 @@ def ended(tmp_path_factory):
     return json.loads(output.read_text())
 
 
-@pytest.mark.parametrize("case", ["none", "fewer batches of validation", "no fault of a stream"])
+@pytest.mark.parametrize(
+    "case", ["none", "fewer batches of validation", "no fault of a stream", "no fault of a stream of validation"]
+)
 def test_what_is_no_fault_trains(ended, case):
     assert [process["code"] for process in ended[case]] == [0, 0], ended[case]
 

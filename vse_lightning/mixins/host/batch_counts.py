@@ -22,7 +22,7 @@ def require_validation_everywhere(module: Any) -> None:
     allowed = [getattr(of, "allow_zero_length_dataloader_with_multiple_devices", False)
                for of in (module, getattr(trainer, "datamodule", None))]  # fmt: skip
     if everyone.count > 1 and any(allowed) and trainer.enable_validation:
-        totals = _of_all(module, int(sum(counts_of_validation(trainer))))
+        totals = _of_all(module, sum(counts_of_validation(trainer)))
         message = "every process must have a batch of validation, or none, got {}"
         require(all(totals) or not any(totals), message, _listed(totals))
 
@@ -31,8 +31,8 @@ def require_equal_batches(module: Any) -> None:
     """Raise a ``ValueError`` in all processes if training begins with different numbers of batches."""
     trainer = trainer_of(module)
     if trainer is not None and Processes.of_group().count > 1:
-        known = module.__dict__["_relevance_batches_known"] = trainer.num_training_batches != float("inf")
-        counts = _of_all(module, int(trainer.num_training_batches) if known else _UNKNOWN)
+        module.__dict__["_relevance_batches_known"] = trainer.num_training_batches != float("inf")
+        counts = _of_all(module, trainer.num_training_batches)
         require(len({*counts}) == 1, _RULE + "got {}" + _REMEDY, _listed(counts))
 
 
@@ -55,8 +55,10 @@ def require_same_end(module: Any) -> None:
         require(same, message, trainer.fit_loop.epoch_loop.batch_idx + 1, " and ".join(done))
 
 
-def _of_all(module: Any, number: int) -> list[int]:
-    return list(map(int, Processes.of_group().gather_alike(torch.tensor(number, device=module.device))))
+def _of_all(module: Any, number: float) -> list[int]:
+    """What each process has; ``_UNKNOWN`` for data of unknown length, of which Lightning says infinity."""
+    known = torch.tensor(_UNKNOWN if number == float("inf") else int(number), device=module.device)
+    return list(map(int, Processes.of_group().gather_alike(known)))
 
 
 def _listed(counts: list[int]) -> str:
