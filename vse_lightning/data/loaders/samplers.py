@@ -40,7 +40,7 @@ class RandomBatchSampler(BatchSampler):
         dataset: Any = sampler.data_source if isinstance(sampler, SequentialSampler) else sampler.dataset
         self.dataset: ImageTextDataset = dataset
         self.running_epoch = epoch
-        self.resumes: dict[str, int] | None = None
+        self.left_out = 0  # batches at the start of the next pass
         self._set_epoch(epoch)
 
     @property
@@ -52,8 +52,7 @@ class RandomBatchSampler(BatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         shuffled = getattr(self.sampler, "shuffle", False)
         epoch = self.running_epoch = self.next_epoch
-        resumes, self.resumes = self.resumes, None
-        left_out = resumes["batches"] if resumes is not None and resumes["epoch"] == epoch else 0
+        left_out, self.left_out = self.left_out, 0
         generator = Generator().manual_seed(seed_of(self.dataset.seed, epoch))
         items = torch.tensor(list(self.sampler))
         self._set_epoch(epoch + 1)
@@ -163,8 +162,8 @@ class ResumableLoader(DataLoader[ImageTextItem]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator: the epoch is told after iter()
         sampler: Any = self.batch_sampler
         resumes, self._resumes = self._resumes, None
-        sampler.resumes = resumes
         self._given = 0 if resumes is None or resumes["epoch"] != sampler.next_epoch else resumes["batches"]
+        sampler.left_out = self._given
         for batch in super().__iter__():
             self._given += 1
             yield batch
