@@ -1,7 +1,7 @@
 """Learning rates that are lower where a network knows something already."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -34,6 +34,16 @@ def decayed_optimizer(
         Bao et al., "BEiT: BERT Pre-Training of Image Transformers", ICLR 2022.
     """
     depths = {parameter: depth for tower in towers for parameter, depth in _depths(tower)}
+    return optimizer_by_depth(make, parameters, depths, decay)
+
+
+def optimizer_by_depth(
+    make: Callable[[Iterable[dict[str, Any]]], Optimizer],
+    parameters: Iterable[nn.Parameter],
+    depths: Mapping[nn.Parameter, int],
+    decay: float,
+) -> Optimizer:
+    """An optimizer in which a parameter of depth ``d``, by default 0, learns at ``decay ** d`` of the rate."""
     by_depth: dict[int, list[nn.Parameter]] = defaultdict(list)
     for parameter in parameters:
         by_depth[depths.get(parameter, 0)].append(parameter)

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from vse_lightning.checks import require
 from vse_lightning.losses import RetrievalLoss
 from vse_lightning.metrics import RetrievalMetrics
-from vse_lightning.models._layer_decay import require_rates_kept
+from vse_lightning.models._layer_decay import optimizer_by_depth, require_rates_kept
 from vse_lightning.models.checkpoints.recipes import recipe
 from vse_lightning.models.retriever import Retriever
 
@@ -103,16 +103,11 @@ class DualEncoder(Retriever):
             return super().make_optimizer()
         encoders = self.image_encoder, self.text_encoder
         backbones = [encoder.backbone for encoder in encoders if hasattr(encoder, "backbone")]
-        pretrained = {parameter for backbone in backbones for parameter in backbone.parameters()}  # type: ignore[union-attr]
-        require(bool(pretrained), "backbone_lr_factor needs an encoder with a backbone, got {} and {}",
+        depths = {parameter: 1 for backbone in backbones for parameter in backbone.parameters()}  # type: ignore[union-attr]
+        require(bool(depths), "backbone_lr_factor needs an encoder with a backbone, got {} and {}",
                 *(type(encoder).__name__ for encoder in encoders))  # fmt: skip
         learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        groups = [[each for each in learning if (each in pretrained) is inside] for inside in (False, True)]
-        optimizer = self.optimizer([{"params": group} for group in groups if group])
-        for group in optimizer.param_groups:
-            if group["params"][0] in pretrained:
-                group["lr"] = group["lr"] * self.backbone_lr_factor
-        return optimizer
+        return optimizer_by_depth(self.optimizer, learning, depths, self.backbone_lr_factor)
 
 
 def _transform_of(name: str, encoder: nn.Module) -> Callable[..., Any]:
