@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require_extra, require_text, require_whole
 from vse_lightning.paths import is_missing_folder
-from vse_lightning.relevance._sentence_models import find_model
+from vse_lightning.relevance._sentence_models import SentenceModel, find_model
 from vse_lightning.relevance.cache import CachedFeatures
 from vse_lightning.relevance.feature_table import FeatureTable, check_rescale
 from vse_lightning.relevance.relevance_source import RelevanceSource, read_captions
@@ -87,16 +88,18 @@ class SBERTRelevance(RelevanceSource):
         model = find_model(self.model)
         settings = {"source": type(self).__name__, "model": model.digest}
         features = CachedFeatures(self._model_name, list(dict.fromkeys(captions)), settings, self.cache_dir)
-        options = {"batch_size": self.batch_size, "normalize_embeddings": True, "show_progress_bar": False}
-        return [features.make(lambda: partial(model.load(self.device).encode, **options), force)]
+        return [features.make(lambda: self._encoder(model, self.device), force)]
 
     def embedder(self, device: torch.device) -> Callable[[list[str]], Tensor]:
         """What embeds ``M`` captions on a device, ``(M, F)``, for labels of a batch; nothing is kept on disk."""
-        model = find_model(self.model).load(str(device))
-        options = {"batch_size": self.batch_size, "normalize_embeddings": True, "show_progress_bar": False}
+        encode = self._encoder(find_model(self.model), str(device))
 
         def embed(captions: list[str]) -> Tensor:
-            features: Tensor = model.encode(captions, convert_to_tensor=True, **options)
+            features: Tensor = encode(captions, convert_to_tensor=True)
             return features.clone()  # what inference mode made cannot be part of a loss
 
         return embed
+
+    def _encoder(self, model: SentenceModel, device: str | None) -> Callable[..., Any]:
+        options = {"batch_size": self.batch_size, "normalize_embeddings": True, "show_progress_bar": False}
+        return partial(model.load(device).encode, **options)
