@@ -145,9 +145,9 @@ class StreamingSource(ImageTextSource):
         Raises:
             DamagedSampleError: there is none, or what is there is no text.
         """
-        require_readable(sample.get("error") is None, sample.get("error"))
-        value = sample[self.caption_column if self._stream is not None else "caption"]
         try:
+            require(sample.get("error") is None, "{}", sample.get("error"))
+            value = sample[self.caption_column if self._stream is not None else "caption"]
             if isinstance(value, bytes):
                 value = json.loads(value) if self.caption_column.endswith("json") else value.decode()
             return texts_of(value, self._fields, self.caption_column, name_of(sample))
@@ -163,8 +163,9 @@ class StreamingSource(ImageTextSource):
         value = sample[self.image_column if self._stream is not None else "image"]
         if isinstance(value, dict):
             value = value.get("bytes")
-        require_readable(isinstance(value, bytes | list | np.ndarray), "there is no picture, neither bytes nor numbers")
         try:
+            there = isinstance(value, bytes | list | np.ndarray)
+            require(there, "there is no picture, neither bytes nor numbers")
             if isinstance(value, bytes) and not value.startswith(b"\x93NUMPY"):
                 return decode_rgb(BytesIO(value), name_of(sample)), _digest(value)
             array = np.load(BytesIO(value), allow_pickle=False) if isinstance(value, bytes) else np.asarray(value)
@@ -191,12 +192,6 @@ def is_hub_name(path: Any) -> bool:
     """Whether a path is no path but a name as ``user/name``."""
     named = isinstance(path, str) and re.fullmatch(r"\w[\w.-]*/[\w.-]+", path) is not None
     return named and not path.endswith(SUFFIXES) and not Path(path).exists()
-
-
-def require_readable(condition: bool, reason: Any) -> None:
-    """Raise a :class:`DamagedSampleError` unless the condition holds."""
-    if not condition:
-        raise DamagedSampleError(reason)
 
 
 def name_of(sample: Sample) -> str:
