@@ -175,21 +175,22 @@ class ImageTextDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[ImageTextItem] | StreamLoader:
         """Shuffled (image, caption) pairs of the split ``train``, or of the stream."""
+        processes = 1 if self.trainer is None else self.trainer.world_size
         if isinstance(self.source, StreamingSource):
-            processes = 1 if self.trainer is None else self.trainer.world_size
-            most = self.source.num_shards // processes if self.num_workers is None else self._workers()
+            workers = self._workers()
+            if self.num_workers is None:  # each reads shards of its own
+                workers = min(workers, self.source.num_shards // processes)
             self._stream_loader = make_stream_loader(
                 self.source,
                 self.batch_size,
                 Collate(self._text()),
                 self._transform(train=True),
                 self.relevance,
-                min(self._workers(), most),
+                workers,
                 self.trainer,
             )
             return self._stream_loader
-        dataset = self._dataset(ImageTextDataset.pairs, "train", train=True)
-        processes = 1 if self.trainer is None else self.trainer.world_size
+        dataset = self._dataset(ImageTextDataset.pairs, self.source, "train", train=True)
         small = processes == 1 and self.batch_size <= LARGEST_BATCH_LABELLED_IN_WORKERS
         relevance = self.relevance_table if small and not self.labels_on_device else None
         drop_last = len(dataset) // processes >= self.batch_size
@@ -260,13 +261,12 @@ class ImageTextDataModule(LightningDataModule):
         return [target, *others] if others else target
 
     def _evaluation_loader(self, source: ImageTextSource, split: str) -> DataLoader[ImageTextItem]:
-        dataset = self._dataset(ImageTextDataset.images, split, train=False, source=source)
+        dataset = self._dataset(ImageTextDataset.images, source, split, train=False)
         return self._loader(dataset, None, batch_size=self.eval_batch_size)
 
     def _dataset(
-        self, make: Callable[..., ImageTextDataset], split: str, *, train: bool, source: ImageTextSource | None = None
+        self, make: Callable[..., ImageTextDataset], source: ImageTextSource, split: str, *, train: bool
     ) -> ImageTextDataset:
-        source = source or self.source
         skipped = self._skipped if source is self.source else None
         return make(source, split, self._transform(train=train), skipped, torch.initial_seed() % 2**63)
 
