@@ -187,6 +187,7 @@ CONSTRUCTORS = [
     (GRUTextEncoder, {"pooling": "avg"}, "pooling must be one of 'last', 'mean', 'max', 'gpo', got 'avg'"),
     (FeatureImageEncoder, {"input_dim": "8"}, "input_dim must be a whole number, got '8'"),
     (FeatureImageEncoder, {"input_dim": 8, "dropout": 2}, r"dropout must lie in \[0, 1\], got 2"),
+    (FeatureImageEncoder, {"input_dim": 8, "power": 0}, "power must be a finite number above 0, got 0"),
     (TIMM, {"freeze": "no"}, "freeze must be True or False, got 'no'"),
     (TIMM, {"crop_scale": 0.6}, "crop_scale must be 2 in a tuple or list, got 0.6"),
     (TIMM, {"crop_scale": [0.6]}, r"crop_scale must be 2 in a tuple or list, got \[0.6\]"),

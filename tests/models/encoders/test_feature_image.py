@@ -72,6 +72,13 @@ def test_normalize_makes_the_length_of_features_irrelevant():
     torch.testing.assert_close(plain(regions / regions.norm(dim=2, keepdim=True)), encoder(regions))
 
 
+def test_power_comes_before_normalize_and_keeps_signs():
+    encoder, features = FeatureImageEncoder(3, 8, normalize=True, power=0.5), torch.tensor([[4.0, -9.0, 0.0]])
+    plain = FeatureImageEncoder(3, 8)
+    plain.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(encoder(features), plain(torch.tensor([[2.0, -3.0, 0.0]]) / 13**0.5))
+
+
 def test_has_no_transform():
     assert FeatureImageEncoder(6).transform(train=True) is None
 

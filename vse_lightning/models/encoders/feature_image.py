@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from vse_lightning.argument_types import typed
-from vse_lightning.checks import require, require_share, require_whole
+from vse_lightning.checks import require, require_positive, require_share, require_whole
 from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.encoders._pooling import Pooling, PoolingKind, projection
 
@@ -24,11 +24,14 @@ class FeatureImageEncoder(Rebuildable, nn.Module):
         dropout: share of the features' values zeroed in training.
         region_dropout: chance of each region to be left out in training (VSE-infinity's size augmentation).
         normalize: whether each vector of features is first scaled to length 1.
+        power: to which power the size of every value is raised before that, its sign kept; greater than 0. 0.5 evens
+            out pooled activations, few of which are large (the power normalisation of Perronnin et al.).
 
     References:
         Chen et al., "Learning the Best Pooling Strategy for Visual Semantic Embedding" (VSE-infinity), CVPR 2021.
         Its perceptron has batch normalisation where ours has layer normalisation, so that an image's embedding does
         not depend on its batch.
+        Perronnin et al., "Improving the Fisher Kernel for Large-Scale Image Classification", ECCV 2010, section 3.2.
 
     Example:
         >>> import torch
@@ -47,16 +50,19 @@ class FeatureImageEncoder(Rebuildable, nn.Module):
         dropout: float = 0.0,
         region_dropout: float = 0.0,
         normalize: bool = False,
+        power: float = 1.0,
     ) -> None:
         super().__init__()
         require_whole("input_dim", input_dim)
         require_whole("embed_dim", embed_dim)
         require_share("dropout", dropout)
         require(0 <= region_dropout < 1, "region_dropout must be in [0, 1), got {}", region_dropout)
+        require_positive("power", power)
         self.input_dim = input_dim
         self.embed_dim = embed_dim
         self.region_dropout = region_dropout
         self.normalize = normalize
+        self.power = power
         self.dropout = nn.Dropout(dropout)
         self.linear = projection(input_dim, embed_dim)
         self.mlp = _two_layers(input_dim, embed_dim) if residual_mlp else None
@@ -73,7 +79,9 @@ class FeatureImageEncoder(Rebuildable, nn.Module):
                 f"input_dim={self.input_dim} asks for features (N, {self.input_dim}) or (N, R, {self.input_dim}), "
                 f"got {tuple(image.shape)}; pictures need an encoder of pictures, such as TimmImageEncoder"
             )
-        features = torch.nn.functional.normalize(image, dim=-1) if self.normalize else image
+        features = image if self.power == 1 else image.sign() * image.abs() ** self.power
+        if self.normalize:
+            features = torch.nn.functional.normalize(features, dim=-1)
         regions = self.dropout(features if image.ndim == 3 else features.unsqueeze(1))
         vectors: Tensor = self.linear(regions)
         if self.mlp is not None:
