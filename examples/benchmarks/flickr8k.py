@@ -3,9 +3,11 @@
 VSE_DATA=... python examples/benchmarks/flickr8k.py                                  # whatever has no result yet
 VSE_DATA=... python examples/benchmarks/flickr8k.py --losses infonce listwise --seeds 0 1 2 --jobs 2
 VSE_DATA=... python examples/benchmarks/flickr8k.py --trials examples/benchmarks/flickr8k_trials.yaml --jobs 2
+VSE_DATA=... python examples/benchmarks/flickr8k.py --base configs/flickr8k_pretrained.yaml \\
+    --trials examples/benchmarks/flickr8k_pretrained.yaml --results examples/benchmarks/results/flickr8k_pretrained
 python examples/benchmarks/flickr8k.py --render                                      # tables, from the results
 
-A training is ``vse-lightning fit`` with ``configs/flickr8k.yaml``, ``configs/loss/{loss}.yaml`` and a seed: the best of
+A training is ``vse-lightning fit`` with ``--base``, ``configs/loss/{loss}.yaml`` and a seed: the best of
 its epochs by rsum on the validation split is measured on both splits. Its result is one JSON file; a training that has
 one is not run again, so that an interrupted sweep goes on where it stood. Trials are settings that are only compared on
 the validation split; what is shipped in ``configs/loss`` is the best of them.
@@ -28,6 +30,7 @@ import torch
 import yaml
 
 from vse_lightning import __version__
+from vse_lightning.callbacks import WeightInterpolation
 from vse_lightning.cli.training import RetrievalCLI
 from vse_lightning.metrics import HierarchicalAP, RetrievalMetrics
 
@@ -80,10 +83,19 @@ class Training(RetrievalCLI):
         extra = [HierarchicalAP("i2t"), HierarchicalAP("t2i")]
         self.model.retrieval_metrics = RetrievalMetrics(coherent_ks=(100, 1000), extra=extra)
         best = self.trainer.checkpoint_callback.best_model_path
-        self.values = {}
+        self.values = self.measured(ckpt_path=best, weights_only=True)
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, WeightInterpolation):
+                with callback.applied(self.model):
+                    self.values["interpolated"] = self.measured()
+
+    def measured(self, **options: Any) -> dict[str, Any]:
+        """Values on both splits."""
+        values = {}
         for stage, measure in (("val", self.trainer.validate), ("test", self.trainer.test)):
-            (logged,) = measure(self.model, self.datamodule, ckpt_path=best, weights_only=True, verbose=False)
-            self.values[stage] = {name.removeprefix(f"{stage}/"): value for name, value in logged.items()}
+            (logged,) = measure(self.model, self.datamodule, verbose=False, **options)
+            values[stage] = {name.removeprefix(f"{stage}/"): value for name, value in logged.items()}
+        return values
 
 
 def train(file: Path, description: dict[str, Any], options: list[str]) -> None:
@@ -92,9 +104,7 @@ def train(file: Path, description: dict[str, Any], options: list[str]) -> None:
     run = file.parent / "runs" / file.stem
     quiet = [f"--trainer.logger.init_args.save_dir={run}", "--trainer.enable_progress_bar=false"]
     start = perf_counter()
-    training = Training(
-        ["fit", f"--config={CONFIGS / 'flickr8k.yaml'}", *options, f"--seed_everything={description['seed']}", *quiet]
-    )
+    training = Training(["fit", *options, f"--seed_everything={description['seed']}", *quiet])
     with (Path(training.trainer.log_dir) / "metrics.csv").open(newline="") as rows:
         epochs = [float(row["val/rsum"]) for row in csv.DictReader(rows) if row.get("val/rsum")]
     result = {
@@ -107,7 +117,7 @@ def train(file: Path, description: dict[str, Any], options: list[str]) -> None:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "git": os.environ.get("GIT_COMMIT") or commit(),
         "seconds": round(perf_counter() - start, 1),
-        "val_rsum_by_epoch": epochs[:-1],  # the last row is the best epoch, measured again
+        "val_rsum_by_epoch": epochs[: training.trainer.max_epochs],  # then the best is measured again
         **training.values,
     }
     partly = file.with_suffix(".part")
@@ -168,6 +178,7 @@ def main() -> None:
     parser.add_argument("--labels", nargs="+", default=["sbert"], help="configs/relevance/{labels}.yaml")
     parser.add_argument("--trials", type=Path, nargs="+", help="YAML: arguments by loss and name of the trial")
     parser.add_argument("--best", action="store_true", help="every loss with the arguments of its best trial")
+    parser.add_argument("--base", type=Path, default=CONFIGS / "flickr8k.yaml", help="the config of all trainings")
     parser.add_argument("--config", action="append", default=[], help="a further config for each training")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, each with OMP_NUM_THREADS threads")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -180,21 +191,22 @@ def main() -> None:
         from flickr8k_tables import render
 
         return print(render(options.results))
-    extra = [f"--config={path}" for path in options.config]
+    base, extra = f"--config={options.base.resolve()}", [f"--config={path}" for path in options.config]
     jobs: dict[Path, tuple[dict[str, Any], list[str]]] = {}
     if options.trials:
         for loss, trials in (pair for path in options.trials for pair in yaml.safe_load(path.read_text()).items()):
             for name, arguments in trials.items():
                 file = options.results / "trials" / f"{loss}-{name}.json"
                 chosen = options_of(None if "class_path" in arguments else loss, arguments)
-                jobs[file] = {"loss": loss, "trial": name, "labels": "sbert", "seed": 0}, [*chosen, *extra]
+                jobs[file] = {"loss": loss, "trial": name, "labels": "sbert", "seed": 0}, [base, *chosen, *extra]
     else:
         best = best_trials(options.results / "trials") if options.best else {}
         for seed, labels, loss in product(options.seeds, options.labels, options.losses):
-            chosen = [o for o in best.get(loss, options_of(*VARIANTS.get(loss, (loss, {})))) if o not in extra]
+            chosen = best.get(loss, options_of(*VARIANTS.get(loss, (loss, {}))))
+            chosen = [option for option in chosen if option not in (base, *extra)]
             source = [] if labels == "sbert" else [f"--config={CONFIGS / 'relevance' / labels}.yaml"]
             file = options.results / f"{loss}-{labels}-{seed}.json"
-            jobs[file] = {"loss": loss, "labels": labels, "seed": seed}, [*chosen, *source, *extra]
+            jobs[file] = {"loss": loss, "labels": labels, "seed": seed}, [base, *chosen, *source, *extra]
     return run_missing(jobs, options.jobs)
 
 
