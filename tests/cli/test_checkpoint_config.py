@@ -139,7 +139,7 @@ def test_nothing_of_one_class_is_handed_on_to_another(parsed):
     assert arguments["relevance_loss"]["init_args"]["margin"] == 0.2
     assert arguments["optimizer"]["init_args"]["lr"] == 0.001
     assert arguments["optimizer"]["init_args"]["weight_decay"] == 0.01
-    assert lines == [
+    assert sorted(lines) == [
         "model.optimizer: Adam in the checkpoint, AdamW now",
         "model.relevance_loss: LSEHLoss in the checkpoint, TripletLoss now",
     ]
@@ -160,6 +160,22 @@ model:
     assert list(arguments["relevance_loss"]["init_args"]["losses"]) == ["smooth_ndcg"]
     assert "model.relevance_loss: LSEHLoss in the checkpoint, WeightedSumLoss now" in lines
     assert not any("margin" in line for line in lines)
+
+
+def test_the_order_of_losses_is_no_difference(parsed, trained):
+    def summed(*names):
+        terms = ", ".join(f"{name}: {{class_path: vse_lightning.losses.TripletLoss}}" for name in names)
+        path = "model: {init_args: {relevance_loss: {class_path: vse_lightning.losses.WeightedSumLoss, init_args: "
+        return f"{path}{{losses: {{{terms}}}, weights: {{b: 1.0, a: 2.0}}}}}}}}}}"
+
+    checkpoint = torch.load(trained / "trained.ckpt", weights_only=True)
+    loss = yaml.safe_load(summed("b", "a"))["model"]["init_args"]["relevance_loss"]
+    checkpoint["hyper_parameters"]["relevance_loss"] = loss
+    torch.save(checkpoint, trained / "summed.ckpt")
+    for names in ("b", "a"), ("a", "b"):
+        arguments, lines = parsed("test", "--ckpt_path", "summed.ckpt", model=summed(*names))
+        assert list(arguments["relevance_loss"]["init_args"]["losses"]) == list(names)
+        assert lines == []
 
 
 def test_the_command_line_beats_a_config_wherever_it_stands(parsed):

@@ -89,7 +89,7 @@ def remembered_model(path: str | None) -> Tree | None:
     arguments.pop("_instantiator", None)
     plain = {argument: value for argument, value in arguments.items() if is_plain(value)}
     # as a config would have it: lists in place of tuples
-    return yaml.safe_load(yaml.safe_dump({"class_path": name, "init_args": plain})) if name else None
+    return yaml.safe_load(yaml.safe_dump({"class_path": name, "init_args": plain}, sort_keys=False)) if name else None
 
 
 def differences(remembered: Tree, own: Tree | None, now: Tree) -> list[str]:
@@ -182,7 +182,7 @@ def _flat(tree: Any, name: str = "model") -> Iterator[tuple[str, Any]]:
         for argument, value in {**(tree.get("init_args") or {}), **(tree.get("dict_kwargs") or {})}.items():
             yield from _flat(value, f"{name}.{argument}")
     elif isinstance(tree, dict) and any(map(_is_object, tree.values())):
-        yield name, ", ".join(tree)
+        yield name, ", ".join(sorted(tree))
         for key, value in tree.items():
             yield from _flat(value, f"{name}.{key}")
     else:
