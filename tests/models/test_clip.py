@@ -3,6 +3,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy
 import pytest
@@ -47,7 +48,7 @@ for path in sys.argv[1:]:
 def make(folder, **arguments):
     torch.manual_seed(0)
     loss = WeightedSumLoss({"infonce": ContrastiveLoss(0.05), "ndcg": SmoothNDCGLoss()}, {"infonce": 1.0, "ndcg": 1.0})
-    return CLIPRetriever(str(folder), relevance_loss=loss, retrieval_metrics=RetrievalMetrics(), **arguments)
+    return CLIPRetriever(Path(folder), relevance_loss=loss, retrieval_metrics=RetrievalMetrics(), **arguments)
 
 
 def batch_of(retriever, captions):

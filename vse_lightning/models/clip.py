@@ -1,6 +1,7 @@
 """Fine-tuning of CLIP and its relatives."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class CLIPRetriever(Retriever):
 
     def __init__(
         self,
-        model: str,
+        model: str | Path,
         pretrained: bool = True,
         relevance_loss: RetrievalLoss | None = None,
         retrieval_metrics: RetrievalMetrics | None = None,
@@ -63,6 +64,7 @@ class CLIPRetriever(Retriever):
         )
         within = layer_decay is None or 0 < layer_decay <= 1
         require(within, "layer_decay must be in (0, 1] or None, got {}", layer_decay)
+        model = str(model)
         self.save_hyperparameters()
         self.layer_decay = layer_decay
         self.backbone = CLIPBackbone(model, pretrained, max_length, freeze, gradient_checkpointing, lora)

@@ -49,13 +49,14 @@ class SBERTRelevance(RelevanceSource):
     @typed
     def __init__(
         self,
-        model: str = "sentence-transformers/all-MiniLM-L6-v2",
+        model: str | Path = "sentence-transformers/all-MiniLM-L6-v2",
         batch_size: int = 256,
         device: str | None = None,
         rescale: str = "clip",
     ) -> None:
         require_extra("SBERTRelevance", "sbert", "sentence_transformers")
         require_whole("batch_size", batch_size)
+        model = str(model)
         if is_missing_folder(model):
             raise FileNotFoundError(
                 f"model must be an existing folder, a Hugging Face name or 'bundled', got {model!r}"

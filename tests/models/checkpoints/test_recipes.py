@@ -1,6 +1,7 @@
 import copy
 import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -96,10 +97,11 @@ def test_a_model_made_and_trained_in_python_is_restored_from_its_path(tmp_path):
     assert_same_embeddings(model, again, torch.rand(2, 3, 32, 32))
 
 
-def test_features_and_a_transformer_are_restored_without_its_folder(tiny_bert, tmp_path):
+@pytest.mark.parametrize("kind", [str, Path])
+def test_features_and_a_transformer_are_restored_without_its_folder(tiny_bert, tmp_path, kind):
     folder = tmp_path / "bert"
     shutil.copytree(tiny_bert, folder)
-    model = DualEncoder(FeatureImageEncoder(6, embed_dim=8), TransformerTextEncoder(str(folder), embed_dim=8))
+    model = DualEncoder(FeatureImageEncoder(6, embed_dim=8), TransformerTextEncoder(kind(folder), embed_dim=8))
     path = saved(model, tmp_path / "model.ckpt")
     shutil.rmtree(folder)
     assert_same_embeddings(model, DualEncoder.load_from_checkpoint(path), torch.rand(2, 5, 6))

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from pathlib import PurePath
 from typing import Any, Self
 
 
@@ -9,7 +10,7 @@ class Rebuildable:
     """Remembers the arguments that it was made with; a base beside ``nn.Module``.
 
     Attributes:
-        init_args: the arguments given to the constructor, by name.
+        init_args: the arguments given to the constructor, by name; paths as texts.
     """
 
     init_args: dict[str, Any]
@@ -19,7 +20,10 @@ class Rebuildable:
         made = super().__new__(cls)
         names = list(inspect.signature(cls.__init__).parameters)[1:]
         # Copies are made without arguments, and then get those of the original with all else that it has.
-        made.__dict__["init_args"] = dict(zip(names, args, strict=False)) | kwargs
+        given = dict(zip(names, args, strict=False)) | kwargs
+        made.__dict__["init_args"] = {
+            k: str(value) if isinstance(value, PurePath) else value for k, value in given.items()
+        }
         return made
 
 

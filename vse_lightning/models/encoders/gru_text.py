@@ -61,7 +61,7 @@ class GRUTextEncoder(Rebuildable, nn.Module):
         dropout: float = 0.0,
         max_length: int = 64,
         min_count: int = 4,
-        vectors: str | None = None,
+        vectors: str | Path | None = None,
         tokenizer: Tokenizer | None = None,
     ) -> None:
         super().__init__()
@@ -73,9 +73,9 @@ class GRUTextEncoder(Rebuildable, nn.Module):
         self.embed_dim = embed_dim
         self.max_length = max_length
         self.min_count = min_count
-        self.vectors = None if is_restoring() else vectors
+        self.vectors = None if vectors is None or is_restoring() else str(vectors)
         if self.vectors is not None and not Path(self.vectors).is_file():
-            raise FileNotFoundError(f"vectors must be a text file of word vectors, found no file {vectors!r}")
+            raise FileNotFoundError(f"vectors must be a text file of word vectors, found no file {self.vectors!r}")
         self.tokenizer = tokenizer
         self._split = splitter(tokenizer)
         self.vocabulary: list[str] = []

@@ -1,6 +1,7 @@
 """A timm network as the image encoder."""
 
 import difflib
+from pathlib import Path
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ class TimmImageEncoder(Rebuildable, nn.Module):
         horizontal_flip: float = 0.0,
         freeze: bool = False,
         gradient_checkpointing: bool = False,
-        weights: str | None = None,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         require_extra("TimmImageEncoder", "models", "timm", "PIL")
@@ -69,7 +70,7 @@ class TimmImageEncoder(Rebuildable, nn.Module):
         self.crop_scale = crop_scale
         self.horizontal_flip = horizontal_flip
         self.freeze = freeze
-        self.backbone = _network(model, False if is_restoring() else weights or pretrained, image_size)
+        self.backbone = _network(model, False if is_restoring() else str(weights or "") or pretrained, image_size)
         width = int(getattr(self.backbone, "head_hidden_size", self.backbone.num_features))
         self.embed_dim: int = width if embed_dim is None else embed_dim
         self.projection = nn.Identity() if embed_dim is None else projection(width, embed_dim)

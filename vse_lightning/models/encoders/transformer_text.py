@@ -1,6 +1,7 @@
 """A Hugging Face transformer as the text encoder."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
@@ -47,7 +48,7 @@ class TransformerTextEncoder(Rebuildable, nn.Module):
     @typed
     def __init__(
         self,
-        model: str,
+        model: str | Path,
         pretrained: bool = True,
         embed_dim: int | None = None,
         pooling: Literal["cls", "mean", "max", "gpo"] = "mean",
@@ -69,7 +70,7 @@ class TransformerTextEncoder(Rebuildable, nn.Module):
         self.projection: nn.Module = nn.Identity()
         self.tokenizer: SubwordTokenizer | None = None
         if not is_restoring():
-            backbone, self.tokenizer = _load(model, pretrained, max_length)
+            backbone, self.tokenizer = _load(str(model), pretrained, max_length)
             self._set_backbone(backbone)
 
     def transform(self) -> SubwordTokenizer:
