@@ -103,6 +103,8 @@ def test_tables_and_streams_of_datasets_hold_the_same(tars, tmp_path):
         }
         assert len({int(batch["text_ids"]) for batch in batches}) == 92
         assert len({int(batch["image_ids"]) for batch in batches}) == 46
+        with pytest.raises(ValueError, match=r"image_column must be one of .* got 'features;png'"):  # of tars alone
+            stream(path, **columns | {"image_column": "features;png"})
 
 
 @pytest.mark.parametrize("workers", [0, 2])

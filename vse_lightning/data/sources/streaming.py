@@ -110,9 +110,11 @@ class StreamingSource(ImageTextSource):
         whole = caption_column in names or "." not in caption_column
         self.caption_column, *self._fields = [caption_column] if whole else caption_column.split(".")
         where = self._shards[0] if self._shards else "the stream"
-        for argument, columns in (("image_column", image_column), ("caption_column", self.caption_column)):
-            known = not set(names).isdisjoint(columns.split(";"))
-            require(known, "{} must be one of {}, the columns of {}, got {!r}", argument, sorted(names), where, columns)
+        of_tars = bool(self._shards) and not is_table(where)
+        images = image_column.split(";") if of_tars else [image_column]
+        for argument, columns in (("image_column", images), ("caption_column", [self.caption_column])):
+            known, given = not set(names).isdisjoint(columns), ";".join(columns)
+            require(known, "{} must be one of {}, the columns of {}, got {!r}", argument, sorted(names), where, given)
         self.num_shards: int = len(self._shards) or self._stream.num_shards
         if evaluation is None:  # as a source without pictures, which no other source may be
             self.captions, self.splits, self.num_images = [], {}, 0
