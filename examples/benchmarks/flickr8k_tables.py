@@ -131,15 +131,14 @@ def summary_table(results: Sequence[Result]) -> str:
 
 def sources_table(results: Sequence[Result], loss: str, metric: str) -> str:
     """Rows: the labels trained on; columns: a graded metric on the test split under each source, of both directions."""
-    runs = {result["labels"]: result for result in results if result["loss"] == loss and result["seed"] == 0}
-    runs = {labels: runs[labels] for labels in SOURCES if labels in runs}
+    names = [metric if scored == "sbert" else f"{metric}_{scored}" for scored in SOURCES]
     rows = [["trained on", "R@1 %", "rsum", *SOURCES]]
-    for labels, result in runs.items():
+    for result in results:
         values = result["test"]
-        recall = " / ".join(f"{100 * values[f'{d}_recall_at_1']:.1f}" for d in ("i2t", "t2i"))
-        names = (f"{metric}{'' if scored == 'sbert' else f'_{scored}'}" for scored in SOURCES)
-        cells = [" / ".join(f"{values[f'{d}_{name}']:.3f}"[1:] for d in ("i2t", "t2i")) for name in names]
-        rows.append([labels, recall, f"{values['rsum']:.1f}", *cells])
+        if result["loss"] == loss and all(f"i2t_{name}" in values for name in names):
+            recall = " / ".join(f"{100 * values[f'{d}_recall_at_1']:.1f}" for d in ("i2t", "t2i"))
+            graded = (" / ".join(f"{values[f'{d}_{name}']:.3f}"[1:] for d in ("i2t", "t2i")) for name in names)
+            rows.append([result["labels"], recall, f"{values['rsum']:.1f}", *graded])
     return table(rows)
 
 
