@@ -142,6 +142,30 @@ def sources_table(results: Sequence[Result], loss: str, metric: str) -> str:
     return table(rows)
 
 
+def pretrained_table(trials: Sequence[Result], random: dict[str, float]) -> str:
+    """Fine-tuned towers on the test split, also as their mean with the pretrained weights, above random scores."""
+    graded = {"NDCG@10 SBERT": "ndcg_at_10", "CS@100 SBERT": "coherent_score_at_100"}
+    graded |= {"CS@1000 SBERT": "coherent_score_at_1000", "NDCG@10 CIDEr": "ndcg_at_10_cider"}
+    rows = [["loss", "weights", "R@1 %", "rsum", *graded, "minutes"]]
+    for trial in sorted(trials, key=lambda each: each["val"]["rsum"]):
+        minutes = f"{trial['seconds'] / 60:.0f}"
+        rows.append([trial["loss"], "fine-tuned", *_measured(trial["test"], graded), minutes])
+        if "interpolated" in trial:
+            rows.append([trial["loss"], "interpolated", *_measured(trial["interpolated"]["test"], graded), ""])
+    return table([*rows, ["random scores", "", *_measured(random, graded), ""]])
+
+
+def _measured(values: dict[str, float], graded: dict[str, str]) -> list[str]:
+    """R@1, rsum and graded values of both directions, as far as they are known."""
+
+    def both(name: str, shown: str, factor: int = 1) -> str:
+        known = [factor * values[key] for key in (f"i2t_{name}", f"t2i_{name}") if key in values]
+        return re.sub(r"\b0\.", ".", " / ".join(format(value, shown) for value in known)).replace("-.000", ".000")
+
+    rsum = f"{values['rsum']:.1f}" if "rsum" in values else ""
+    return [both("recall_at_1", ".1f", 100), rsum, *(both(name, ".3f") for name in graded.values())]
+
+
 def trials_table(trials: Sequence[Result]) -> str:
     """Every setting tried, on the validation split."""
     names = ["rsum", *(f"{d}_{m}" for m in list(GRADED.values())[:3] for d in ("i2t", "t2i"))]
