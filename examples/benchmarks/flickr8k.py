@@ -179,7 +179,9 @@ def main() -> None:
     parser.add_argument("--trials", type=Path, nargs="+", help="YAML: arguments by loss and name of the trial")
     parser.add_argument("--best", action="store_true", help="every loss with the arguments of its best trial")
     parser.add_argument("--base", type=Path, default=CONFIGS / "flickr8k.yaml", help="the config of all trainings")
-    parser.add_argument("--config", action="append", default=[], help="a further config for each training")
+    parser.add_argument(
+        "--config", action="append", default=[], help="a further config for each, before its loss and labels"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, each with OMP_NUM_THREADS threads")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--render", action="store_true", help="print the tables")
@@ -198,7 +200,7 @@ def main() -> None:
             for name, arguments in trials.items():
                 file = options.results / "trials" / f"{loss}-{name}.json"
                 chosen = options_of(None if "class_path" in arguments else loss, arguments)
-                jobs[file] = {"loss": loss, "trial": name, "labels": "sbert", "seed": 0}, [base, *chosen, *extra]
+                jobs[file] = {"loss": loss, "trial": name, "labels": "sbert", "seed": 0}, [base, *extra, *chosen]
     else:
         best = best_trials(options.results / "trials") if options.best else {}
         for seed, labels, loss in product(options.seeds, options.labels, options.losses):
@@ -206,7 +208,7 @@ def main() -> None:
             chosen = [option for option in chosen if option not in (base, *extra)]
             source = [] if labels == "sbert" else [f"--config={CONFIGS / 'relevance' / labels}.yaml"]
             file = options.results / f"{loss}-{labels}-{seed}.json"
-            jobs[file] = {"loss": loss, "labels": labels, "seed": seed}, [base, *chosen, *source, *extra]
+            jobs[file] = {"loss": loss, "labels": labels, "seed": seed}, [base, *extra, *chosen, *source]
     return run_missing(jobs, options.jobs)
 
 
