@@ -66,6 +66,25 @@ def test_refuses_weights_of_another_network(tmp_path):
         TimmImageEncoder("test_efficientnet", weights=path)
 
 
+def test_weights_by_name_must_be_those_of_the_whole_network(tmp_path):
+    path, whole = str(tmp_path / "weights.pth"), timm.create_model("test_resnet", pretrained=False).state_dict()
+    count = len([name for name in whole if name.startswith("layer2") and not name.endswith("num_batches_tracked")])
+    torch.save({name: value for name, value in whole.items() if not name.startswith("layer2")}, path)
+    with pytest.raises(ValueError, match=f"all tensors of timm's test_resnet, {count} are missing, such as layer2"):
+        TimmImageEncoder("test_resnet", weights=path)
+    torch.save({name: value[:1] if value.ndim == 4 else value for name, value in whole.items()}, path)
+    with pytest.raises(ValueError, match=r"weights: .*weights.pth must have the shapes of .*size mismatch for conv1.0"):
+        TimmImageEncoder("test_resnet", weights=path)
+    torch.save(whole | {"layer9.weight": torch.ones(2)}, path)
+    with pytest.warns(UserWarning, match="has tensors that timm.s test_resnet does not have, 1, such as layer9.weight"):
+        TimmImageEncoder("test_resnet", weights=path)
+    kept = {name: v for name, v in whole.items() if not name.startswith("fc") and "num_batches" not in name}
+    torch.save(kept, path)  # without a head, and of an old version of PyTorch
+    assert torch.equal(
+        TimmImageEncoder("test_resnet", weights=path).backbone.state_dict()[next(iter(kept))], next(iter(kept.values()))
+    )
+
+
 def test_nothing_in_a_file_of_weights_is_run(tmp_path):
     class Harmful:
         def __reduce__(self):

@@ -1,15 +1,19 @@
 """Files of weights for timm's networks: timm's own, or of another implementation with the same layers in its order."""
 
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vse_lightning.checks import require
 from vse_lightning.paths import expanded
 
+_COUNT = "num_batches_tracked"  # which files of old versions lack, and nothing depends on
 WRAPPED_IN = ("state_dict", "model")  # what people save weights under
 
 
@@ -35,12 +39,33 @@ def read_weights(path: str | Path, model: str) -> dict[str, Tensor]:
 
     expected = timm.create_model(model, pretrained=False).state_dict()
     if expected.keys() & weights.keys():
+        unknown = [name for name in weights if name not in expected]
+        if unknown:
+            told = f"tensors that timm's {model} does not have, {len(unknown)}, such as {unknown[0]}"
+            warn(f"weights: {path} has {told}: they are left out, so see that it is the same network", stacklevel=2)
         return weights
     for place, (ours, theirs) in enumerate(zip_longest(expected.items(), weights.items())):
         fits = ours and theirs and ours[1].shape == theirs[1].shape and _kind(ours[0]) == _kind(theirs[0])
         message = "weights: {} must have the {} tensors of timm's {} in its order, tensor {} is {}, where timm has {}"
         require(fits, message, path, len(expected), model, place, _shown(theirs), _shown(ours))
     return dict(zip(expected, weights.values(), strict=True))
+
+
+@contextmanager
+def explaining_shapes(path: object, model: str) -> Iterator[None]:
+    """Name the file whose tensors have timm's names and other shapes."""
+    try:
+        yield
+    except RuntimeError as error:
+        first = next((line.strip() for line in str(error).splitlines() if "size mismatch" in line), str(error))
+        raise ValueError(f"weights: {path} must have the shapes of timm's {model}: {first}") from error
+
+
+def require_all_weights(weights: Container[str], network: nn.Module, path: object, model: str) -> None:
+    """Raise a ``ValueError`` if a network has tensors that the file has not: timm would leave them at random."""
+    missing = [name for name in network.state_dict() if name not in weights and not name.endswith(_COUNT)]
+    message = "weights: {} must have all tensors of timm's {}, {} are missing, such as {}"
+    require(not missing, message, path, model, len(missing), *missing[:1])
 
 
 def _loaded(path: Path) -> dict[str, Tensor]:

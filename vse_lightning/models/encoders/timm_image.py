@@ -1,6 +1,7 @@
 """A timm network as the image encoder."""
 
 import difflib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.checkpoints.restoring import is_restoring
 from vse_lightning.models.encoders._pooling import projection
-from vse_lightning.models.encoders._weight_files import read_weights
+from vse_lightning.models.encoders._weight_files import explaining_shapes, read_weights, require_all_weights
 from vse_lightning.models.preprocessing.pictures import PictureTransform
 
 
@@ -112,15 +113,19 @@ def _network(model: str, pretrained: bool | str, image_size: int | None) -> Any:
     settings: dict[str, Any] = {"num_classes": 0}
     if image_size is not None and timm.get_pretrained_cfg(model).fixed_input_size:
         settings["img_size"] = image_size
-    if isinstance(pretrained, str):
-        settings["pretrained_cfg_overlay"] = {"state_dict": read_weights(pretrained, model)}
+    weights = read_weights(pretrained, model) if isinstance(pretrained, str) else {}
+    if weights:
+        settings["pretrained_cfg_overlay"] = {"state_dict": dict(weights)}
     try:
-        network = timm.create_model(model, pretrained=bool(pretrained), **settings)
+        with explaining_shapes(pretrained, model) if weights else nullcontext():
+            network = timm.create_model(model, pretrained=bool(pretrained), **settings)
     except OSError as error:
         raise OSError(
             f"the pretrained weights of timm's {model!r} are neither in the local cache nor could they be downloaded. "
             "Go online once, set weights to a file of them, or start at random with pretrained=False"
         ) from error
+    if weights:
+        require_all_weights(weights, network, pretrained, model)
     network.pretrained_cfg.pop("state_dict", None)  # timm would keep them a second time
     return network
 
