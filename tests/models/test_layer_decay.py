@@ -95,8 +95,9 @@ def test_what_is_pretrained_learns_at_its_own_rate(tiny_bert):
 
 def test_a_rate_for_backbones_needs_one():
     features = FeatureImageEncoder(4, embed_dim=8)
-    with pytest.raises(ValueError, match="backbone_lr_factor must be greater than 0, got 0"):
-        DualEncoder(features, features, backbone_lr_factor=0)
+    for factor in (0, float("inf"), "half"):
+        with pytest.raises(ValueError, match="backbone_lr_factor must be a finite number above 0, got"):
+            DualEncoder(features, features, backbone_lr_factor=factor)
     with pytest.raises(ValueError, match="backbone_lr_factor needs an encoder with a backbone, got FeatureImageEncode"):
         DualEncoder(features, features, optimizer=sgd, backbone_lr_factor=0.5).configure_optimizers()
 

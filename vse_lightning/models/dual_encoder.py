@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from vse_lightning.checks import require
+from vse_lightning.checks import require, require_positive
 from vse_lightning.losses import RetrievalLoss
 from vse_lightning.metrics import RetrievalMetrics
 from vse_lightning.models._layer_decay import optimizer_by_depth, require_rates_kept
@@ -45,7 +45,7 @@ class DualEncoder(Retriever):
     ) -> None:
         super().__init__(relevance_loss, retrieval_metrics, **training)
         _check_widths(image_encoder, text_encoder)
-        require(backbone_lr_factor > 0, "backbone_lr_factor must be greater than 0, got {}", backbone_lr_factor)
+        require_positive("backbone_lr_factor", backbone_lr_factor)
         self.save_hyperparameters()
         self.backbone_lr_factor = backbone_lr_factor
         self.image_encoder, self.text_encoder = image_encoder, text_encoder
