@@ -169,6 +169,15 @@ def test_a_damaged_picture_counts_once_whatever_it_is_called(tmp_path):
         data.teardown("fit")
 
 
+def test_samples_without_a_name_count_one_by_one():
+    from datasets import Dataset
+
+    rows = {"image": [b"torn"] * 3 + [content(0)], "caption": ["a", "b", " ", "good"]}
+    batches = loader(StreamingSource(Dataset.from_dict(rows).to_iterable_dataset()))
+    assert texts_of(batches) == ["good"]
+    assert batches.skipped == 3
+
+
 def test_nothing_is_unpickled_and_no_link_followed(tmp_path):
     class Harmful:
         def __reduce__(self):

@@ -36,14 +36,18 @@ class Place:
     useful: bool = False
 
 
+LeftOut = tuple[str, str]
+"""Name of a sample, which others may have too, and why it cannot be read."""
+
+
 class WorkerBatch(NamedTuple):
-    """A batch with its captions, where its worker is behind it, and what was left out on the way, by name."""
+    """A batch with its captions, where its worker is behind it, and what was left out on the way."""
 
     batch: dict[str, Any]
     captions: list[str]
     worker: int
     place: Place
-    left_out: dict[str, str]
+    left_out: list[LeftOut]
 
 
 class StreamBatches(IterableDataset[WorkerBatch]):
@@ -89,22 +93,22 @@ class StreamBatches(IterableDataset[WorkerBatch]):
             yield None
         part = self.rank * workers + worker
         items: list[ImageTextItem] = []
-        left_out: dict[str, str] = {}
+        left_out: list[LeftOut] = []
         for item, place in self._items(part, self.processes * workers, self.places[worker] if self.places else Place()):
             if isinstance(item, ImageTextItem):
                 items.append(item)
             else:
-                left_out |= item
+                left_out += item
             if len(items) == self.batch_size:
                 captions = [text for each in items for text in each.texts]
                 yield WorkerBatch(self.collate(items), captions, worker, place, left_out)
-                items, left_out = [], {}
+                items, left_out = [], []
         if left_out:
             yield WorkerBatch({}, [], worker, Place(), left_out)
 
-    def _items(self, part: int, parts: int, place: Place) -> Iterator[tuple[ImageTextItem | dict[str, str], Place]]:
+    def _items(self, part: int, parts: int, place: Place) -> Iterator[tuple[ImageTextItem | list[LeftOut], Place]]:
         """Items and names of samples that give none, each with the place behind it."""
-        last: ImageTextItem | dict[str, str] = {}
+        last: ImageTextItem | list[LeftOut] = []
         for turn in count(place.turn) if self.source.epoch_size else (0,):
             stream = self.source.samples(part, parts, seed_of(self.seed, self.epoch, turn))
             if place.dataset is not None:
@@ -125,14 +129,14 @@ class StreamBatches(IterableDataset[WorkerBatch]):
 
     def _items_of(
         self, samples: list[dict[str, Any]], numbers: tuple[int, ...], given: int
-    ) -> Iterator[tuple[ImageTextItem | dict[str, str], int]]:
+    ) -> Iterator[tuple[ImageTextItem | list[LeftOut], int]]:
         pairs: list[tuple[dict[str, Any], str]] = []
-        damaged: dict[str, str] = {}
+        damaged: list[LeftOut] = []
         for sample in samples:
             try:
                 pairs += [(sample, caption) for caption in self.source.captions_of(sample)]
             except DamagedSampleError as error:
-                damaged[name_of(sample)] = str(error)
+                damaged.append((name_of(sample), str(error)))
         if damaged and given == 0:
             yield damaged, 0
         order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed_of(self.seed, *numbers)))
@@ -140,13 +144,13 @@ class StreamBatches(IterableDataset[WorkerBatch]):
         for place, number in enumerate(order.tolist()[given:], given + 1):
             sample, caption = pairs[number]
             if id(sample) in torn:  # each of its captions would count it again
-                yield {}, place
+                yield [], place
                 continue
             try:
                 yield self._item(sample, caption), place
             except DamagedSampleError as error:
                 torn.add(id(sample))
-                yield {name_of(sample): str(error)}, place
+                yield [(name_of(sample), str(error))], place
 
     def _item(self, sample: dict[str, Any], caption: str) -> ImageTextItem:
         image, image_id = self.source.image_of(sample)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from vse_lightning.checks import require
 from vse_lightning.data.loaders.collate import Collate
-from vse_lightning.data.loaders.stream_batches import Place, StreamBatches, WorkerBatch
+from vse_lightning.data.loaders.stream_batches import LeftOut, Place, StreamBatches, WorkerBatch
 from vse_lightning.data.sources.streaming import StreamingSource
 from vse_lightning.distributed import Processes
 
@@ -112,9 +112,9 @@ class StreamLoader:
             labels = {} if self.labels is None else {"text_features": self.labels(made.captions)}
             yield made.batch | labels
 
-    def _count(self, left_out: dict[str, str]) -> None:
+    def _count(self, left_out: list[LeftOut]) -> None:
         self.skipped += len(left_out)
-        for name, reason in left_out.items():
+        for name, reason in left_out:
             if len(self.named) < NAMED:
                 self.named[name] = reason
 
