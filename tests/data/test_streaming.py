@@ -169,6 +169,10 @@ def test_a_damaged_picture_counts_once_whatever_it_is_called(tmp_path):
         data.teardown("fit")
 
 
+def pictures(count):
+    return [ShapesSource(num_images=10, image_size=32).load_image(number) for number in range(count)]
+
+
 def test_samples_without_a_name_count_one_by_one():
     from datasets import Dataset
 
@@ -176,6 +180,26 @@ def test_samples_without_a_name_count_one_by_one():
     batches = loader(StreamingSource(Dataset.from_dict(rows).to_iterable_dataset()))
     assert texts_of(batches) == ["good"]
     assert batches.skipped == 3
+
+
+def test_pictures_of_a_stream_are_opened_ones_or_lie_in_files(tmp_path):
+    from datasets import Dataset, Features, Image, Value
+
+    opened = pictures(3)
+    for number, picture in enumerate(opened):
+        picture.save(tmp_path / f"{number}.png")
+    rows = {"image": [str(tmp_path / f"{number}.png") for number in range(3)], "caption": ["0", "1", "2"]}
+    of_files = Dataset.from_dict(rows, Features(image=Image(), caption=Value("string"))).to_iterable_dataset()
+    for stream_of in (of_files, of_files.map(dict), of_files.filter(bool)):
+        batches = list(loader(StreamingSource(stream_of)))
+        assert len({int(batch["image_ids"]) for batch in batches}) == 3
+        for batch in batches:
+            expected = torch.from_numpy(np.array(opened[int(batch["text"][0])])).permute(2, 0, 1) / 255
+            torch.testing.assert_close(batch["image"][0], expected)
+    with pytest.raises(ValueError, match="or be an IterableDataset of datasets, got Dataset: give its to_iterable"):
+        StreamingSource(Dataset.from_dict(rows))
+    with pytest.raises(ValueError, match="or be an IterableDataset of datasets, got dict"):
+        StreamingSource({"train": of_files})
 
 
 def test_nothing_is_unpickled_and_no_link_followed(tmp_path):

@@ -44,15 +44,22 @@ def decode_rgb(file: IO[bytes], name: str = "picture") -> Image:
       16-bit values; floats in [0, 1] are shares of white, in [0, 255] 8-bit values. Others are an error.
     * CMYK, YCbCr, LAB, palettes and 1-bit pictures are converted.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         with Image.open(file) as opened:
             opened.load()
-            inverted = getattr(opened, "tag_v2", {}).get(PHOTOMETRIC) == MIN_IS_WHITE
-            return _as_rgb(ImageOps.exif_transpose(opened), _full_range(opened), inverted)
+            return as_rgb(opened)
     except Exception as error:  # decoders raise whatever they like
         raise UnreadableImageError(f"{name} cannot be read as a picture: {_reason(file, error)}") from error
+
+
+def as_rgb(picture: Image) -> Image:
+    """The same for a picture that Pillow has opened."""
+    from PIL import ImageOps
+
+    inverted = getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == MIN_IS_WHITE
+    return _as_rgb(ImageOps.exif_transpose(picture), _full_range(picture), inverted)
 
 
 def _full_range(picture: Image) -> float | None:

@@ -21,7 +21,7 @@ Sample = dict[str, Any]
 """``key``, ``image`` and ``caption``, as they are in the shard, or None; or ``key`` and ``error``."""
 
 
-def find_shards(path: str | Path | list[str]) -> list[str]:
+def find_shards(path: str | Path | list[Any] | tuple[Any, ...]) -> list[str]:
     """The shards of a folder, of a pattern such as ``data/train-*.tar``, of one file, or of a list of these, in order.
 
     Raises:

@@ -16,7 +16,7 @@ from torch import Tensor
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.data.files.columns import texts_of
-from vse_lightning.data.files.decoding import decode_rgb
+from vse_lightning.data.files.decoding import as_rgb, decode_rgb
 from vse_lightning.data.files.shards import (
     SUFFIXES,
     Sample,
@@ -59,8 +59,9 @@ class StreamingSource(ImageTextSource):
     Args:
         path: a folder of shards, a pattern such as ``data/train-*.tar``, one shard, a list of these, a data set of the
             Hugging Face hub (``user/name``), or, in Python, an ``IterableDataset``.
-        image_column: pictures as bytes or ``{bytes, path}``, or features as a list or an ``.npy``. Of a tar, the ending
-            of the file: ``jpg``, or ``jpg;png`` where a sample has one of several.
+        image_column: pictures as bytes or ``{bytes, path}`` (in an ``IterableDataset`` also opened ones, and paths
+            alone), or features as a list or an ``.npy``. Of a tar, the ending of the file: ``jpg``, or ``jpg;png``
+            where a sample has one of several.
         caption_column: a caption or a list of captions. Of a tar, the ending of a text file, ``txt``, or of a JSON. A
             dot leads into objects: ``json.caption``.
         evaluation: the source of the splits ``val`` and ``test``; None to train without.
@@ -102,7 +103,8 @@ class StreamingSource(ImageTextSource):
             from datasets import load_dataset
 
             path = load_dataset(path, split=split, streaming=True, **(load_options or {}))
-        if hasattr(path, "state_dict"):
+        if not isinstance(path, str | Path | list | tuple):
+            _require_stream(path)
             self._stream, names = _undecoded(path, image_column)
         else:
             self._shards = find_shards(path)
@@ -163,18 +165,23 @@ class StreamingSource(ImageTextSource):
         Raises:
             DamagedSampleError: there is none, or it is damaged.
         """
+        from PIL.Image import Image
+
         value = sample[self.image_column if self._stream is not None else "image"]
-        if isinstance(value, dict):
-            value = value.get("bytes")
         try:
+            if isinstance(value, Image):  # behind a map, which made pictures of the bytes
+                picture = as_rgb(value)
+                return picture, _digest(repr(picture.size).encode() + picture.tobytes())
+            if isinstance(value, dict):
+                value = _content(value, self._stream is not None)
             there = isinstance(value, bytes | list | np.ndarray)
-            require(there, "there is no picture, neither bytes nor numbers")
+            require(there, "there is no picture, neither bytes nor numbers, but {}", type(value).__name__)
             if isinstance(value, bytes) and not value.startswith(b"\x93NUMPY"):
                 return decode_rgb(BytesIO(value), name_of(sample)), _digest(value)
             array = np.load(BytesIO(value), allow_pickle=False) if isinstance(value, bytes) else np.asarray(value)
             features = torch.from_numpy(array.astype(np.float32))
             return features, _digest(features.numpy().tobytes())
-        except (ValueError, TypeError, EOFError) as error:  # UnreadableImageError is one
+        except (ValueError, TypeError, EOFError, OSError) as error:  # UnreadableImageError is one
             raise DamagedSampleError(str(error)) from error
 
     def load_image(self, image_id: int) -> Image | Tensor:
@@ -207,8 +214,27 @@ def text_id_of(image_id: int, caption: str) -> int:
     return _digest(f"{image_id} {caption}".encode(errors="surrogatepass"))
 
 
+def _content(picture: dict[str, Any], follow: bool) -> bytes | None:
+    """The bytes of a picture as ``datasets`` keeps it; of streams, those of a folder of pictures lie behind a path."""
+    content, path = picture.get("bytes"), picture.get("path")
+    if content is not None or not (follow and path):
+        return content
+    import fsspec
+
+    with fsspec.open(path, "rb") as file:
+        return file.read()  # type: ignore[no-any-return]
+
+
 def _digest(content: bytes) -> int:
     return int.from_bytes(blake2b(content, digest_size=8).digest(), "big") >> 1
+
+
+def _require_stream(path: Any) -> None:
+    from datasets import Dataset, IterableDataset
+
+    remedy = ": give its to_iterable_dataset(num_shards=...)" if isinstance(path, Dataset) else ""
+    rule = "path must lead to shards or be an IterableDataset of datasets, got {}{}"
+    require(isinstance(path, IterableDataset), rule, type(path).__name__, remedy)
 
 
 def _undecoded(stream: Any, image_column: str) -> tuple[Any, list[str]]:
