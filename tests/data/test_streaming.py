@@ -202,6 +202,16 @@ def test_pictures_of_a_stream_are_opened_ones_or_lie_in_files(tmp_path):
         StreamingSource({"train": of_files})
 
 
+def test_a_table_of_other_columns_is_left_out_and_named(tmp_path):
+    from datasets import Dataset
+
+    for number, column in enumerate(("caption", "text")):
+        Dataset.from_dict({"image": [[1.0]], column: ["said"]}).to_parquet(tmp_path / f"{number}.parquet")
+    batches = loader(StreamingSource(tmp_path))
+    assert texts_of(batches) == ["said"]
+    assert [*batches.named.values()] == ["it has no column 'caption', only ['image', 'text']"]
+
+
 def test_nothing_is_unpickled_and_no_link_followed(tmp_path):
     class Harmful:
         def __reduce__(self):

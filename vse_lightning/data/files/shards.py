@@ -113,12 +113,14 @@ def samples_of_tables(shards: list[str], image_columns: str, caption_column: str
         row = 0
         try:
             with parquet.ParquetFile(shard) as table:
+                lacking = [column for column in columns.values() if column not in table.schema_arrow.names]
+                require(not lacking, "it has no column {!r}, only {}", *lacking[:1], table.schema_arrow.names)
                 for batch in table.iter_batches(ROWS_AT_A_TIME, columns=[*columns.values()]):
                     for values in batch.to_pylist():
                         name = f"row {row} of {Path(shard).name}"
                         yield {"key": name} | {field: values[column] for field, column in columns.items()}
                         row += 1
-        except (ArrowException, OSError) as error:
+        except (ArrowException, OSError, ValueError) as error:  # an ArrowException may be a ValueError
             yield {"key": f"the rest of {shard}", "error": str(error) or type(error).__name__}
 
 
