@@ -212,6 +212,15 @@ def test_a_table_of_other_columns_is_left_out_and_named(tmp_path):
     assert [*batches.named.values()] == ["it has no column 'caption', only ['image', 'text']"]
 
 
+def test_an_epoch_that_is_shorter_now_ends_where_it_goes_on(tars):
+    batches = loader(stream(tars, epoch_size=40), 4)
+    for _ in zip(range(8), batches, strict=False):
+        pass
+    shorter = loader(stream(tars, epoch_size=20), 4)
+    shorter.load_state_dict(batches.state_dict())
+    assert list(shorter) == []
+
+
 def test_nothing_is_unpickled_and_no_link_followed(tmp_path):
     class Harmful:
         def __reduce__(self):

@@ -65,7 +65,7 @@ class StreamLoader:
         self.batches.places = [Place(**each) for each in self._state["places"]]
         self.batches.passing = self._state["given"] % max(1, self.workers)
         size = self.batches.source.epoch_size
-        left = None if size is None else len(self) - self._state["given"]
+        left = None if size is None else max(0, len(self) - self._state["given"])  # the epoch may be shorter now
         yield from islice(self._given(), left)
         message = "the stream must hold at least one batch of {} pairs for each worker, got none; skipped: {} {}"
         require(self._state["given"] > 0, message, self.batches.batch_size, self.skipped, self.named or "")
