@@ -10,6 +10,7 @@ from lightning import Trainer
 
 from tests.models.conftest import tiny_bert, tiny_clip, tiny_model, tiny_siglip, tiny_vit_bert  # noqa: F401
 from vse_lightning.cli import main
+from vse_lightning.cli.export.model_card import model_card
 from vse_lightning.data import ShapesSource
 from vse_lightning.losses import ContrastiveLoss
 from vse_lightning.models import CLIPRetriever, DualEncoder, FeatureImageEncoder, GRUTextEncoder
@@ -146,6 +147,11 @@ def test_refuses(tiny_clip, export, tmp_path):  # noqa: F811
         export(DualEncoder(FeatureImageEncoder(6, 8), words))
 
 
+def test_the_card_calls_nothing_fine_tuned_that_began_at_random(tiny_clip, export):  # noqa: F811
+    folder, _ = export(CLIPRetriever(str(tiny_clip), pretrained=False))
+    assert "fine-tuned" not in (folder / "README.md").read_text().lower()
+
+
 def test_the_card_tells_of_data_loss_labels_and_results(tiny_clip, tmp_path, monkeypatch, capsys):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mean.yaml").write_text(
@@ -181,6 +187,18 @@ def test_the_card_tells_of_data_loss_labels_and_results(tiny_clip, tmp_path, mon
     assert [cell.split()[0] for cell in rows[0].split("|")[2:4]] == [cell.split()[0] for cell in shown.split("│")[2:4]]
     assert " to 1)" in rows[0]
     assert "interpolated" not in card
+    assert "WiSE-FT" not in card
+
+    mean = path.parent / "interpolated" / path.name
+    mean.parent.mkdir(exist_ok=True)
+    mean.write_bytes(path.read_bytes())
+    card = model_card(mean, CLIPRetriever(str(tiny_clip)))
+    for told in ("mean of those before and after (WiSE-FT)", "WeightInterpolation", "alpha: 0.5"):
+        assert told in card
+    (row,) = [line for line in card.splitlines() if line.startswith("| NDCG@10 (scene attributes)")]
+    assert row.count(" to 1)") == 2
+    last = model_card(path.parent / "last.ckpt", CLIPRetriever(str(tiny_clip)))
+    assert "the last test of the run was not of this checkpoint" in last
 
     path.rename(tmp_path / "alone.ckpt")
     main(["export", f"--ckpt_path={tmp_path / 'alone.ckpt'}", "--format=hf", "--output=other"])

@@ -193,9 +193,10 @@ class RetrievalCLI(LightningCLI):
 
     @property
     def baselines(self) -> Baselines:
-        """What random scores and the labels themselves got there."""
+        """What random scores and the labels themselves got there; the same, whichever weights rank the gallery."""
         known: Baselines = getattr(self.model, "retrieval_baselines", None) or {}
-        return {kind: self._together([values]) for kind, values in known.items()}
+        means = {kind: {f"{name}/{INTERPOLATED}": value for name, value in known[kind].items()} for kind in known}
+        return {kind: self._together([values, means[kind]]) for kind, values in known.items()}
 
     def callbacks(self, kind: type[Found]) -> list[Found]:
         """The trainer's callbacks of one kind."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from vse_lightning.callbacks.weight_interpolation import INTERPOLATED
 from vse_lightning.cli.results_file import of_run, results_of
 from vse_lightning.models import CLIPRetriever
 from vse_lightning.models.checkpoints.trust import hyper_parameters_of
@@ -16,6 +17,8 @@ from vse_lightning.report import BASELINES_NOTE, DIRECTIONS, table_columns
 
 CARD = "README.md"
 _UNKNOWN = "Not recorded: the checkpoint was exported without the folder of its run."
+_UNTESTED = "Not recorded: the last test of the run was not of this checkpoint."
+_OF_MEAN = " Its weights are the mean of those before and after (WiSE-FT)."
 
 
 def model_card(checkpoint: Path, retriever: CLIPRetriever) -> str:
@@ -25,17 +28,20 @@ def model_card(checkpoint: Path, retriever: CLIPRetriever) -> str:
         checkpoint: what was exported.
         retriever: made of it.
     """
-    base = str(hyper_parameters_of(checkpoint).get("model", ""))
+    made = hyper_parameters_of(checkpoint)
+    base, pretrained = str(made.get("model", "")), made.get("pretrained", True)
+    done = "fine-tuned" if pretrained else "trained"
     on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", base) is not None and not Path(base).exists()
     head: dict[str, Any] = {"library_name": "sentence-transformers", "pipeline_tag": "zero-shot-image-classification"}
     head |= {"tags": [retriever.backbone.model.config.model_type, "image-text-retrieval", "vse-lightning"]}
-    head |= {"base_model": base} if on_hub else {}
+    head |= {"base_model": base} if on_hub and pretrained else {}
     return f"""---
 {yaml.safe_dump(head, sort_keys=False)}---
 
-# {Path(base).name or "Image-text retrieval"}, fine-tuned
+# {Path(base).name or "Image-text retrieval"}, {done}
 
-Embeds images and texts in one space, where the cosine is their score. Fine-tuned with vse_lightning.
+Embeds images and texts in one space, where the cosine is their score. {done.capitalize()} with vse_lightning.\
+{_OF_MEAN if _is_mean(checkpoint) else ""}
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -57,6 +63,10 @@ scores = model.similarity(images, texts)
 """
 
 
+def _is_mean(checkpoint: Path) -> bool:
+    return checkpoint.absolute().parent.name == INTERPOLATED
+
+
 def _training(checkpoint: Path) -> str:
     path = of_run(checkpoint, "config.yaml")
     config = None if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -64,7 +74,10 @@ def _training(checkpoint: Path) -> str:
         return _UNKNOWN
     model, data = (config[part].get("init_args") or {} for part in ("model", "data"))
     told = {name: model.get(name) for name in ("model", "relevance_loss", "freeze", "lora", "optimizer")}
-    told |= {name: data.get(name) for name in ("source", "relevance", "eval_relevance", "batch_size")}
+    told |= {name: data.get(name) for name in ("source", "relevance", "eval_relevance", "eval_sources", "batch_size")}
+    if _is_mean(checkpoint):
+        callbacks = (config.get("trainer") or {}).get("callbacks") or []
+        told["weights"] = next((each for each in callbacks if "WeightInterpolation" in each["class_path"]), None)
     shown = {name: value for name, value in _public(told).items() if value != "none"}
     return f"```yaml\n{yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)}```"
 
@@ -81,7 +94,7 @@ def _public(value: Any) -> Any:
 def _measured(checkpoint: Path) -> str:
     table = results_of(checkpoint)
     if not table:
-        return _UNKNOWN
+        return _UNKNOWN if of_run(checkpoint, "config.yaml") is None else _UNTESTED
     columns = table_columns(table) or [""]
     lines = ["| metric | " + " | ".join(DIRECTIONS.get(column, "value") for column in columns) + " |"]
     lines.append("|---" * (1 + len(columns)) + "|")
