@@ -93,6 +93,7 @@ def fit(folder, epochs, *callbacks, path=None, **arguments):
 
 def test_before_and_after_are_what_validation_says_and_training_is_as_without(tmp_path):
     callback = BeforeAndAfter()
+    callback.load_state_dict({"before": {"val/rsum": 0.0}, "validations": [{"val/rsum": 600.0}]})  # an earlier fit
     further = {"eval_sources": {"other": OTHER}}
     model, trainer = fit(tmp_path / "with", 2, callback, **further)
     plain, _ = fit(tmp_path / "without", 2, **further)
@@ -105,6 +106,7 @@ def test_before_and_after_are_what_validation_says_and_training_is_as_without(tm
 
     assert callback.before == validated()
     assert callback.after == validated(trainer.checkpoint_callback.best_model_path)
+    assert len(callback.state_dict()["validations"]) == 2
     assert callback.before["val/other_rsum"] != callback.after["val/other_rsum"]
 
 

@@ -26,9 +26,9 @@ class BeforeAndAfter(Callback):
         self._validations: list[dict[str, float]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validate, unless a checkpoint remembers what was before."""
-        if not self.before and trainer.global_step == 0:
-            self.before = validated_again(trainer)
+        """Validate, unless a checkpoint remembers what was before; forget an earlier fit."""
+        if trainer.global_step == 0:
+            self.before, self.after, self._validations = validated_again(trainer), {}, []
         elif not self.before:
             rank_zero_warn("the checkpoint of a fit without BeforeAndAfter does not know the values before it")
 
