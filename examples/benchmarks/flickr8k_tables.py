@@ -133,7 +133,7 @@ def sources_table(results: Sequence[Result], loss: str, metric: str) -> str:
     """Rows: the labels trained on; columns: a graded metric on the test split under each source, of both directions."""
     names = [metric if scored == "sbert" else f"{metric}_{scored}" for scored in SOURCES]
     rows = [["trained on", "R@1 %", "rsum", *SOURCES]]
-    for result in results:
+    for result in sorted(results, key=lambda each: SOURCES.index(each["labels"])):
         values = result["test"]
         if result["loss"] == loss and all(f"i2t_{name}" in values for name in names):
             recall = " / ".join(f"{100 * values[f'{d}_recall_at_1']:.1f}" for d in ("i2t", "t2i"))
@@ -147,7 +147,7 @@ def pretrained_table(trials: Sequence[Result], random: dict[str, float]) -> str:
     graded = {"NDCG@10 SBERT": "ndcg_at_10", "CS@100 SBERT": "coherent_score_at_100"}
     graded |= {"CS@1000 SBERT": "coherent_score_at_1000", "NDCG@10 CIDEr": "ndcg_at_10_cider"}
     rows = [["loss", "weights", "R@1 %", "rsum", *graded, "minutes"]]
-    for trial in sorted(trials, key=lambda each: each["val"]["rsum"]):
+    for trial in sorted(trials, key=lambda each: -each["val"]["rsum"]):
         minutes = f"{trial['seconds'] / 60:.0f}"
         rows.append([trial["loss"], "fine-tuned", *_measured(trial["test"], graded), minutes])
         if "interpolated" in trial:
