@@ -180,15 +180,20 @@ class ImageTextDataModule(LightningDataModule):
             workers = self._workers()
             if self.num_workers is None:  # each reads shards of its own
                 workers = min(workers, self.source.num_shards // processes)
-            self._stream_loader = make_stream_loader(
-                self.source,
-                self.batch_size,
-                Collate(self._text()),
-                self._transform(train=True),
-                self.relevance,
-                workers,
-                self.trainer,
+            earlier, self._stream_loader = (
+                self._stream_loader,
+                make_stream_loader(
+                    self.source,
+                    self.batch_size,
+                    Collate(self._text()),
+                    self._transform(train=True),
+                    self.relevance,
+                    workers,
+                    self.trainer,
+                ),
             )
+            if earlier is not None:  # the Trainer reloads
+                self._stream_loader.skipped, self._stream_loader.named = earlier.skipped, earlier.named
             return self._stream_loader
         dataset = self._dataset(ImageTextDataset.pairs, self.source, "train", train=True)
         small = processes == 1 and self.batch_size <= LARGEST_BATCH_LABELLED_IN_WORKERS
@@ -221,7 +226,8 @@ class ImageTextDataModule(LightningDataModule):
         stream, self._stream_loader = self._stream_loader, None
         if stream is not None and stream.skipped:
             some = "; ".join(f"{name}: {reason}" for name, reason in stream.named.items())
-            warn(f"skipped {stream.skipped} samples of the stream that could not be read: {some}", stacklevel=2)
+            counted = f"skipped {stream.skipped} samples of the stream that could not be read, all epochs together"
+            warn(f"{counted}: {some}", stacklevel=2)
 
     @property
     def skipped_images(self) -> list[int]:

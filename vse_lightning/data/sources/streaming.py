@@ -44,7 +44,7 @@ class StreamingSource(ImageTextSource):
     Nothing is read before it is needed and nothing is kept, so any number of pairs takes the same memory. Each process
     and each worker reads shards of its own, in an order drawn for each epoch; a shuffle buffer mixes what they read.
     Every caption of a picture makes a pair. A sample that cannot be read is left out: a warning at the end of the fit
-    counts and names them. Identical pictures count as one, wherever they stand.
+    counts them, in each epoch anew, and names some. Identical pictures count as one, wherever they stand.
 
     A stream has no captions to fit a vocabulary on and no table of labels: graded labels are made for each batch with
     ``batch_labels=True`` of the data module. Validation and test need every caption at once, so they take an ordinary
