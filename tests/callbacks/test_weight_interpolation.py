@@ -133,6 +133,9 @@ def test_a_fit_without_it_does_not_know_the_weights_before(tmp_path):
 def test_something_must_say_which_weights_are_better(tmp_path):
     with pytest.raises(ValueError, match=r"ModelCheckpoint\(monitor=...\), .* got one without monitor"):
         fit(tmp_path, Parabola(lr=0.7), WeightInterpolation(), checkpoint=ModelCheckpoint(tmp_path))
+    remote = ModelCheckpoint("memory://best", monitor="val/error")
+    with pytest.raises(ValueError, match="needs checkpoints in a folder of this machine, got memory://best"):
+        fit(tmp_path, Parabola(lr=0.7), WeightInterpolation(), checkpoint=remote)
     with pytest.raises(ValueError, match=r"alpha must lie in \[0, 1\], got 1.5"):
         WeightInterpolation(1.5)
     fit(tmp_path, Parabola(lr=0.7), WeightInterpolation(), fast_dev_run=True)

@@ -43,8 +43,8 @@ class WeightInterpolation(Callback):
 
     Raises:
         ValueError: ``alpha`` out of its range; when training starts, there is no ``ModelCheckpoint`` that monitors
-            something, adapters do not start at zero, or weights are spread over processes; when it goes on, the
-            checkpoint was written without this callback.
+            something in a folder of this machine, adapters do not start at zero, or weights are spread over processes;
+            when it goes on, the checkpoint was written without this callback.
 
     References:
         Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022, equation 1.
@@ -77,6 +77,9 @@ class WeightInterpolation(Callback):
         rule = "WeightInterpolation needs a ModelCheckpoint(monitor=...), which says which weights are better, got {}"
         known = bool(monitor or getattr(trainer, "fast_dev_run", False))
         require(known, rule, "none" if trainer.checkpoint_callback is None else "one without monitor")
+        folder = str(getattr(trainer.checkpoint_callback, "dirpath", ""))
+        here = "://" not in folder
+        require(here, "WeightInterpolation needs checkpoints in a folder of this machine, got {}", folder)
         if self._before is None:
             self._before = _floating(pl_module.state_dict())
         _check_adapters(self._before)
