@@ -124,6 +124,28 @@ def test_what_has_not_changed_is_not_written_twice(tmp_path):
     assert written["vse_lightning_weights_before"] == {"place": torch.zeros(1)}
 
 
+class Leaving(Parabola):
+    """Leaves out of its checkpoints what it does not learn, as people do with large backbones."""
+
+    def __init__(self, lr):
+        super().__init__(lr)
+        self.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
+        self.strict_loading = False
+
+    def on_save_checkpoint(self, checkpoint):
+        del checkpoint["state_dict"]["frozen"]
+
+
+def test_a_host_may_leave_frozen_weights_out_of_its_checkpoints(tmp_path):
+    callback = WeightInterpolation()
+    fit(tmp_path, Leaving(lr=0.9), callback)
+    assert callback.values == {"val/error": pytest.approx(0.01)}
+    assert set(torch.load(callback.path, weights_only=True)["state_dict"]) == {"place", "steps"}
+    callback = WeightInterpolation()
+    fit(tmp_path, Leaving(lr=0.9), callback, epochs=2, path=tmp_path / "best" / "last.ckpt")
+    assert callback.values == {"val/error": pytest.approx(0.82**2)}  # half of the way to 0.36
+
+
 def test_a_fit_without_it_does_not_know_the_weights_before(tmp_path):
     fit(tmp_path, Parabola(lr=0.7), ModelCheckpoint(tmp_path / "other"))
     with pytest.raises(ValueError, match="the weights before fine-tuning, which the checkpoint"):

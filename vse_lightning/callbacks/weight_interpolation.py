@@ -97,8 +97,8 @@ class WeightInterpolation(Callback):
             return
         best = Path(callback.best_model_path) if callback.best_model_path else None
         after = pl_module.state_dict()
-        if best is not None:
-            after = torch.load(best, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+        if best is not None:  # what a host leaves out of its checkpoints is frozen
+            after |= torch.load(best, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
         self._mean = interpolated(self._before, after, self.alpha)
         with self.applied(pl_module):
             self.values = validated_again(trainer)
