@@ -110,6 +110,15 @@ def test_the_weights_before_survive_in_a_resumed_fit(tmp_path):
     assert callback.values == {"val/error": pytest.approx((1 - best / 2) ** 2)}
 
 
+def test_complex_weights_are_weights(tmp_path):
+    model, callback = Parabola(lr=0.9), WeightInterpolation()
+    model.place = nn.Parameter(torch.zeros(1, dtype=torch.complex64))
+    model.training_step = lambda batch, batch_idx: (model.place - 1j).abs().square().sum()  # to 1.8 j
+    model.validation_step = lambda batch, batch_idx: model.log("val/error", (model.place - 1j).abs().square().sum())
+    fit(tmp_path, model, callback)
+    assert callback.values == {"val/error": pytest.approx(0.01)}
+
+
 def test_a_checkpoint_written_after_the_fit_knows_them_too(tmp_path):
     trainer = fit(tmp_path, Parabola(lr=0.7), WeightInterpolation())
     trainer.save_checkpoint(tmp_path / "after.ckpt")

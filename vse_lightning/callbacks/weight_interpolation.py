@@ -138,7 +138,7 @@ class WeightInterpolation(Callback):
 
 
 def interpolated(before: Mapping[str, Tensor], after: Mapping[str, Any], alpha: float) -> Weights:
-    """``(1 - alpha) * before + alpha * after`` of floating-point weights of the same names, in their own precision.
+    """``(1 - alpha) * before + alpha * after`` of weights of the same names, in their own precision.
 
     An adapter adds the product of two matrices; the second starts at zero and is interpolated, the first is that of
     ``after``: so the product is ``alpha`` times what it was.
@@ -146,8 +146,13 @@ def interpolated(before: Mapping[str, Tensor], after: Mapping[str, Any], alpha: 
     mean = {}
     for name, old in before.items():
         new = after[name].detach().cpu()
-        mean[name] = new.clone() if ".lora_A." in name else torch.lerp(old.double(), new.double(), alpha).to(old)
+        mean[name] = new.clone() if ".lora_A." in name else _lerp(old, new, alpha)
     return mean
+
+
+def _lerp(old: Tensor, new: Tensor, alpha: float) -> Tensor:
+    precise = torch.promote_types(old.dtype, torch.float64)  # complex weights stay complex
+    return torch.lerp(old.to(precise), new.to(precise), alpha).to(old)
 
 
 def _check_adapters(before: Weights) -> None:
@@ -162,7 +167,8 @@ def _tensors(state: Mapping[str, Any]) -> Weights:
 
 
 def _floating(state: Mapping[str, Any]) -> Weights:
-    floating = {name: weight for name, weight in _tensors(state).items() if weight.is_floating_point()}
+    tensors = _tensors(state).items()
+    floating = {name: weight for name, weight in tensors if weight.is_floating_point() or weight.is_complex()}
     spread = next((name for name, weight in floating.items() if type(weight).__name__ == "DTensor"), None)
     require(spread is None, "WeightInterpolation needs whole weights in each process, got a part of {}", spread)
     return {name: weight.detach().cpu().clone() for name, weight in floating.items()}
