@@ -28,7 +28,8 @@ class CLIPRetriever(Retriever):
     original folder, and ``vse-lightning export --format hf`` gives the model back to Hugging Face.
 
     Args:
-        model: name on the Hugging Face hub, or path of a folder with a model and its preprocessing.
+        model: name on the Hugging Face hub, or path of a folder with a model and its preprocessing, as transformers or
+            sentence-transformers writes it; of a model of sentence-transformers on the hub, download the folder first.
         pretrained: whether to load the weights; otherwise they start at random.
         relevance_loss: what to train on; needed to fit.
         retrieval_metrics: what to measure in validation and test; ``None`` measures nothing.
