@@ -180,17 +180,15 @@ class ImageTextDataModule(LightningDataModule):
             workers = self._workers()
             if self.num_workers is None:  # each reads shards of its own
                 workers = min(workers, self.source.num_shards // processes)
-            earlier, self._stream_loader = (
-                self._stream_loader,
-                make_stream_loader(
-                    self.source,
-                    self.batch_size,
-                    Collate(self._text()),
-                    self._transform(train=True),
-                    self.relevance,
-                    workers,
-                    self.trainer,
-                ),
+            earlier = self._stream_loader
+            self._stream_loader = make_stream_loader(
+                self.source,
+                self.batch_size,
+                Collate(self._text()),
+                self._transform(train=True),
+                self.relevance,
+                workers,
+                self.trainer,
             )
             if earlier is not None:  # the Trainer reloads
                 self._stream_loader.skipped, self._stream_loader.named = earlier.skipped, earlier.named
