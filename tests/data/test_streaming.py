@@ -12,7 +12,7 @@ import torch
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from vse_lightning.data import ImageTextDataModule, KarpathySource, ShapesSource, StreamingSource
+from vse_lightning.data import HuggingFaceSource, ImageTextDataModule, KarpathySource, ShapesSource, StreamingSource
 from vse_lightning.losses import ContrastiveLoss, SmoothNDCGLoss, WeightedSumLoss
 from vse_lightning.models import DualEncoder, FeatureImageEncoder
 from vse_lightning.relevance import FeatureTable, RelevanceSource
@@ -269,6 +269,18 @@ def test_nothing_is_unpickled_and_no_link_followed(tmp_path):
 def test_one_message_for_what_does_not_fit(tars, change, options, message):
     with pytest.raises(ValueError, match=message):
         ImageTextDataModule(stream(tars, **change), **{"batch_size": 3, "num_workers": 0} | options).train_dataloader()
+
+
+@pytest.mark.parametrize("source", [StreamingSource, HuggingFaceSource])
+def test_a_path_that_could_be_a_name_is_said_to_be_neither(source, monkeypatch):
+    import datasets
+
+    def unreachable(path, **_):
+        raise ConnectionError(f"Couldn't reach {path!r} on the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(FileNotFoundError, match="path: nothing at 'data/train', and no data set of that name from the"):
+        source("data/train")
 
 
 def test_paths_without_shards(tmp_path, tars):

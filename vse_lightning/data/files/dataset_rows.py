@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,9 @@ def load_rows(path: str | Path, options: Mapping[str, Any]) -> DatasetRows:
     if is_hub_name and not Path(path).exists():
         from datasets import load_dataset
 
-        return _rows_of_parts(load_dataset(str(path), **options), Path.cwd())
+        with explaining_absence(path):
+            loaded = load_dataset(str(path), **options)
+        return _rows_of_parts(loaded, Path.cwd())
     local = existing_path("path", path)
     if local.is_file() and suffix in TABLE_SUFFIXES:
         require(not options, "load_options are for what `datasets` loads, and {} is read without it", local)
@@ -69,6 +72,16 @@ def load_rows(path: str | Path, options: Mapping[str, Any]) -> DatasetRows:
     except Exception as error:  # the library raises whatever its readers do, often with the reason as the cause
         reason = str(error.__cause__ or error) or type(error).__name__
         raise ValueError(f"path: {local} cannot be loaded: {reason.splitlines()[0]}") from error
+
+
+@contextmanager
+def explaining_absence(path: str | Path) -> Iterator[None]:
+    """Say of a name that leads to no data set of the hub that it leads to no file either: most are mistyped paths."""
+    try:
+        yield
+    except OSError as error:  # whether it could not be found or not be asked for
+        message = f"path: nothing at {str(path)!r}, and no data set of that name from the Hugging Face hub: {error}"
+        raise FileNotFoundError(message) from error
 
 
 def _load(local: Path, options: Mapping[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from torch import Tensor
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.data.files.columns import texts_of
+from vse_lightning.data.files.dataset_rows import explaining_absence
 from vse_lightning.data.files.decoding import as_rgb, decode_rgb
 from vse_lightning.data.files.shards import (
     SUFFIXES,
@@ -102,7 +103,8 @@ class StreamingSource(ImageTextSource):
         if is_hub_name(path):
             from datasets import load_dataset
 
-            path = load_dataset(path, split=split, streaming=True, **(load_options or {}))
+            with explaining_absence(path):
+                path = load_dataset(path, split=split, streaming=True, **(load_options or {}))
         if not isinstance(path, str | Path | list | tuple):
             _require_stream(path)
             self._stream, names = _undecoded(path, image_column)
