@@ -294,6 +294,8 @@ def test_paths_without_shards(tmp_path, tars):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"path must lead to shards that end in \.tar, .* found none in .*empty"):
         stream(tmp_path / "empty")
+    with pytest.raises(ValueError, match="evaluation needs every caption at once, so it must be another source"):
+        stream(tars, evaluation=stream(tars))
     with pytest.raises(ValueError, match="batch_labels=True is for a StreamingSource, got ShapesSource"):
         ImageTextDataModule(ShapesSource(num_images=10, image_size=32), batch_labels=True)
     with pytest.raises(ValueError, match="must hold at least one batch of 40 pairs for each worker, got none"):

@@ -96,6 +96,8 @@ class StreamingSource(ImageTextSource):
         require_whole("shuffle_buffer", shuffle_buffer)
         if epoch_size is not None:
             require_whole("epoch_size", epoch_size)
+        whole = not isinstance(evaluation, StreamingSource)
+        require(whole, "evaluation needs every caption at once, so it must be another source than a StreamingSource")
         self.evaluation, self.epoch_size, self.shuffle_buffer = evaluation, epoch_size, shuffle_buffer
         self.image_column = image_column
         self._shards: list[str] = []
