@@ -14,7 +14,7 @@ from pathlib import Path
 from lightning import Trainer, seed_everything
 from torch.optim import AdamW
 
-from vse_lightning import RetrievalMetrics, SmoothNDCGLoss, TripletLoss, WeightedSumLoss
+from vse_lightning import ContrastiveLoss, RetrievalMetrics, SmoothNDCGLoss, WeightedSumLoss
 from vse_lightning.data import ImageTextDataModule, KarpathySource, ShapesSource
 from vse_lightning.models import DualEncoder, TimmImageEncoder, TransformerTextEncoder
 from vse_lightning.relevance import SBERTRelevance
@@ -55,17 +55,17 @@ def main() -> None:
         crop_pct=1.0,
         freeze=weights is not None,
     )
-    losses = {"triplet": TripletLoss(mining="soft"), "ndcg": SmoothNDCGLoss(temperature=0.05, surrogate="bound")}
+    losses = {"contrastive": ContrastiveLoss(0.05), "ndcg": SmoothNDCGLoss(temperature=0.05, surrogate="bound")}
     model = DualEncoder(
         images,
         TransformerTextEncoder("bundled"),
-        WeightedSumLoss(losses, {"triplet": 0.3, "ndcg": 1.0}),
+        WeightedSumLoss(losses, {"contrastive": 0.3, "ndcg": 5.0}),
         RetrievalMetrics(),
-        backbone_lr_factor=0.1,
-        optimizer=partial(AdamW, lr=1e-3, weight_decay=0.01),
+        backbone_lr_factor=0.05,
+        optimizer=partial(AdamW, lr=2e-3, weight_decay=0.01),
         lr_warmup_steps=100 if given.flickr8k else 0,
     )
-    data = ImageTextDataModule(source, SBERTRelevance("bundled"), batches="similar", num_workers=1)
+    data = ImageTextDataModule(source, SBERTRelevance("bundled"), num_workers=1)
     trainer = Trainer(max_epochs=given.epochs, gradient_clip_val=2.0, logger=False, enable_checkpointing=False)
     trainer.fit(model, data)
     trainer.test(model, data)

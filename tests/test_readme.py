@@ -1,6 +1,7 @@
 """Every Python block of the README runs, and every class in it trains and validates with checkpoints."""
 
 import importlib
+import json
 import re
 from pathlib import Path
 
@@ -200,5 +201,8 @@ def test_tables_are_made_from_results(monkeypatch):
     tables, speed = importlib.import_module("flickr8k_tables"), importlib.import_module("speed")
     folder = benchmarks / "results" / "flickr8k"
     assert tables.summary_table(tables.read(folder)) in README
+    assert tables.sources_table(tables.read(folder), "recommended", "ndcg_at_10") in README
+    random = json.loads((folder.parent / "graded" / "flickr8k.json").read_text())["random"]
+    assert tables.pretrained_table(tables.read(folder.parent / "flickr8k_pretrained" / "trials"), random) in README
     assert (folder / "README.md").read_text(encoding="utf-8") == tables.render(folder) + "\n"
     assert speed.table() in README
