@@ -32,7 +32,8 @@ class WeightInterpolation(Callback):
     the folder ``interpolated``, for test, export and search. ``vse-lightning fit`` tests both at its end.
 
     Running means and variances (batch norm) are interpolated as weights are. Of adapters (LoRA) the change that they
-    make is.
+    make is. What starts at random, such as a new projection, is interpolated with that, and a model that did not know
+    the task before is hardly better for it.
 
     Args:
         alpha: share of the weights after, in [0, 1].
