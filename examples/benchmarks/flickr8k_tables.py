@@ -133,12 +133,13 @@ def sources_table(results: Sequence[Result], loss: str, metric: str) -> str:
     """Rows: the labels trained on; columns: a graded metric on the test split under each source, of both directions."""
     names = [metric if scored == "sbert" else f"{metric}_{scored}" for scored in SOURCES]
     rows = [["trained on", "R@1 %", "rsum", *SOURCES]]
-    for result in sorted(results, key=lambda each: SOURCES.index(each["labels"])):
-        values = result["test"]
-        if result["loss"] == loss and all(f"i2t_{name}" in values for name in names):
+    runs = {result["labels"]: result["test"] for result in results if result["loss"] == loss and result["seed"] == 0}
+    for labels in SOURCES:
+        values = runs.get(labels, {})
+        if all(f"i2t_{name}" in values for name in names):
             recall = " / ".join(f"{100 * values[f'{d}_recall_at_1']:.1f}" for d in ("i2t", "t2i"))
             graded = (" / ".join(f"{values[f'{d}_{name}']:.3f}"[1:] for d in ("i2t", "t2i")) for name in names)
-            rows.append([result["labels"], recall, f"{values['rsum']:.1f}", *graded])
+            rows.append([labels, recall, f"{values['rsum']:.1f}", *graded])
     return table(rows)
 
 
