@@ -1,9 +1,11 @@
 import os
+import re
 
 import pytest
 import torch
 
 from vse_lightning.models.checkpoints.restoring import restoring
+from vse_lightning.models.encoders._weight_files import check_loaded
 from vse_lightning.models.encoders.timm_image import TimmImageEncoder
 
 timm = pytest.importorskip("timm")
@@ -83,6 +85,25 @@ def test_weights_by_name_must_be_those_of_the_whole_network(tmp_path):
     assert torch.equal(
         TimmImageEncoder("test_resnet", weights=path).backbone.state_dict()[next(iter(kept))], next(iter(kept.values()))
     )
+
+
+def test_weights_that_timm_renames_are_not_missing(recwarn):
+    from timm.models.swin_transformer import SwinTransformer, checkpoint_filter_fn
+
+    sizes = {"img_size": 32, "window_size": 2, "embed_dim": 8, "depths": (1, 1, 1), "num_heads": (1, 1, 1)}
+    whole, network = SwinTransformer(**sizes).state_dict(), SwinTransformer(**sizes, num_classes=0)
+    network.pretrained_cfg = {"classifier": "head.fc"}
+    # as its authors published it
+    places = {"layers.1.down": "layers.0.down", "layers.2.down": "layers.1.down", "head.fc": "head"}
+    older = {re.sub("|".join(places), lambda found: places[found[0]], name): whole[name] for name in whole}
+    network.load_state_dict(checkpoint_filter_fn(dict(older), network), strict=False)
+    check_loaded(older, network, "swin.pth", "swin")
+    assert [str(each.message).split(":")[1] for each in recwarn] == [
+        " swin.pth has tensors that timm's swin does not have, 2, such as head.weight"
+    ]
+    del older["layers.1.downsample.reduction.weight"]
+    with pytest.raises(ValueError, match=r"all tensors of timm's swin, 1 are missing, such as layers.2.downsample.red"):
+        check_loaded(older, network, "swin.pth", "swin")
 
 
 def test_nothing_in_a_file_of_weights_is_run(tmp_path):

@@ -1,14 +1,13 @@
 """Files of weights for timm's networks: timm's own, or of another implementation with the same layers in its order."""
 
-from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from warnings import warn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vse_lightning.checks import require
 from vse_lightning.paths import expanded
@@ -39,10 +38,6 @@ def read_weights(path: str | Path, model: str) -> dict[str, Tensor]:
 
     expected = timm.create_model(model, pretrained=False).state_dict()
     if expected.keys() & weights.keys():
-        unknown = [name for name in weights if name not in expected]
-        if unknown:
-            told = f"tensors that timm's {model} does not have, {len(unknown)}, such as {unknown[0]}"
-            warn(f"weights: {path} has {told}: they are left out, so see that it is the same network", stacklevel=2)
         return weights
     for place, (ours, theirs) in enumerate(zip_longest(expected.items(), weights.items())):
         fits = ours and theirs and ours[1].shape == theirs[1].shape and _kind(ours[0]) == _kind(theirs[0])
@@ -51,21 +46,29 @@ def read_weights(path: str | Path, model: str) -> dict[str, Tensor]:
     return dict(zip(expected, weights.values(), strict=True))
 
 
-@contextmanager
-def explaining_shapes(path: object, model: str) -> Iterator[None]:
-    """Name the file whose tensors have timm's names and other shapes."""
-    try:
-        yield
-    except RuntimeError as error:
-        first = next((line.strip() for line in str(error).splitlines() if "size mismatch" in line), str(error))
-        raise ValueError(f"weights: {path} must have the shapes of timm's {model}: {first}") from error
+def check_loaded(weights: Mapping[str, Tensor], network: Any, path: object, model: str) -> None:
+    """Raise a ``ValueError`` if timm left tensors of a network at random that a file lacks; warn of those left out.
 
-
-def require_all_weights(weights: Container[str], network: nn.Module, path: object, model: str) -> None:
-    """Raise a ``ValueError`` if a network has tensors that the file has not: timm would leave them at random."""
-    missing = [name for name in network.state_dict() if name not in weights and not name.endswith(_COUNT)]
+    timm itself renames the tensors of some files, such as older ones of Swin: these are told by their values.
+    """
+    head = network.pretrained_cfg.get("classifier") or ()
+    heads = tuple(f"{name}." for name in ([head] if isinstance(head, str) else head))
+    theirs = {name: tensor for name, tensor in weights.items() if not name.startswith(heads)}
+    ours = network.state_dict()
+    strangers = theirs.keys() - ours.keys()
+    renamed = theirs.values() if strangers else ()
+    missing = [name for name, tensor in ours.items()
+               if name not in theirs and not name.endswith(_COUNT) and not _among(renamed, tensor)]  # fmt: skip
     message = "weights: {} must have all tensors of timm's {}, {} are missing, such as {}"
     require(not missing, message, path, model, len(missing), *missing[:1])
+    unknown = [name for name in theirs if name in strangers and not _among(ours.values(), theirs[name])]
+    if unknown:
+        told = f"tensors that timm's {model} does not have, {len(unknown)}, such as {unknown[0]}"
+        warn(f"weights: {path} has {told}: they are left out, so see that it is the same network", stacklevel=2)
+
+
+def _among(others: Iterable[Tensor], tensor: Tensor) -> bool:
+    return any(torch.equal(tensor, each.to(tensor)) for each in others if each.shape == tensor.shape)
 
 
 def _loaded(path: Path) -> dict[str, Tensor]:

@@ -1,7 +1,6 @@
 """A timm network as the image encoder."""
 
 import difflib
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +11,7 @@ from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.models.checkpoints.recipes import Rebuildable
 from vse_lightning.models.checkpoints.restoring import is_restoring
 from vse_lightning.models.encoders._pooling import projection
-from vse_lightning.models.encoders._weight_files import explaining_shapes, read_weights, require_all_weights
+from vse_lightning.models.encoders._weight_files import check_loaded, read_weights
 from vse_lightning.models.preprocessing.pictures import PictureTransform
 
 
@@ -71,7 +70,8 @@ class TimmImageEncoder(Rebuildable, nn.Module):
         self.crop_scale = crop_scale
         self.horizontal_flip = horizontal_flip
         self.freeze = freeze
-        self.backbone = _network(model, False if is_restoring() else str(weights or "") or pretrained, image_size)
+        start = str(weights) if weights else pretrained
+        self.backbone = _network(model, False if is_restoring() else start, image_size)
         width = int(getattr(self.backbone, "head_hidden_size", self.backbone.num_features))
         self.embed_dim: int = width if embed_dim is None else embed_dim
         self.projection = nn.Identity() if embed_dim is None else projection(width, embed_dim)
@@ -117,15 +117,19 @@ def _network(model: str, pretrained: bool | str, image_size: int | None) -> Any:
     if weights:
         settings["pretrained_cfg_overlay"] = {"state_dict": dict(weights)}
     try:
-        with explaining_shapes(pretrained, model) if weights else nullcontext():
-            network = timm.create_model(model, pretrained=bool(pretrained), **settings)
+        network = timm.create_model(model, pretrained=bool(pretrained), **settings)
     except OSError as error:
         raise OSError(
             f"the pretrained weights of timm's {model!r} are neither in the local cache nor could they be downloaded. "
             "Go online once, set weights to a file of them, or start at random with pretrained=False"
         ) from error
+    except RuntimeError as error:
+        if not weights:
+            raise
+        first = next((line.strip() for line in str(error).splitlines() if "size mismatch" in line), str(error))
+        raise ValueError(f"weights: {pretrained} must have the shapes of timm's {model}: {first}") from error
     if weights:
-        require_all_weights(weights, network, pretrained, model)
+        check_loaded(weights, network, pretrained, model)
     network.pretrained_cfg.pop("state_dict", None)  # timm would keep them a second time
     return network
 
