@@ -195,6 +195,7 @@ CONSTRUCTORS = [
     (TimmImageEncoder, {"model": None}, "model must be a text, got None"),
     (TransformerTextEncoder, {"model": 3}, "model must be a text or a path, got 3"),
     (TransformerTextEncoder, {"model": "./no/folder"}, "model must be a folder .* got no folder './no/folder'"),
+    (CLIPRetriever, {"model": None}, "model must be a text, got None"),
     (CLIPRetriever, {"model": "/no/folder"}, "model must be a folder .* got no folder '/no/folder'"),
     (HuggingFaceSource, {"path": "./nowhere"}, r"path: nothing at './nowhere'"),
     (dual_encoder, {"image_encoder": "resnet"}, "image_encoder must be a module, got str"),

@@ -39,7 +39,7 @@ class CLIPBackbone(nn.Module):
     @typed
     def __init__(
         self,
-        model: str | Path,
+        model: str,
         pretrained: bool = True,
         max_length: int | None = None,
         freeze: Freeze = "none",
@@ -56,7 +56,7 @@ class CLIPBackbone(nn.Module):
             self.register_state_dict_post_hook(_leave_out_base)  # type: ignore[no-untyped-call]
             self.register_load_state_dict_pre_hook(_fill_in_base)  # type: ignore[no-untyped-call]
         self.lora = lora
-        self._name = str(model)
+        self._name = model
         self._base: dict[str, str] | None = None  # what the adapters stand on
         self._kept: set[str] = set()  # parameters that a state dict holds beside the pretrained ones
         self.max_length = max_length
@@ -66,7 +66,7 @@ class CLIPBackbone(nn.Module):
         self._picture_transform: ProcessorTransform | None = None
         self._tokenizer: SubwordTokenizer | None = None
         if not is_restoring():
-            loaded, self._picture_transform, self._tokenizer = _load(self._name, pretrained, max_length)
+            loaded, self._picture_transform, self._tokenizer = _load(model, pretrained, max_length)
             self._set_model(loaded)
 
     def train(self, mode: bool = True) -> Self:

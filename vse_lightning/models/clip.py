@@ -65,7 +65,8 @@ class CLIPRetriever(Retriever):
         )
         within = layer_decay is None or 0 < layer_decay <= 1
         require(within, "layer_decay must be in (0, 1] or None, got {}", layer_decay)
-        model = str(model)
+        if isinstance(model, Path):
+            model = str(model)  # a checkpoint holds plain values
         self.save_hyperparameters()
         self.layer_decay = layer_decay
         self.backbone = CLIPBackbone(model, pretrained, max_length, freeze, gradient_checkpointing, lora)
