@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,11 +57,7 @@ def load_rows(path: str | Path, options: Mapping[str, Any]) -> DatasetRows:
     suffix = Path(path).suffix.lower()
     is_hub_name = re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", str(path)) and suffix not in (*LIBRARY_FORMATS, *TABLE_SUFFIXES)
     if is_hub_name and not Path(path).exists():
-        from datasets import load_dataset
-
-        with explaining_absence(path):
-            loaded = load_dataset(str(path), **options)
-        return _rows_of_parts(loaded, Path.cwd())
+        return _rows_of_parts(from_hub(str(path), **options), Path.cwd())
     local = existing_path("path", path)
     if local.is_file() and suffix in TABLE_SUFFIXES:
         require(not options, "load_options are for what `datasets` loads, and {} is read without it", local)
@@ -74,13 +69,14 @@ def load_rows(path: str | Path, options: Mapping[str, Any]) -> DatasetRows:
         raise ValueError(f"path: {local} cannot be loaded: {reason.splitlines()[0]}") from error
 
 
-@contextmanager
-def explaining_absence(path: str | Path) -> Iterator[None]:
-    """Say of a name that leads to no data set of the hub that it leads to no file either: most are mistyped paths."""
+def from_hub(name: str, **options: Any) -> Any:
+    """A data set of the Hugging Face hub; where there is none, the name is most likely a mistyped path."""
+    from datasets import load_dataset
+
     try:
-        yield
+        return load_dataset(name, **options)
     except OSError as error:  # whether it could not be found or not be asked for
-        message = f"path: nothing at {str(path)!r}, and no data set of that name from the Hugging Face hub: {error}"
+        message = f"path: nothing at {name!r}, and no data set of that name from the Hugging Face hub: {error}"
         raise FileNotFoundError(message) from error
 
 

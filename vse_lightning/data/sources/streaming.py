@@ -16,7 +16,7 @@ from torch import Tensor
 from vse_lightning.argument_types import typed
 from vse_lightning.checks import require, require_extra, require_whole
 from vse_lightning.data.files.columns import texts_of
-from vse_lightning.data.files.dataset_rows import explaining_absence
+from vse_lightning.data.files.dataset_rows import from_hub
 from vse_lightning.data.files.decoding import as_rgb, decode_rgb
 from vse_lightning.data.files.shards import (
     SUFFIXES,
@@ -96,17 +96,14 @@ class StreamingSource(ImageTextSource):
         require_whole("shuffle_buffer", shuffle_buffer)
         if epoch_size is not None:
             require_whole("epoch_size", epoch_size)
-        whole = not isinstance(evaluation, StreamingSource)
-        require(whole, "evaluation needs every caption at once, so it must be another source than a StreamingSource")
+        held = not isinstance(evaluation, StreamingSource)
+        require(held, "evaluation needs every caption at once, so it must be another source than a StreamingSource")
         self.evaluation, self.epoch_size, self.shuffle_buffer = evaluation, epoch_size, shuffle_buffer
         self.image_column = image_column
         self._shards: list[str] = []
         self._stream: Any = None
         if is_hub_name(path):
-            from datasets import load_dataset
-
-            with explaining_absence(path):
-                path = load_dataset(path, split=split, streaming=True, **(load_options or {}))
+            path = from_hub(path, split=split, streaming=True, **(load_options or {}))
         if not isinstance(path, str | Path | list | tuple):
             _require_stream(path)
             self._stream, names = _undecoded(path, image_column)
