@@ -50,42 +50,41 @@ def table(rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *body])
 
 
-def by_loss(results: Iterable[Result], labels: str) -> dict[str, list[Result]]:
-    """Results trained on one label source, by loss, the best rsum first."""
+def by_loss(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """Results trained on SBERT labels, by loss, the best rsum first."""
     grouped: dict[str, list[Result]] = defaultdict(list)
     for result in results:
-        if result["labels"] == labels:
+        if result["labels"] == "sbert":
             grouped[result["loss"]].append(result)
     return dict(sorted(grouped.items(), key=lambda pair: -mean(each["test"]["rsum"] for each in pair[1])))
 
 
-def known(runs: Iterable[Result], split: str, name: str) -> list[float]:
+def known(runs: Iterable[Result], name: str) -> list[float]:
     """A value of each training that measured it: the first ones had no H-AP."""
-    return [each[split][name] for each in runs if name in each[split]]
+    return [each["test"][name] for each in runs if name in each["test"]]
 
 
-def losses_table(results: Sequence[Result], labels: str, scored: str, split: str = "test") -> str:
-    """One row per loss trained on ``labels``, with graded values under the labels ``scored``."""
-    grouped, suffix = by_loss(results, labels), "" if scored == "sbert" else f"_{scored}"
+def losses_table(results: Sequence[Result], scored: str) -> str:
+    """One row per loss trained on SBERT labels, with graded values under the labels ``scored``."""
+    grouped, suffix = by_loss(results), "" if scored == "sbert" else f"_{scored}"
     with_recall = suffix == ""
     names = {"rsum": "rsum"} if with_recall else {}
     for title, metric in GRADED.items():
         for direction in ("i2t", "t2i"):
             name = f"{direction}_{metric}{suffix}"
-            if any(name in result[split] for result in results):
+            if any(name in result["test"] for result in results):
                 names[f"{title} {direction}"] = name
     rows = [["loss", *(["R@1 % i2t / t2i"] if with_recall else []), *(f"{title}" for title in names)]]
     reference = {
-        name: {loss: known(grouped[loss], split, name) for loss in BASELINES if loss in grouped}
-        for name in names.values()
+        name: {loss: known(grouped[loss], name) for loss in BASELINES if loss in grouped} for name in names.values()
     }
     for loss, runs in grouped.items():
         cells = []
         if with_recall:
-            recalls = [mean(each[split][f"{d}_recall_at_1"] for each in runs) * 100 for d in ("i2t", "t2i")]
+            recalls = [mean(each["test"][f"{d}_recall_at_1"] for each in runs) * 100 for d in ("i2t", "t2i")]
             cells.append(" / ".join(f"{value:.1f}" for value in recalls))
         for name in names.values():
-            values = known(runs, split, name)
+            values = known(runs, name)
             shown = spread(values, 1 if name == "rsum" else 3) + signs(values, reference[name]) if values else "-"
             cells.append(shown)
         rows.append([f"{loss}{'' if len(runs) > 1 else ' (one seed)'}", *cells])
@@ -103,7 +102,7 @@ def shipped(trials: Sequence[Result]) -> list[Result]:
 
 def values_of(runs: Sequence[Result]) -> dict[str, list[float]]:
     """What all trainings measured on the test split, by metric."""
-    return {name: known(runs, "test", name) for name in runs[0]["test"]}
+    return {name: known(runs, name) for name in runs[0]["test"]}
 
 
 def summary_table(results: Sequence[Result]) -> str:
@@ -111,7 +110,7 @@ def summary_table(results: Sequence[Result]) -> str:
     columns = {"NDCG@10": "ndcg_at_10", "CS@100": "coherent_score_at_100", "CS@1000": "coherent_score_at_1000"}
     metrics = {f"{title} SBERT": name for title, name in columns.items()}
     metrics |= {"NDCG@10 CIDEr": "ndcg_at_10_cider", "CS@1000 CIDEr": "coherent_score_at_1000_cider"}
-    grouped = by_loss(results, "sbert")
+    grouped = by_loss(results)
     rows = [["loss", "seeds", "R@1 %", "rsum", *metrics]]
     baselines = {loss: values_of(runs) for loss, runs in grouped.items() if loss in BASELINES}
     for loss, runs in grouped.items():
@@ -137,9 +136,7 @@ def sources_table(results: Sequence[Result], loss: str, metric: str) -> str:
     for labels in SOURCES:
         values = runs.get(labels, {})
         if all(f"i2t_{name}" in values for name in names):
-            recall = " / ".join(f"{100 * values[f'{d}_recall_at_1']:.1f}" for d in ("i2t", "t2i"))
-            graded = (" / ".join(f"{values[f'{d}_{name}']:.3f}"[1:] for d in ("i2t", "t2i")) for name in names)
-            rows.append([labels, recall, f"{values['rsum']:.1f}", *graded])
+            rows.append([labels, *_measured(values, names)])
     return table(rows)
 
 
@@ -150,13 +147,13 @@ def pretrained_table(trials: Sequence[Result], random: dict[str, float]) -> str:
     rows = [["loss", "weights", "R@1 %", "rsum", *graded, "minutes"]]
     for trial in sorted(trials, key=lambda each: -each["val"]["rsum"]):
         minutes = f"{trial['seconds'] / 60:.0f}"
-        rows.append([trial["loss"], "fine-tuned", *_measured(trial["test"], graded), minutes])
+        rows.append([trial["loss"], "fine-tuned", *_measured(trial["test"], graded.values()), minutes])
         if "interpolated" in trial:
-            rows.append([trial["loss"], "interpolated", *_measured(trial["interpolated"]["test"], graded), ""])
-    return table([*rows, ["random scores", "", *_measured(random, graded), ""]])
+            rows.append([trial["loss"], "interpolated", *_measured(trial["interpolated"]["test"], graded.values()), ""])
+    return table([*rows, ["random scores", "", *_measured(random, graded.values()), ""]])
 
 
-def _measured(values: dict[str, float], graded: dict[str, str]) -> list[str]:
+def _measured(values: dict[str, float], graded: Iterable[str]) -> list[str]:
     """R@1, rsum and graded values of both directions, as far as they are known."""
 
     def both(name: str, shown: str, factor: int = 1) -> str:
@@ -164,7 +161,7 @@ def _measured(values: dict[str, float], graded: dict[str, str]) -> list[str]:
         return re.sub(r"\b0\.", ".", " / ".join(format(value, shown) for value in known)).replace("-.000", ".000")
 
     rsum = f"{values['rsum']:.1f}" if "rsum" in values else ""
-    return [both("recall_at_1", ".1f", 100), rsum, *(both(name, ".3f") for name in graded.values())]
+    return [both("recall_at_1", ".1f", 100), rsum, *(both(name, ".3f") for name in graded)]
 
 
 def trials_table(trials: Sequence[Result]) -> str:
@@ -189,7 +186,7 @@ def render(folder: Path) -> str:
     ]
     for scored in ("sbert", "cider"):
         parts.append(f"## Trained on sbert labels, test split, graded values under {scored} labels\n")
-        parts.append(losses_table(results, "sbert", scored) + "\n")
+        parts.append(losses_table(results, scored) + "\n")
     for title, metric in GRADED.items():
         parts.append(f"## What to train on: recommended, one seed, {title} on the test split under each source\n")
         parts.append(sources_table(results, "recommended", metric) + "\n")
