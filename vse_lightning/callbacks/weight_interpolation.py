@@ -70,7 +70,7 @@ class WeightInterpolation(Callback):
         if trainer.state.fn == TrainerFn.FITTING:
             rule = "WeightInterpolation needs the weights before fine-tuning, which the checkpoint of a fit without it "
             require(KEY in checkpoint, rule + "does not hold: leave it out, or start a new fit")
-            self._before = _floating(checkpoint["state_dict"]) | checkpoint[KEY]
+            self._before = _fractional(checkpoint["state_dict"]) | checkpoint[KEY]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the weights, unless a checkpoint did."""
@@ -82,7 +82,7 @@ class WeightInterpolation(Callback):
         here = "://" not in folder
         require(here, "WeightInterpolation needs checkpoints in a folder of this machine, got {}", folder)
         if self._before is None:
-            self._before = _floating(pl_module.state_dict())
+            self._before = _fractional(pl_module.state_dict())
         _check_adapters(self._before)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -167,7 +167,7 @@ def _tensors(state: Mapping[str, Any]) -> Weights:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def _floating(state: Mapping[str, Any]) -> Weights:
+def _fractional(state: Mapping[str, Any]) -> Weights:
     tensors = _tensors(state).items()
     floating = {name: weight for name, weight in tensors if weight.is_floating_point() or weight.is_complex()}
     spread = next((name for name, weight in floating.items() if type(weight).__name__ == "DTensor"), None)

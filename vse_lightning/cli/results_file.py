@@ -39,9 +39,14 @@ def results_of(checkpoint: Path) -> Table:
     if found.get("checkpoint") != checkpoint.name:
         return {}
     ending = f"/{INTERPOLATED}"
-    wanted = checkpoint.parent.name == INTERPOLATED
     values: Table = found["values"]
-    return {label.removesuffix(ending): row for label, row in values.items() if label.endswith(ending) == wanted}
+    wanted = {label: row for label, row in values.items() if label.endswith(ending) == is_mean(checkpoint)}
+    return {label.removesuffix(ending): row for label, row in wanted.items()}
+
+
+def is_mean(checkpoint: Path) -> bool:
+    """Whether a checkpoint is one of interpolated weights."""
+    return checkpoint.absolute().parent.name == INTERPOLATED
 
 
 def of_run(checkpoint: Path, name: str) -> Path | None:

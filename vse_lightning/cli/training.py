@@ -146,7 +146,7 @@ class RetrievalCLI(LightningCLI):
                     beside = self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
                 for values in beside:
                     mean.log_values(self.trainer, values)
-                    logged.append({f"{name}/{INTERPOLATED}": value for name, value in values.items()})
+                    logged.append(_of_mean(values))
         self.report("test", self._together(logged), kwargs.get("ckpt_path"))
 
     def validate(self, **kwargs: Any) -> None:
@@ -195,8 +195,7 @@ class RetrievalCLI(LightningCLI):
     def baselines(self) -> Baselines:
         """What random scores and the labels themselves got there; the same, whichever weights rank the gallery."""
         known: Baselines = getattr(self.model, "retrieval_baselines", None) or {}
-        means = {kind: {f"{name}/{INTERPOLATED}": value for name, value in known[kind].items()} for kind in known}
-        return {kind: self._together([values, means[kind]]) for kind, values in known.items()}
+        return {kind: self._together([values, _of_mean(values)]) for kind, values in known.items()}
 
     def callbacks(self, kind: type[Found]) -> list[Found]:
         """The trainer's callbacks of one kind."""
@@ -208,8 +207,8 @@ class RetrievalCLI(LightningCLI):
         for callback in self.callbacks(BeforeAndAfter):
             before, after = [callback.before], [callback.after]
             for mean in self.callbacks(WeightInterpolation):
-                before.append({f"{name}/{INTERPOLATED}": value for name, value in callback.before.items()})
-                after.append({f"{name}/{INTERPOLATED}": value for name, value in mean.values.items()})
+                before.append(_of_mean(callback.before))
+                after.append(_of_mean(mean.values))
             if callback.after and self.trainer.is_global_zero:
                 print_changes(self._together(before), self._together(after), self.displays, self.labels)
 
@@ -221,6 +220,11 @@ class RetrievalCLI(LightningCLI):
     def _ask_for_baselines(self) -> None:
         if hasattr(self.model, "retrieval_baselines"):
             self.model.retrieval_baselines = {}
+
+
+def _of_mean(values: Mapping[str, float]) -> dict[str, float]:
+    """Values under the names that those of interpolated weights have in tables."""
+    return {f"{name}/{INTERPOLATED}": value for name, value in values.items()}
 
 
 def _source_last(name: str, sources: Sequence[str]) -> str:

@@ -9,8 +9,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from vse_lightning.callbacks.weight_interpolation import INTERPOLATED
-from vse_lightning.cli.results_file import of_run, results_of
+from vse_lightning.cli.results_file import is_mean, of_run, results_of
 from vse_lightning.models import CLIPRetriever
 from vse_lightning.models.checkpoints.trust import hyper_parameters_of
 from vse_lightning.report import BASELINES_NOTE, DIRECTIONS, table_columns
@@ -41,7 +40,7 @@ def model_card(checkpoint: Path, retriever: CLIPRetriever) -> str:
 # {Path(base).name or "Image-text retrieval"}, {done}
 
 Embeds images and texts in one space, where the cosine is their score. {done.capitalize()} with vse_lightning.\
-{_OF_MEAN if _is_mean(checkpoint) else ""}
+{_OF_MEAN if is_mean(checkpoint) else ""}
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -63,10 +62,6 @@ scores = model.similarity(images, texts)
 """
 
 
-def _is_mean(checkpoint: Path) -> bool:
-    return checkpoint.absolute().parent.name == INTERPOLATED
-
-
 def _training(checkpoint: Path) -> str:
     path = of_run(checkpoint, "config.yaml")
     config = None if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -75,7 +70,7 @@ def _training(checkpoint: Path) -> str:
     model, data = (config[part].get("init_args") or {} for part in ("model", "data"))
     told = {name: model.get(name) for name in ("model", "relevance_loss", "freeze", "lora", "optimizer")}
     told |= {name: data.get(name) for name in ("source", "relevance", "eval_relevance", "eval_sources", "batch_size")}
-    if _is_mean(checkpoint):
+    if is_mean(checkpoint):
         callbacks = (config.get("trainer") or {}).get("callbacks") or []
         told["weights"] = next((each for each in callbacks if "WeightInterpolation" in each["class_path"]), None)
     shown = {name: value for name, value in _public(told).items() if value != "none"}
